@@ -1,0 +1,39 @@
+package volume
+
+import "context"
+
+// Cred says who asks: whom new objects belong to, and the umask for them
+// (see Node). Without one in the context it is root's with umask 0.
+type Cred struct {
+	UID, GID uint32
+	Umask    uint32
+	PID      uint32 // for logs and locks; 0: not known
+}
+
+type (
+	credKey   struct{}
+	layoutKey struct{}
+)
+
+// WithCred returns a context that carries c.
+func WithCred(ctx context.Context, c Cred) context.Context {
+	return context.WithValue(ctx, credKey{}, c)
+}
+
+// CredOf returns the context's Cred, the zero Cred if it has none.
+func CredOf(ctx context.Context) Cred {
+	c, _ := ctx.Value(credKey{}).(Cred)
+	return c
+}
+
+// WithLayout returns a context whose requests are stamped with v: their target
+// was chosen by that layout.
+func WithLayout(ctx context.Context, v LayoutVersion) context.Context {
+	return context.WithValue(ctx, layoutKey{}, v)
+}
+
+// LayoutOf returns the context's stamp, 0 if it has none.
+func LayoutOf(ctx context.Context) LayoutVersion {
+	v, _ := ctx.Value(layoutKey{}).(LayoutVersion)
+	return v
+}

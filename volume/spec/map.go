@@ -1,0 +1,47 @@
+// Package spec says what a volume is made of: the map that clients and bricks
+// work by, definitions and their validation, and the table of options. It is
+// pure: no I/O, no clocks, no state.
+package spec
+
+import "github.com/mortarfs/mortar/volume"
+
+// Map is all that clients and bricks need to know of a volume. The daemons
+// publish it; a newer one has a higher Version. It is never changed once
+// published: whoever has one may share it.
+type Map struct {
+	Version  uint64 // ≥ 1
+	Volume   string // name
+	ID       string // UUID
+	Started  bool
+	Sets     []Set // in order of ID
+	RootHome volume.SetID
+	Layouts  []Layout          // newest first; one, or two while a rebalance runs
+	Options  map[string]string // those that were set
+}
+
+// Set is one set of a volume.
+type Set struct {
+	ID      volume.SetID
+	Members []Member // one until there is replication
+}
+
+// Member is a brick in its place in a set.
+type Member struct {
+	Brick string // HOST:/PATH as the administrator wrote it
+	Addr  string // HOST:PORT where the brick process listens; "" while it does not run
+	ID    string // UUID, the brick's own, as in BRICK/.mortar/brick
+}
+
+// Layout is a version of the division of 0 … 2³²−1 into subranges: range i
+// begins at Ranges[i].From and ends where the next begins. Ranges[0].From is 0;
+// From ascends strictly; so there are neither holes nor overlaps.
+type Layout struct {
+	Version volume.LayoutVersion
+	Ranges  []Range
+}
+
+// Range is a subrange of the hash space and the set that owns it.
+type Range struct {
+	From uint32
+	Set  volume.SetID
+}
