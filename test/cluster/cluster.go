@@ -1,0 +1,116 @@
+// Package cluster brings up Mortar as its users have it, for tests: real
+// daemon, brick and mount processes of the binary that is built from this
+// tree, on a loopback address of their own and with all state under the test's
+// temporary directory, so that any number of them run side by side.
+//
+// Whatever is started here is stopped and unmounted when the test ends, failed
+// or not, and the logs of a failed test are printed. Nothing waits for a fixed
+// time: everything polls with a deadline (Eventually).
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Deadline bounds what a test waits for in one go.
+const Deadline = 30 * time.Second
+
+// built is the binary, made once a test process.
+var built struct {
+	sync.Once
+	path string
+	err  error
+}
+
+// Binary returns the path of the mortar binary of this tree, building it once.
+// MORTAR_BINARY names one that is to be used instead.
+func Binary(t testing.TB) string {
+	t.Helper()
+	built.Do(func() {
+		if built.path = os.Getenv("MORTAR_BINARY"); built.path != "" {
+			return
+		}
+		dir, err := os.MkdirTemp("", "mortar-binary-")
+		if err != nil {
+			built.err = err
+			return
+		}
+		built.path = filepath.Join(dir, "mortar")
+		cmd := exec.Command("go", "build", "-o", built.path, "github.com/mortarfs/mortar/cmd/mortar")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
+}
+
+// CleanUp removes the binary; a TestMain calls it after the last test.
+func CleanUp() {
+	if built.path != "" && os.Getenv("MORTAR_BINARY") == "" {
+		os.RemoveAll(filepath.Dir(built.path))
+	}
+}
+
+// Result is what a command printed and how it ended.
+type Result struct {
+	Out, Err string
+	Code     int
+}
+
+// Command runs the binary with args until it ends, at most Deadline.
+func Command(t testing.TB, env []string, args ...string) Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, Binary(t), args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.WaitDelay = time.Second
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		t.Fatalf("mortar %s: still running after %v", strings.Join(args, " "), Deadline)
+	}
+	if _, ok := err.(*exec.ExitError); err != nil && !ok {
+		t.Fatalf("mortar %s: %v", strings.Join(args, " "), err)
+	}
+	return Result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
+}
+
+// Eventually polls until ok returns nil, and fails the test with its last
+// error when Deadline has passed.
+func Eventually(t testing.TB, what string, ok func() error) {
+	t.Helper()
+	EventuallyIn(t, Deadline, what, ok)
+}
+
+// EventuallyIn is Eventually with its own deadline.
+func EventuallyIn(t testing.TB, within time.Duration, what string, ok func() error) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(within)
+	for {
+		err := ok()
+		if err == nil {
+			return
+		}
+		select {
+		case <-end:
+			t.Fatalf("%s: not within %v: %v", what, within, err)
+		case <-tick.C:
+		}
+	}
+}
