@@ -1,0 +1,160 @@
+package spec
+
+import (
+	_ "embed"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// glusterfs.tsv lists GlusterFS 10.3's options, so that scripts that set them
+// run. Lines that begin with # are comments; columns, separated by tabs:
+//
+//	name      domain.name
+//	key       the name in messages about values; empty: what follows the dot
+//	kind      GlusterFS's word for the form of the value
+//	min, max  empty: none; max may be "inf"
+//	values    allowed words, separated by commas; empty: any
+//	default   as `volume get` shows it
+//	flags     d listed by `volume get VOL all`, with "(DEFAULT)" while not set;
+//	          p listed, without it; - not listed;
+//	          g of the cluster; h in `volume set help`; s sticky
+//
+// Whatever Mortar itself acts by is declared in own, which takes precedence.
+//
+//go:embed glusterfs.tsv
+var glusterfs string
+
+// own is the table of the options that Mortar acts by. Those of GlusterFS's
+// names keep their place in its order and the way they are listed.
+var own = [...]Option{
+	{Name: "network.timeout", Kind: Duration, Limited: true, Min: 1, Max: 600, Default: "10",
+		Help: "How long a mount waits for a brick that does not answer before the operation fails with EIO. In seconds."},
+	{Name: "cluster.min-free-disk", Kind: PercentOrSize, Default: "10%",
+		Help: "Free space that is kept on each brick: below it new files go to other bricks. A percentage of the brick's file system, or a size."},
+	{Name: "diagnostics.brick-log-level", Kind: Text, Values: logLevels, Default: "INFO",
+		Help: "The least important messages that go to the logs of the brick processes."},
+	{Name: "diagnostics.client-log-level", Kind: Text, Values: logLevels, Default: "INFO",
+		Help: "The least important messages that go to the logs of the mounts, where the mount was not given log-level."},
+	{Name: "features.read-only", Kind: Bool, Default: "off",
+		Help: "Makes the whole volume read-only for every mount: changes fail with EROFS."},
+	{Name: "auth.allow", Kind: Addresses, Default: "*",
+		Help: "The clients that may use the volume: addresses, networks, host names and patterns with *, separated by commas."},
+}
+
+var logLevels = []string{"DEBUG", "WARNING", "ERROR", "INFO", "CRITICAL", "NONE", "TRACE"}
+
+// noEffect is the help of what is accepted for GlusterFS's sake.
+const noEffect = "Accepted for compatibility with GlusterFS and stored with the volume; it has no effect in Mortar."
+
+type optionTable struct {
+	all     []Option
+	byName  map[string]int // the first of a name
+	byShort map[string]int
+}
+
+// table is built when it is first needed: most runs of the binary need none.
+var table = sync.OnceValue(func() *optionTable {
+	t := &optionTable{byName: make(map[string]int), byShort: make(map[string]int)}
+	mine := make(map[string]Option, len(own))
+	for _, o := range own {
+		o.Effect, o.listed, o.marked, o.helped = true, true, true, true
+		mine[o.Name] = o
+	}
+	taken := make(map[string]bool)
+	for line := range strings.Lines(glusterfs) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		o := parseOption(strings.TrimSuffix(line, "\n"))
+		if m, ok := mine[o.Name]; ok {
+			m.Key, m.listed, m.marked, m.Global, m.Sticky = o.Key, o.listed, o.marked, o.Global, o.Sticky
+			o, taken[o.Name] = m, true
+		}
+		t.add(o)
+	}
+	for _, o := range own {
+		if !taken[o.Name] {
+			m := mine[o.Name]
+			m.Key = m.Name
+			t.add(m)
+		}
+	}
+	return t
+})
+
+func (t *optionTable) add(o Option) {
+	i := len(t.all)
+	t.all = append(t.all, o)
+	if _, ok := t.byName[o.Name]; !ok {
+		t.byName[o.Name] = i
+	}
+	_, short, _ := strings.Cut(o.Name, ".")
+	if j, ok := t.byShort[short]; !ok || o.Effect && !t.all[j].Effect {
+		t.byShort[short] = i
+	}
+}
+
+// parseOption reads a line of glusterfs.tsv; a malformed one is a mistake in
+// this source, found by any test.
+func parseOption(line string) Option {
+	c := strings.Split(line, "\t")
+	if len(c) != 8 {
+		panic(fmt.Sprintf("glusterfs.tsv: %d columns in %q", len(c), line))
+	}
+	_, short, _ := strings.Cut(c[0], ".")
+	flags := c[7]
+	o := Option{Name: c[0], Key: c[1], Kind: parseKind(c[2]), Default: c[6], Help: noEffect,
+		Global: strings.Contains(flags, "g"), Sticky: strings.Contains(flags, "s"),
+		listed: !strings.Contains(flags, "-"), marked: strings.Contains(flags, "d"), helped: strings.Contains(flags, "h")}
+	if o.Key == "" {
+		o.Key = short
+	}
+	if c[3] != "" {
+		o.Limited, o.Min, o.Max = true, parseBound(c[3]), parseBound(c[4])
+	}
+	if c[5] != "" {
+		o.Values = strings.Split(c[5], ",")
+	}
+	return o
+}
+
+func parseBound(s string) int64 {
+	if s == "" || s == "inf" {
+		return Unlimited
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func parseKind(s string) Kind {
+	switch s {
+	case "any", "xlator", "priority_list":
+		return Any
+	case "bool":
+		return Bool
+	case "int":
+		return Int
+	case "sizet":
+		return Size
+	case "percent":
+		return Percent
+	case "percent_or_sizet":
+		return PercentOrSize
+	case "time":
+		return Duration
+	case "str":
+		return Text
+	case "mode":
+		return Mode
+	case "path":
+		return Path
+	case "internet_address_list", "client_auth_addr":
+		return Addresses
+	}
+	panic("glusterfs.tsv: unknown kind " + s)
+}
