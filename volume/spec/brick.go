@@ -7,7 +7,7 @@ import (
 )
 
 // VolumeNameMax is the length of the longest volume name, in bytes.
-const VolumeNameMax = 251
+const VolumeNameMax = 256
 
 // BrickPathMax is the length of the longest path of a brick, in bytes: what
 // Linux allows, less what the store appends to it.

@@ -34,7 +34,7 @@ func ListCluster(set map[string]string) []Shown {
 	for _, name := range clusterOptions {
 		s, err := Get(name, set)
 		if err == nil {
-			s.Default = s.Default && name != "cluster.op-version" && name != "cluster.max-op-version"
+			s.Default = set[name] == "" && name != "cluster.op-version" && name != "cluster.max-op-version"
 			list = append(list, s)
 		}
 	}
@@ -48,7 +48,6 @@ func Get(name string, set map[string]string) (Shown, error) {
 	if err != nil {
 		return Shown{}, err
 	}
-	o.marked = true
 	return o.show(set), nil
 }
 

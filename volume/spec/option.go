@@ -81,6 +81,10 @@ func Lookup(name string) (Option, error) {
 	if i, ok := t.byShort[name]; ok {
 		return t.all[i], nil
 	}
+	if key, ok := strings.CutPrefix(name, "user."); ok && key != "" && len(name) <= 255 &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return Option{Name: name, Key: key, Help: userHelp}, nil
+	}
 	return Option{}, unknown(name)
 }
 
@@ -178,6 +182,8 @@ func Default(name string) string {
 	}
 	return o.Default
 }
+
+const userHelp = "A note of the administrator's own; Mortar keeps it and does not look at it."
 
 const notSet = "(null)"
 

@@ -52,7 +52,8 @@ func (s Shape) checkDisperse() error {
 	case s.Disperse < 3:
 		return Invalid("disperse count must be greater than 2")
 	case s.Redundancy < 0 || s.Redundancy > 0 && s.Redundancy > (s.Disperse-1)/2:
-		return invalidf("redundancy must be less than %d for a disperse %d volume", (s.Disperse+1)/2, s.Disperse)
+		return invalidf("redundancy must be greater than or equal to 1 and less than %d for a disperse %d volume",
+			(s.Disperse+1)/2, s.Disperse)
 	case s.Bricks%s.Disperse != 0:
 		return Invalid("number of bricks is not a multiple of disperse count")
 	}

@@ -99,7 +99,7 @@ func (o *Option) checkPercent(value string) error {
 		return invalidf("invalid percent format \"%s\" in \"option %s\"", value, o.Key)
 	}
 	if p < 0 || p > 100 {
-		return invalidf("'%s' in 'option %s %s' is out of range [0 - 100]", strconv.FormatFloat(p, 'f', -1, 64), o.Key, value)
+		return invalidf("'%f' in 'option %s %s' is out of range [0 - 100]", p, o.Key, value)
 	}
 	return nil
 }
