@@ -48,6 +48,8 @@ const (
 	ErrGeneric     = 30800
 	ErrNoVolume    = 30806
 	ErrUnreachable = 107
+
+	ErrNotWanted = 30890 // Mortar's own: a brick process that should not run
 )
 
 // CreateRequest asks for a new volume. Counts are 0 where not given.

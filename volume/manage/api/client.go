@@ -1,0 +1,280 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// dialTimeout bounds the attempt to reach one target, if the context does not.
+const dialTimeout = 5 * time.Second
+
+// Conn speaks to one daemon. It implements Daemon; its methods may be called
+// from any number of goroutines, and reconnect by themselves. Errors are *Error.
+type Conn struct {
+	conn   *grpc.ClientConn
+	target string
+}
+
+var _ Daemon = (*Conn)(nil)
+
+// Targets splits a comma-separated list of targets.
+func Targets(list string) []string {
+	var out []string
+	for s := range strings.SplitSeq(list, ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Dial connects to the daemon at target: the path of its Unix socket (anything
+// with a slash in it), or HOST[:PORT]; of a comma-separated list the first that
+// answers. It returns when the connection stands, or an Error that says which
+// target could not be reached and what to do. Close the Conn after use.
+func Dial(ctx context.Context, target string) (*Conn, error) {
+	var first error
+	for _, t := range Targets(target) {
+		c, err := dialOne(ctx, t)
+		if err == nil {
+			return c, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		return nil, Errorf(ErrGeneric, "No daemon is named to connect to.")
+	}
+	return nil, first
+}
+
+func dialOne(ctx context.Context, target string) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	network, addr := network(target)
+	// A bare connection first: its error is the system's own and tells more than gRPC's.
+	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, unreachable(network, addr, err)
+	}
+	first := make(chan net.Conn, 1)
+	first <- c
+	dial := func(ctx context.Context, _ string) (net.Conn, error) {
+		select {
+		case c := <-first:
+			return c, nil
+		default:
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		}
+	}
+	conn, err := grpc.NewClient("passthrough:///"+addr,
+		grpc.WithContextDialer(dial),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithAuthority("mortar"),
+		grpc.WithDefaultCallOptions(grpc.ForceCodec(codec{}), grpc.MaxCallRecvMsgSize(replyMax), grpc.MaxCallSendMsgSize(requestMax)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.WithReadBufferSize(8<<10), grpc.WithWriteBufferSize(8<<10), grpc.WithSharedWriteBuffer(true),
+		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
+	)
+	if err != nil {
+		c.Close()
+		return nil, Errorf(ErrGeneric, "%s: %v", target, err)
+	}
+	conn.Connect()
+	for s := conn.GetState(); s != connectivity.Ready; s = conn.GetState() {
+		if s == connectivity.TransientFailure || !conn.WaitForStateChange(ctx, s) {
+			conn.Close()
+			return nil, unreachable(network, addr, errors.New("it does not speak the management protocol"))
+		}
+	}
+	return &Conn{conn: conn, target: target}, nil
+}
+
+// network tells how to reach a target.
+func network(target string) (network, addr string) {
+	if strings.Contains(target, "/") {
+		return "unix", target
+	}
+	if host, port, err := net.SplitHostPort(target); err == nil && port != "" {
+		return "tcp", net.JoinHostPort(host, port)
+	}
+	return "tcp", net.JoinHostPort(strings.Trim(target, "[]"), strconv.Itoa(DefaultPort))
+}
+
+func unreachable(network, addr string, err error) *Error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	if network == "unix" {
+		return Errorf(ErrUnreachable, "No daemon answers on %s (%v): start it with `mortar daemon` or `systemctl start mortar`, or name its socket with --socket.", addr, err)
+	}
+	return Errorf(ErrUnreachable, "No daemon answers on %s (%v): is `mortar daemon` running there?", addr, err)
+}
+
+// Target returns the target that answered Dial.
+func (c *Conn) Target() string { return c.target }
+
+// Close ends the connection and all calls in progress.
+func (c *Conn) Close() error { return c.conn.Close() }
+
+// call makes a unary call.
+func call[Rep any](ctx context.Context, c *Conn, name string, req any) (Rep, error) {
+	ctx, cancel := deadline(ctx, name)
+	defer cancel()
+	var rep answer[Rep]
+	var md metadata.MD
+	if err := c.conn.Invoke(withVersion(ctx), method(name), req, &rep, grpc.Header(&md)); err != nil {
+		return rep.Reply, c.fromStatus(err)
+	}
+	if err := checkVersion(md, "daemon"); err != nil {
+		return rep.Reply, err
+	}
+	if rep.Error != nil {
+		return rep.Reply, rep.Error
+	}
+	return rep.Reply, nil
+}
+
+// fromStatus makes an Error of a transport's trouble.
+func (c *Conn) fromStatus(err error) *Error {
+	s := status.Convert(err)
+	switch s.Code() {
+	case codes.Unavailable:
+		return Errorf(ErrUnreachable, "The connection to the daemon at %s was lost (%s).", c.target, s.Message())
+	case codes.DeadlineExceeded:
+		return Errorf(ErrGeneric, "The daemon at %s did not answer in time; it may still be at work: see `mortar volume info`.", c.target)
+	case codes.Canceled:
+		return Errorf(ErrGeneric, "The request was cancelled.")
+	case codes.Unimplemented:
+		return Errorf(ErrGeneric, "The daemon at %s does not know this request: it is older than this command (%s).", c.target, s.Message())
+	}
+	return Errorf(ErrGeneric, "The daemon at %s: %s.", c.target, s.Message())
+}
+
+// stream makes a call whose replies are maps. It returns nil when ctx ended,
+// send's error, or what ended the stream.
+func (c *Conn) stream(ctx context.Context, name string, req any, send func(*spec.Map) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err := c.receive(ctx, name, req, send)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (c *Conn) receive(ctx context.Context, name string, req any, send func(*spec.Map) error) error {
+	s, err := c.conn.NewStream(withVersion(ctx), &grpc.StreamDesc{ServerStreams: true}, method(name))
+	if err != nil {
+		return c.fromStatus(err)
+	}
+	if err := s.SendMsg(req); err != nil && !errors.Is(err, io.EOF) {
+		return c.fromStatus(err)
+	}
+	if err := s.CloseSend(); err != nil {
+		return c.fromStatus(err)
+	}
+	md, err := s.Header()
+	if err != nil {
+		return c.fromStatus(err)
+	}
+	if len(md) > 0 { // without any the stream's status says why
+		if err := checkVersion(md, "daemon"); err != nil {
+			return err
+		}
+	}
+	for {
+		var m mapMessage
+		switch err := s.RecvMsg(&m); {
+		case errors.Is(err, io.EOF):
+			return Errorf(ErrUnreachable, "The daemon at %s ended the stream.", c.target)
+		case err != nil:
+			return c.fromStatus(err)
+		case m.Error != nil:
+			return m.Error
+		case m.Map != nil:
+			if err := send(m.Map); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// VolumeCreate implements Daemon.
+func (c *Conn) VolumeCreate(ctx context.Context, r CreateRequest) (Volume, error) {
+	return call[Volume](ctx, c, "VolumeCreate", r)
+}
+
+// VolumeStart implements Daemon.
+func (c *Conn) VolumeStart(ctx context.Context, r VolumeRequest) (Volume, error) {
+	return call[Volume](ctx, c, "VolumeStart", r)
+}
+
+// VolumeStop implements Daemon.
+func (c *Conn) VolumeStop(ctx context.Context, r VolumeRequest) (Volume, error) {
+	return call[Volume](ctx, c, "VolumeStop", r)
+}
+
+// VolumeDelete implements Daemon.
+func (c *Conn) VolumeDelete(ctx context.Context, r VolumeRequest) (Volume, error) {
+	return call[Volume](ctx, c, "VolumeDelete", r)
+}
+
+// VolumeInfo implements Daemon.
+func (c *Conn) VolumeInfo(ctx context.Context, r VolumeRequest) ([]Volume, error) {
+	return call[[]Volume](ctx, c, "VolumeInfo", r)
+}
+
+// VolumeStatus implements Daemon.
+func (c *Conn) VolumeStatus(ctx context.Context, r StatusRequest) ([]VolumeStatus, error) {
+	return call[[]VolumeStatus](ctx, c, "VolumeStatus", r)
+}
+
+// VolumeSet implements Daemon.
+func (c *Conn) VolumeSet(ctx context.Context, r SetRequest) (SetReply, error) {
+	return call[SetReply](ctx, c, "VolumeSet", r)
+}
+
+// VolumeReset implements Daemon.
+func (c *Conn) VolumeReset(ctx context.Context, r ResetRequest) (SetReply, error) {
+	return call[SetReply](ctx, c, "VolumeReset", r)
+}
+
+// VolumeGet implements Daemon.
+func (c *Conn) VolumeGet(ctx context.Context, r GetRequest) ([]OptionValue, error) {
+	return call[[]OptionValue](ctx, c, "VolumeGet", r)
+}
+
+// Status implements Daemon.
+func (c *Conn) Status(ctx context.Context) (Status, error) {
+	return call[Status](ctx, c, "Status", none{})
+}
+
+// WatchMap implements Daemon. It ends with an error when the connection is
+// lost; FollowMap goes on.
+func (c *Conn) WatchMap(ctx context.Context, volume string, send func(*spec.Map) error) error {
+	return c.stream(ctx, "WatchMap", watchRequest{volume}, send)
+}
+
+// AttachBrick implements Daemon. It ends with an error when the connection is
+// lost; KeepAttached goes on.
+func (c *Conn) AttachBrick(ctx context.Context, b BrickHello, send func(*spec.Map) error) error {
+	return c.stream(ctx, "AttachBrick", b, send)
+}

@@ -1,0 +1,146 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// Pauses between attempts to reach a daemon. A daemon that restarts is back
+// within two seconds; the pause never gets so long that a mount would notice a
+// change late.
+const (
+	pauseMin = 50 * time.Millisecond
+	pauseMax = 2 * time.Second
+)
+
+// errGot ends a stream that has given what was wanted of it.
+var errGot = errors.New("enough")
+
+// FetchMap returns the volume's map from the first of the targets that knows
+// it: a mount's first contact. It fails at once if a daemon says that there is
+// no such volume, and after one round over the targets if none answers.
+func FetchMap(ctx context.Context, targets []string, volume string) (*spec.Map, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var m *spec.Map
+	var first error
+	for _, t := range targets {
+		err := watchOnce(ctx, t, volume, func(got *spec.Map) error { m = got; return errGot })
+		switch {
+		case m != nil:
+			return m, nil
+		case isFinal(err):
+			return nil, err
+		case err == nil: // ctx ended
+			err = Errorf(ErrUnreachable, "The daemon at %s did not answer in time.", t)
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		first = Errorf(ErrGeneric, "No daemon is named to ask for volume %s.", volume)
+	}
+	return nil, first
+}
+
+// FollowMap calls f with the volume's map as it is now and with each newer one,
+// one call at a time, until ctx ends (nil) or the volume is gone (an Error with
+// ErrNoVolume). When the connection to a daemon is lost it goes on with the next
+// of the targets, for ever, with pauses of at most 2 seconds: who follows keeps
+// the last map meanwhile. Maps older than one already seen are dropped.
+func FollowMap(ctx context.Context, targets []string, volume string, f func(*spec.Map)) error {
+	if len(targets) == 0 {
+		return Errorf(ErrGeneric, "No daemon is named to ask for volume %s.", volume)
+	}
+	var last *spec.Map
+	next := 0
+	return persist(ctx, func(fresh func()) error {
+		target, answered := targets[next%len(targets)], false
+		err := watchOnce(ctx, target, volume, func(m *spec.Map) error {
+			fresh()
+			answered = true
+			if last != nil && last.ID != m.ID {
+				return Errorf(ErrNoVolume, "Volume %s was deleted, and another volume has its name now.", volume)
+			}
+			if last == nil || m.Version > last.Version {
+				last = m
+				f(m)
+			}
+			return nil
+		})
+		if !answered { // one that did is asked again first: it may only have been restarted
+			next++
+		}
+		return err
+	})
+}
+
+// KeepAttached registers a brick process with its daemon and keeps it
+// registered, through restarts of the daemon, until ctx ends (nil) or the daemon
+// says that the brick is not wanted (an Error): the process should end then. f
+// gets the volume's maps as from FollowMap.
+func KeepAttached(ctx context.Context, target string, hello BrickHello, f func(*spec.Map)) error {
+	var last uint64
+	return persist(ctx, func(fresh func()) error {
+		c, err := Dial(ctx, target)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return c.AttachBrick(ctx, hello, func(m *spec.Map) error {
+			fresh()
+			if m.Version > last {
+				last = m.Version
+				f(m)
+			}
+			return nil
+		})
+	})
+}
+
+// watchOnce dials a target and watches the volume until that ends.
+func watchOnce(ctx context.Context, target, volume string, send func(*spec.Map) error) error {
+	c, err := Dial(ctx, target)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.WatchMap(ctx, volume, send)
+}
+
+// persist calls try until ctx ends (nil) or try's error is final, with pauses
+// that double up to pauseMax. try calls fresh when it got somewhere, and the
+// pauses begin anew.
+func persist(ctx context.Context, try func(fresh func()) error) error {
+	pause := pauseMin
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	for {
+		err := try(func() { pause = pauseMin })
+		if ctx.Err() != nil {
+			return nil
+		}
+		if isFinal(err) {
+			return err
+		}
+		timer.Reset(pause/2 + rand.N(pause/2+1))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+		}
+		pause = min(2*pause, pauseMax)
+	}
+}
+
+// isFinal reports whether asking again is of no use.
+func isFinal(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Errno == ErrNoVolume || e.Errno == ErrNotWanted)
+}
