@@ -22,8 +22,21 @@ func WithCred(ctx context.Context, c Cred) context.Context {
 
 // CredOf returns the context's Cred, the zero Cred if it has none.
 func CredOf(ctx context.Context) Cred {
-	c, _ := ctx.Value(credKey{}).(Cred)
-	return c
+	switch c := ctx.Value(credKey{}).(type) {
+	case Cred:
+		return c
+	case *Cred:
+		return *c
+	}
+	return Cred{}
+}
+
+// IsCredKey reports whether key is the one under which CredOf looks. A front
+// end that has a context type of its own answers it in its Value method with a
+// Cred or a *Cred that never changes, and is spared a WithCred on each request.
+func IsCredKey(key any) bool {
+	_, ok := key.(credKey)
+	return ok
 }
 
 // WithLayout returns a context whose requests are stamped with v: their target
