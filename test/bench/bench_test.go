@@ -228,13 +228,23 @@ func TestTakeDown(t *testing.T) {
 
 // TestServe: a program's end is waited for, and a failing command says why.
 func TestServe(t *testing.T) {
-	s := &site{out: io.Discard, dir: t.TempDir()}
-	if err := s.serve("sleeper", "sleep", "1000"); err != nil {
+	s, err := newSite(io.Discard)
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.takeDown)
+	if err := s.serve("follower", "tail", "-f", filepath.Join(s.dir, "follower.log")); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.processes("tail"); len(got) != 1 {
+		t.Errorf("processes of the site: %v, want the one", got)
+	}
 	s.takeDown()
-	if got := s.processes("sleep"); len(got) > 0 {
+	if got := s.processes("tail"); len(got) > 0 {
 		t.Errorf("still there: %v", got)
+	}
+	if _, err := os.Stat(s.dir); err == nil {
+		t.Errorf("%s is left", s.dir)
 	}
 	if err := command(t.Context(), "sh", "-c", "echo the reason >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "the reason") {
 		t.Errorf("got %v", err)
