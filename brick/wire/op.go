@@ -1,0 +1,84 @@
+package wire
+
+// Op is what a request asks for: a method of volume.FS, volume.File or volume.Set.
+type Op uint8
+
+// The operations; their numbers are part of the protocol.
+const (
+	_ Op = iota
+	OpLookup
+	OpGetattr
+	OpSetattr
+	OpMake
+	OpCreate
+	OpOpen
+	OpReadlink
+	OpLink
+	OpUnlink
+	OpRmdir
+	OpRename
+	OpReadDir
+	OpGetxattr
+	OpSetxattr
+	OpListxattr
+	OpRemovexattr
+	OpSync
+	OpStatfs
+	OpStep
+	OpRead
+	OpWrite
+	OpAppend
+	OpFileGetattr
+	OpFileSetattr
+	OpAllocate
+	OpSeek
+	OpFileSync
+	OpFlush
+	OpClose
+	opEnd // one above the last
+)
+
+// Ops is the number of operations, 0 included, which is none.
+const Ops = int(opEnd)
+
+var opNames = [Ops]string{
+	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
+	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
+	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "close",
+}
+
+func (o Op) String() string {
+	if int(o) < Ops {
+		return opNames[o]
+	}
+	return "unknown"
+}
+
+// Valid reports whether o is an operation of this version.
+func (o Op) Valid() bool { return o > 0 && o < opEnd }
+
+// Repeatable reports whether the operation changes nothing, so that a server
+// need not remember its reply: it is executed again if asked again. (A Step is
+// repeatable by its contract.)
+func (o Op) Repeatable() bool {
+	switch o {
+	case OpLookup, OpGetattr, OpReadlink, OpReadDir, OpGetxattr, OpListxattr, OpStatfs, OpStep,
+		OpRead, OpFileGetattr, OpSeek:
+		return true
+	}
+	return false
+}
+
+// Idempotent reports whether a client may send the operation again to a server
+// that does not know whether it was executed before. Some arguments make an exception:
+// Setxattr with flags, Allocate that inserts or collapses.
+func (o Op) Idempotent() bool {
+	switch o {
+	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpFileSetattr, OpAllocate, OpFileSync, OpFlush, OpClose:
+		return true
+	}
+	return o.Repeatable()
+}
+
+// Bulk reports whether the operation may go over a Bulk stream.
+func (o Op) Bulk() bool { return o == OpRead || o == OpWrite || o == OpAppend }
