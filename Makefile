@@ -66,8 +66,9 @@ check: packages ## formatting, vet, staticcheck, layering, go.mod, unit tests un
 	go test -count=1 ./test/layering
 	CGO_ENABLED=1 go test -race -short -timeout 8m $(UNITS)
 
-test: packages ## every test, real mounts included (root, /dev/fuse)
-	go test -timeout 9m $(ALL)
+# Nothing from go's cache of results: it does not see that a binary changed which a test runs.
+test: packages build ## every test, real mounts included (root, /dev/fuse)
+	MORTAR_BINARY=$(CURDIR)/bin/mortar go test -count=1 -timeout 9m $(ALL)
 
 packages: # installs from Debian what the tests need, if anything is missing
 	@test/packages
@@ -75,8 +76,8 @@ packages: # installs from Debian what the tests need, if anything is missing
 bench: build ## compare with GlusterFS, a bare FUSE loopback and ext4: SHAPE=dist3 ROUNDS=3
 	go run ./test/bench -shape $(SHAPE) -rounds $(ROUNDS)
 
-soak: packages ## the random-operation tests with fresh seeds for SOAK=30m
-	MORTAR_SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run 'Random|Soak' $(ALL)
+soak: packages build ## the random-operation tests with fresh seeds for SOAK=30m
+	MORTAR_BINARY=$(CURDIR)/bin/mortar MORTAR_SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run 'Random|Soak' $(ALL)
 
 generate: ## write generated code anew (needs protoc: apt-get install protobuf-compiler)
 	go generate $(ALL)
