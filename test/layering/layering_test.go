@@ -132,6 +132,34 @@ func TestFileLengths(t *testing.T) {
 	}
 }
 
+// TestHabits finds what is left for later, tests that don't run and tests that
+// wait for a fixed time instead of for what they expect.
+func TestHabits(t *testing.T) {
+	everywhere := regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X|HA` + `CK)\b`)
+	inTests := regexp.MustCompile(`\b(t\.Sk` + `ip\(|time\.Sle` + `ep\()`)
+	for _, p := range own(t) {
+		files, err := filepath.Glob(filepath.Join(p.Dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n, line := range strings.Split(string(b), "\n") {
+				left := everywhere.FindString(line)
+				if left == "" && strings.HasSuffix(f, "_test.go") {
+					left = inTests.FindString(line)
+				}
+				if left != "" && !generated.Match(b) {
+					t.Errorf("%s:%d: %s", short(f), n+1, left)
+				}
+			}
+		}
+	}
+}
+
 // TestTopLevel keeps the repository's first page short.
 func TestTopLevel(t *testing.T) {
 	git := exec.Command("git", "ls-tree", "--name-only", "HEAD")
