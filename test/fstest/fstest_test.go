@@ -1,0 +1,17 @@
+package fstest_test
+
+import (
+	"testing"
+
+	"github.com/mortarfs/mortar/test/fstest"
+	"github.com/mortarfs/mortar/test/model"
+	"github.com/mortarfs/mortar/volume"
+)
+
+func onModel(*testing.T) volume.FS { return model.New() }
+
+func onStore(*testing.T) volume.FS { return model.NewStore(1) }
+
+func TestModel(t *testing.T) { fstest.Run(t, fstest.Config{New: onModel}) }
+
+func TestStore(t *testing.T) { fstest.Run(t, fstest.Config{New: onStore}) }
