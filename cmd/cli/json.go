@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"encoding/json"
+
+	"github.com/mortarfs/mortar/volume/manage/api"
+)
+
+// The answers of --json: one object a command, in these shapes. They gain
+// fields; what a field means does not change. A failure is an object with
+// "error", and a non-zero exit code.
+
+type jsonFailure struct {
+	Error jsonError `json:"error"`
+}
+
+type jsonError struct {
+	Errno   int    `json:"errno"` // gluster's opErrno
+	Message string `json:"message"`
+}
+
+// volume list
+type jsonNames struct {
+	Volumes []string `json:"volumes"`
+}
+
+// volume create, start, stop, delete
+type jsonOneVolume struct {
+	Volume jsonVolume `json:"volume"`
+}
+
+// volume info
+type jsonVolumes struct {
+	Volumes []jsonVolume `json:"volumes"`
+}
+
+type jsonVolume struct {
+	Name       string       `json:"name"`
+	ID         string       `json:"id"`
+	Status     string       `json:"status"` // Created, Started, Stopped
+	Type       string       `json:"type"`   // as in `volume info`
+	Transport  string       `json:"transport"`
+	Stripe     int          `json:"stripe"`
+	Replica    int          `json:"replica"`
+	Arbiter    int          `json:"arbiter"`
+	Disperse   int          `json:"disperse"`
+	Redundancy int          `json:"redundancy"`
+	Bricks     []jsonBrick  `json:"bricks"`
+	Options    []jsonOption `json:"options"`
+}
+
+type jsonBrick struct {
+	Name    string `json:"name"` // HOST:/PATH
+	Host    string `json:"host"`
+	Path    string `json:"path"`
+	PeerID  string `json:"peer_id"`
+	Arbiter bool   `json:"arbiter"`
+}
+
+// volume get; in volume info without "default"
+type jsonOptions struct {
+	Options []jsonOption `json:"options"`
+}
+
+type jsonOption struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+	Default bool   `json:"default,omitempty"` // not set
+}
+
+// volume set, reset
+type jsonDone struct {
+	Notes []string `json:"notes"`
+}
+
+// volume status
+type jsonStatuses struct {
+	Volumes []jsonStatus `json:"volumes"`
+}
+
+type jsonStatus struct {
+	Name   string            `json:"name"`
+	ID     string            `json:"id"`
+	Bricks []jsonBrickStatus `json:"bricks"`
+}
+
+type jsonBrickStatus struct {
+	jsonBrick
+	Online  bool         `json:"online"`
+	Port    int          `json:"port"` // 0: none
+	PID     int          `json:"pid"`  // -1: none
+	Disk    *jsonDisk    `json:"disk,omitempty"`
+	Clients []jsonClient `json:"clients,omitempty"`
+}
+
+type jsonDisk struct {
+	FileSystem   string `json:"file_system"`
+	Device       string `json:"device"`
+	MountOptions string `json:"mount_options"`
+	BlockSize    int64  `json:"block_size"` // bytes
+	InodeSize    int64  `json:"inode_size"` // bytes; 0: not known
+	Total        uint64 `json:"total"`      // bytes
+	Free         uint64 `json:"free"`       // bytes
+	Inodes       uint64 `json:"inodes"`
+	InodesFree   uint64 `json:"inodes_free"`
+}
+
+type jsonClient struct {
+	Address      string `json:"address"`
+	BytesRead    uint64 `json:"bytes_read"`
+	BytesWritten uint64 `json:"bytes_written"`
+	Version      string `json:"version"`
+}
+
+// peer status, pool list
+type jsonPeers struct {
+	Peers []jsonPeer `json:"peers"`
+}
+
+type jsonPeer struct {
+	ID        string `json:"id"`
+	Host      string `json:"host"`
+	Connected bool   `json:"connected"`
+}
+
+// version
+type jsonVersion struct {
+	Version    string `json:"version"`
+	Compatible string `json:"compatible"` // the GlusterFS release whose command line is followed
+}
+
+func (c *session) writeJSON(v any) {
+	e := json.NewEncoder(c.Out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		c.log.Error("output", "error", err)
+	}
+}
+
+func toVolume(v api.Volume) jsonVolume {
+	j := jsonVolume{Name: v.Name, ID: v.ID, Status: v.State.String(), Type: kindOf(v).name, Transport: "tcp",
+		Stripe: v.Stripe, Replica: v.Replica, Arbiter: v.Arbiter, Disperse: v.Disperse, Redundancy: v.Redundancy,
+		Bricks: []jsonBrick{}, Options: []jsonOption{}}
+	for _, b := range v.Bricks {
+		j.Bricks = append(j.Bricks, toBrick(b))
+	}
+	for _, o := range v.Options {
+		j.Options = append(j.Options, jsonOption{Name: o.Name, Value: o.Value})
+	}
+	return j
+}
+
+func toBrick(b api.Brick) jsonBrick { return jsonBrick{b.Name, b.Host, b.Path, b.PeerID, b.Arbiter} }
+
+func toStatus(s api.VolumeStatus) jsonStatus {
+	j := jsonStatus{Name: s.Name, ID: s.ID, Bricks: []jsonBrickStatus{}}
+	for _, b := range s.Bricks {
+		jb := jsonBrickStatus{jsonBrick: toBrick(b.Brick), Online: b.Online, Port: b.Port, PID: b.PID}
+		if d := b.Disk; d != nil {
+			jb.Disk = &jsonDisk{d.FileSystem, d.Device, d.MountOptions, d.BlockSize, d.InodeSize, d.Total, d.Free, d.Inodes, d.InodesFree}
+		}
+		for _, cl := range b.Clients {
+			jb.Clients = append(jb.Clients, jsonClient{cl.Addr, cl.BytesRead, cl.BytesWritten, cl.Version})
+		}
+		j.Bricks = append(j.Bricks, jb)
+	}
+	return j
+}
