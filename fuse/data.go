@@ -1,0 +1,129 @@
+package fuse
+
+import (
+	"syscall"
+
+	gofuse "github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// Read fills go-fuse's buffer, which is as long as the request.
+func (f *front) Read(cancel <-chan struct{}, in *gofuse.ReadIn, buf []byte) (gofuse.ReadResult, gofuse.Status) {
+	o := f.files.get(in.Fh)
+	if o == nil {
+		return nil, gofuse.EBADF
+	}
+	c := f.begin(cancel, &in.InHeader)
+	defer c.end()
+	n, err := o.file.ReadAt(c, buf, int64(in.Offset))
+	if err != nil {
+		return nil, f.fail("read", err)
+	}
+	return gofuse.ReadResultData(buf[:n]), gofuse.OK
+}
+
+// Writev is every WRITE; on /dev/fuse there is always one piece. What was
+// written before a failure is a success: the next write tells.
+func (f *front) Writev(cancel <-chan struct{}, in *gofuse.WriteIn, data [][]byte) (uint32, gofuse.Status) {
+	o := f.files.get(in.Fh)
+	if o == nil {
+		return 0, gofuse.EBADF
+	}
+	c := f.begin(cancel, &in.InHeader)
+	defer c.end()
+	written, off := 0, int64(in.Offset)
+	for _, p := range data {
+		n, err := f.write(c, o, in, p, off)
+		written += n
+		off += int64(n)
+		if err != nil && written == 0 {
+			f.touch(o.node)
+			return 0, f.fail("write", err)
+		}
+		if n < len(p) {
+			break
+		}
+	}
+	f.touch(o.node)
+	if o.direct && !o.synced && in.Flags&syscall.O_DSYNC != 0 {
+		// pwritev2(RWF_DSYNC), RWF_SYNC: with direct I/O the kernel leaves it to us.
+		if err := o.file.Sync(c, in.Flags&syscall.O_SYNC != syscall.O_SYNC); err != nil {
+			return 0, f.fail("write", err)
+		}
+	}
+	return uint32(written), gofuse.OK
+}
+
+// write writes p at off, or with O_APPEND at the file's end, which the kernel
+// may be wrong about: then it has put the bytes into the wrong pages and is
+// told to drop them. Pages of a shared mapping (WRITE_CACHE) have their place,
+// whatever flags the file that they are written through happens to have.
+func (f *front) write(c *call, o *openFile, in *gofuse.WriteIn, p []byte, off int64) (int, error) {
+	var flags volume.WriteFlags
+	if in.WriteFlags&gofuse.WRITE_KILL_SUIDGID != 0 {
+		flags |= volume.WriteKillPriv
+	}
+	if in.Flags&syscall.O_APPEND == 0 || in.WriteFlags&gofuse.WRITE_CACHE != 0 {
+		return o.file.WriteAt(c, p, off, flags)
+	}
+	at, err := o.file.Append(c, p, flags)
+	if err != nil {
+		return 0, err
+	}
+	if at != off {
+		f.invalidate(o.node, min(at, off))
+	}
+	return len(p), nil
+}
+
+// invalidate has the kernel drop what it keeps of a file from off on. It is done
+// by a goroutine of its own, since the kernel may have to wait for pages that
+// the request being answered has locked.
+func (f *front) invalidate(n *node, off int64) {
+	s := f.notify.Load()
+	if s == nil {
+		return
+	}
+	number := n.number
+	f.ahead.Go(func() { s.InodeNotify(number, off, 0) })
+}
+
+// copyMax bounds what one COPY_FILE_RANGE copies, in bytes, so that it stays
+// interruptible; callers go on from where it stopped.
+const copyMax = 64 << 20
+
+// CopyFileRange copies by reading and writing here. That is not yet a copy on
+// the brick, but in pieces of a megabyte and without the bytes entering the kernel; if it were
+// refused, the kernel would send them through a pipe of 64 KiB.
+func (f *front) CopyFileRange(cancel <-chan struct{}, in *gofuse.CopyFileRangeIn) (uint32, gofuse.Status) {
+	from, to := f.files.get(in.FhIn), f.files.get(in.FhOut)
+	if from == nil || to == nil {
+		return 0, gofuse.EBADF
+	}
+	if in.Flags != 0 {
+		return 0, gofuse.EINVAL
+	}
+	c := f.begin(cancel, &in.InHeader)
+	defer c.end()
+	buf := f.copies.Get().(*[volume.IOMax]byte)
+	defer f.copies.Put(buf)
+	defer f.touch(to.node)
+	for done, length := int64(0), int64(min(in.Len, copyMax)); ; {
+		p := buf[:min(length-done, volume.IOMax)]
+		n, err := 0, c.Err()
+		if err == nil && len(p) > 0 {
+			n, err = from.file.ReadAt(c, p, int64(in.OffIn)+done)
+		}
+		if err == nil && n > 0 {
+			n, err = to.file.WriteAt(c, p[:n], int64(in.OffOut)+done, 0) // the kernel has sent a SETATTR for suid and sgid
+		}
+		done += int64(max(n, 0))
+		if err != nil && done == 0 {
+			return 0, f.fail("copy_file_range", err)
+		}
+		if err != nil || n == 0 || done == length {
+			return uint32(done), gofuse.OK
+		}
+	}
+}

@@ -1,0 +1,235 @@
+package fuse
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gofuse "github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// A node is an object that the kernel knows: one for each ID, as long as the
+// kernel holds at least one lookup of it.
+type node struct {
+	id         volume.ID
+	number     uint64 // the kernel's NodeID; used again after the last FORGET …
+	generation uint64 // … but never together with this
+	lookups    uint64 // guarded by the shard's mu; unused for the root
+
+	// changed is the front's change count at the latest change of the object's
+	// attributes, or of a directory's names, through this mount. dirHandle has
+	// the use of it.
+	changed atomic.Uint64
+
+	// noCaps is until when (nanoseconds of the front's clock) the object is
+	// taken to have no security.capability; 0: not known.
+	noCaps atomic.Int64
+
+	dir atomic.Pointer[dirMemory] // of a directory; nil before its attributes were seen
+}
+
+// dirMemory is what is remembered of a directory in case it is removed while
+// somebody is in it.
+type dirMemory struct {
+	mu struct {
+		sync.Mutex
+		attr   volume.Attr // the latest seen
+		parent uint64      // inode number of "..": the directory where it was found last; 0: not known
+	}
+}
+
+// remember notes the attributes that are about to be told to the kernel.
+func (n *node) remember(a *volume.Attr, parent *node) {
+	if !a.IsDir() {
+		return
+	}
+	d := n.dir.Load()
+	if d == nil {
+		n.dir.CompareAndSwap(nil, new(dirMemory))
+		d = n.dir.Load()
+	}
+	d.mu.Lock()
+	d.mu.attr = *a
+	if parent != nil {
+		d.mu.parent = parent.id.Inode()
+	}
+	d.mu.Unlock()
+}
+
+// removed returns the last attributes of a directory that is gone, without
+// links; false if the node is no directory.
+func (n *node) removed() (volume.Attr, bool) {
+	d := n.dir.Load()
+	if d == nil {
+		return volume.Attr{}, false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.mu.attr
+	a.Nlink = 0
+	return a, true
+}
+
+// dotdot returns the inode number that ".." has in a listing.
+func (n *node) dotdot() uint64 {
+	if d := n.dir.Load(); d != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.mu.parent != 0 {
+			return d.mu.parent
+		}
+	}
+	return n.id.Inode()
+}
+
+const nodeShards = 64 // a power of 2
+
+// nodes is the table of what the kernel knows. The root has no ID in byID's
+// sense of counting: the kernel never forgets it.
+type nodes struct {
+	slots       *slots[node]
+	generations atomic.Uint64
+	root        *node
+	shards      [nodeShards]struct {
+		mu struct {
+			sync.Mutex
+			byID map[volume.ID]*node
+		}
+	}
+}
+
+func newNodes(root volume.ID) *nodes {
+	t := &nodes{slots: newSlots[node](gofuse.FUSE_ROOT_ID)}
+	for i := range t.shards {
+		t.shards[i].mu.byID = make(map[volume.ID]*node)
+	}
+	t.root = &node{id: root, lookups: 1}
+	t.root.number, _ = t.slots.put(t.root)
+	t.shards[shardOf(root)].mu.byID[root] = t.root
+	return t
+}
+
+func shardOf(id volume.ID) int { return int(id[0]) & (nodeShards - 1) }
+
+// get returns the node that the kernel calls number, nil if there is none.
+func (t *nodes) get(number uint64) *node { return t.slots.get(number) }
+
+// known returns the node of an ID if the kernel holds it, without counting.
+func (t *nodes) known(id volume.ID) *node {
+	s := &t.shards[shardOf(id)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.byID[id]
+}
+
+// look counts one lookup of id and returns its node, nil if the table is full.
+func (t *nodes) look(id volume.ID) *node {
+	s := &t.shards[shardOf(id)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.mu.byID[id]
+	if n == nil {
+		n = &node{id: id, generation: t.generations.Add(1)}
+		number, ok := t.slots.put(n)
+		if !ok {
+			return nil
+		}
+		// No one knows the number before the reply is sent, so nobody can see
+		// the node without it.
+		n.number = number
+		s.mu.byID[id] = n
+	}
+	n.lookups++
+	return n
+}
+
+// forget takes count lookups back.
+func (t *nodes) forget(number, count uint64) {
+	n := t.slots.get(number)
+	if n == nil || n == t.root {
+		return
+	}
+	s := &t.shards[shardOf(n.id)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n.lookups > count {
+		n.lookups -= count
+		return
+	}
+	n.lookups = 0
+	if s.mu.byID[n.id] == n {
+		delete(s.mu.byID, n.id)
+		t.slots.free(number)
+	}
+}
+
+// len returns how many nodes there are, the root included.
+func (t *nodes) len() int {
+	sum := 0
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		sum += len(s.mu.byID)
+		s.mu.Unlock()
+	}
+	return sum
+}
+
+// setAttr fills out from a.
+func setAttr(out *gofuse.Attr, a *volume.Attr) {
+	*out = gofuse.Attr{
+		Ino:       a.ID.Inode(),
+		Size:      uint64(a.Size),
+		Blocks:    uint64(a.Blocks),
+		Atime:     uint64(a.Atime.Sec),
+		Mtime:     uint64(a.Mtime.Sec),
+		Ctime:     uint64(a.Ctime.Sec),
+		Atimensec: a.Atime.Nsec,
+		Mtimensec: a.Mtime.Nsec,
+		Ctimensec: a.Ctime.Nsec,
+		Mode:      a.Mode,
+		Nlink:     a.Nlink,
+		Owner:     gofuse.Owner{Uid: a.UID, Gid: a.GID},
+		Rdev:      uint32(a.Rdev), // makedev(3) and the kernel's new_encode_dev agree below 12:20 bits, which is all that dev_t has
+		Blksize:   blockSize,
+	}
+}
+
+// blockSize is st_blksize, in bytes: what stdio and cp take as the unit of their
+// requests, each of which costs a round trip. More would make stdio's buffers
+// so large that malloc maps and unmaps them on each fopen.
+const blockSize = 64 << 10
+
+// seconds splits a timeout as the protocol wants it.
+func seconds(d time.Duration) (sec uint64, nsec uint32) {
+	return uint64(d / time.Second), uint32(d % time.Second)
+}
+
+// entry answers a request that made or found an object: its node is counted.
+// dir is where it was found.
+func (f *front) entry(out *gofuse.EntryOut, dir *node, a *volume.Attr) (*node, gofuse.Status) {
+	n := f.nodes.look(a.ID)
+	if n == nil {
+		return nil, statusENOMEM
+	}
+	n.remember(a, dir)
+	out.NodeId, out.Generation = n.number, n.generation
+	out.EntryValid, out.EntryValidNsec = seconds(f.opts.EntryTimeout)
+	out.AttrValid, out.AttrValidNsec = seconds(f.opts.AttributeTimeout)
+	setAttr(&out.Attr, a)
+	return n, gofuse.OK
+}
+
+// attr answers a request with the attributes of n.
+func (f *front) attr(out *gofuse.AttrOut, n *node, a *volume.Attr) gofuse.Status {
+	n.remember(a, nil)
+	out.AttrValid, out.AttrValidNsec = seconds(f.opts.AttributeTimeout)
+	setAttr(&out.Attr, a)
+	return gofuse.OK
+}
+
+// touch notes that n was changed through this mount. It comes before the
+// reply to the request that changed it.
+func (f *front) touch(n *node) { n.changed.Store(f.changes.Add(1)) }
