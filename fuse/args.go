@@ -48,7 +48,7 @@ const Usage = `usage: mount.mortar HOST[:PORT]:/VOLUME[/DIRECTORY] MOUNTPOINT [-
        mortar mount HOST[:PORT]:/VOLUME[/DIRECTORY] MOUNTPOINT [--foreground] [-o OPTION[,OPTION...]]
 
   -o ro, acl, nodev, nosuid, noexec, noatime, sync     as with other file systems
-  -o log-level=LEVEL            DEBUG, INFO (default), WARNING, ERROR, NONE
+  -o log-level=LEVEL            TRACE (each request), DEBUG, INFO (default), WARNING, ERROR, NONE
   -o log-file=FILE              default /var/log/mortar/<mount point, with dashes>.log
   -o attribute-timeout=SECONDS  how long the kernel believes attributes (default 1)
   -o entry-timeout=SECONDS      ... and names (default 1)

@@ -75,6 +75,7 @@ func Mount(ctx context.Context, cfg Config) (*Server, error) {
 		MaxWrite:             volume.IOMax,
 		Name:                 strings.TrimPrefix(fsType, "fuse."),
 		FsName:               cfg.Source,
+		Debug:                cfg.Options.Trace,
 		Logger:               slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		DisableSplice:        true, // replies are in memory; go-fuse would write each header to a pipe first
 		DisableReadDirPlus:   cfg.Options.NoReadDirPlus,

@@ -21,7 +21,8 @@ type Options struct {
 	DirectIO bool // no pages in the kernel: each read and write goes to the volume
 
 	LogLevel slog.Level
-	LogFile  string // "": the default, see LogFile
+	LogFile  string // "": the default, see logFile
+	Trace    bool   // log each request and reply; for finding out what the kernel asks
 
 	AttributeTimeout time.Duration // how long the kernel believes attributes
 	EntryTimeout     time.Duration // … and names
@@ -210,7 +211,9 @@ func setNumber(n *int, v string, low, high int) error {
 // setLogLevel reads GlusterFS's levels, of which slog has four.
 func setLogLevel(o *Options, v string) error {
 	switch strings.ToUpper(v) {
-	case "TRACE", "DEBUG":
+	case "TRACE":
+		o.LogLevel, o.Trace = slog.LevelDebug, true
+	case "DEBUG":
 		o.LogLevel = slog.LevelDebug
 	case "INFO", "NOTICE":
 		o.LogLevel = slog.LevelInfo
