@@ -1,0 +1,201 @@
+package manage
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/manage/api"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// Limits of what is stored.
+const (
+	recordVersion = 1
+	recordMax     = 1 << 20 // bytes of a record
+	bricksMax     = 4096    // bricks of a volume; set IDs are 16 bits
+	volumesMax    = 4096    // volumes of a cluster
+)
+
+// The keys. See the package comment.
+const (
+	root          = "mortar/1/"
+	serversPrefix = root + "servers/"
+	volumesPrefix = root + "volumes/"
+	havePrefix    = root + "have/"
+	tasksPrefix   = root + "tasks/"
+	optionsKey    = root + "options"
+)
+
+func serverKey(id string) string          { return serversPrefix + id }
+func volumeKey(name string) string        { return volumesPrefix + name }
+func taskKey(name string) string          { return tasksPrefix + name }
+func haveKey(volume, brick string) string { return havePrefix + volume + "/" + brick }
+
+// phase says where in its life a volume is.
+type phase string
+
+const (
+	settled  phase = ""         // it exists
+	creating phase = "creating" // its bricks are being made; nobody sees it yet
+	undoing  phase = "undoing"  // they are being unmade; nobody sees it
+	deleting phase = "deleting" // it goes; seen as what it was until it is gone
+)
+
+// volumeRecord is a volume.
+type volumeRecord struct {
+	V          int            `json:"v"`
+	Name       string         `json:"name"`
+	ID         string         `json:"id"` // UUID
+	Phase      phase          `json:"phase,omitempty"`
+	State      api.State      `json:"state"`
+	Run        bool           `json:"run,omitempty"`   // its bricks should run
+	Force      bool           `json:"force,omitempty"` // of the create under way: use directories that another volume used
+	Generation uint64         `json:"generation"`      // of what is wanted of the bricks
+	Bricks     []brickRecord  `json:"bricks"`
+	RootHome   volume.SetID   `json:"rootHome"`
+	NextSet    volume.SetID   `json:"nextSet"`           // never given yet
+	Layouts    []spec.Layout  `json:"layouts"`           // newest first
+	Options    []spec.Setting `json:"options,omitempty"` // in order of setting
+	Created    time.Time      `json:"created"`
+}
+
+// brickRecord is a brick of a volume's definition.
+type brickRecord struct {
+	ID     string       `json:"id"`     // UUID
+	Server string       `json:"server"` // UUID of its daemon
+	Host   string       `json:"host"`   // as it was written
+	Path   string       `json:"path"`
+	Set    volume.SetID `json:"set"`
+	Made   bool         `json:"made,omitempty"` // the create made the directory
+}
+
+func (b brickRecord) name() string { return spec.JoinBrick(b.Host, b.Path) }
+
+// options returns the options that were set, by name.
+func (v *volumeRecord) options() map[string]string {
+	m := make(map[string]string, len(v.Options))
+	for _, o := range v.Options {
+		m[o.Name] = o.Value
+	}
+	return m
+}
+
+// visible reports whether anybody but the daemons should see the volume.
+func (v *volumeRecord) visible() bool { return v != nil && (v.Phase == settled || v.Phase == deleting) }
+
+// clone returns a copy whose slices can be changed.
+func (v *volumeRecord) clone() *volumeRecord {
+	c := *v
+	c.Bricks = append([]brickRecord(nil), v.Bricks...)
+	c.Layouts = append([]spec.Layout(nil), v.Layouts...)
+	c.Options = append([]spec.Setting(nil), v.Options...)
+	return &c
+}
+
+// condition is what a brick is, or should be.
+type condition string
+
+const (
+	absent  condition = ""        // nothing was done yet
+	ready   condition = "ready"   // the directory is the brick's; no process
+	running condition = "running" // its process is attached
+	down    condition = "down"    // it should run and does not; it is tried again
+	failed  condition = "failed"  // what was wanted did not succeed: Error
+	erased  condition = "erased"  // what the create made is gone
+)
+
+// want derives from the volume's record what its bricks should be.
+func (v *volumeRecord) want() condition {
+	switch {
+	case v.Phase == undoing:
+		return erased
+	case v.Phase == settled && v.Run:
+		return running
+	}
+	return ready
+}
+
+// haveRecord is what a brick is, written by its own daemon's keeper.
+type haveRecord struct {
+	V           int       `json:"v"`
+	Generation  uint64    `json:"generation"` // of the volume, that this answers
+	Is          condition `json:"is"`
+	Error       string    `json:"error,omitempty"` // a sentence, where Is is failed or down
+	PID         int       `json:"pid,omitempty"`
+	Port        int       `json:"port,omitempty"`
+	Addr        string    `json:"addr,omitempty"`        // HOST:PORT for clients
+	Incarnation uint64    `json:"incarnation,omitempty"` // starts of the process so far
+}
+
+// serverRecord is a daemon.
+type serverRecord struct {
+	V       int    `json:"v"`
+	ID      string `json:"id"`
+	Host    string `json:"host"`
+	Listen  string `json:"listen"`
+	Release string `json:"release"`
+}
+
+// The kinds of tasks.
+const (
+	kindCreate = "create"
+	kindStart  = "start"
+	kindStop   = "stop"
+	kindDelete = "delete"
+)
+
+// taskRecord is a change under way.
+type taskRecord struct {
+	V        int        `json:"v"`
+	ID       string     `json:"id"` // UUID
+	Kind     string     `json:"kind"`
+	Volume   string     `json:"volume"`   // name
+	VolumeID string     `json:"volumeId"` // UUID
+	Server   string     `json:"server"`   // UUID of the daemon that carries it out
+	Force    bool       `json:"force,omitempty"`
+	Undo     *api.Error `json:"undo,omitempty"` // it is being undone: why
+	Begun    time.Time  `json:"begun"`
+}
+
+// clusterRecord holds the cluster-wide options.
+type clusterRecord struct {
+	V       int            `json:"v"`
+	Options []spec.Setting `json:"options"`
+}
+
+// decode reads a record. what names it for people.
+func decode(b []byte, what string, into any) error {
+	if len(b) > recordMax {
+		return fmt.Errorf("the record %s has %d bytes, more than %d", what, len(b), recordMax)
+	}
+	var head struct {
+		V int `json:"v"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return fmt.Errorf("the record %s is damaged: %w", what, err)
+	}
+	if head.V != recordVersion {
+		return fmt.Errorf("the record %s has version %d, this release knows %d", what, head.V, recordVersion)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		return fmt.Errorf("the record %s is damaged: %w", what, err)
+	}
+	return nil
+}
+
+// encode writes a record; they are all of types that JSON can hold.
+func encode(r any) string {
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// splitHave takes a have record's key apart.
+func splitHave(key string) (volume, brick string, ok bool) {
+	return strings.Cut(strings.TrimPrefix(key, havePrefix), "/")
+}

@@ -1,0 +1,158 @@
+package manage
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/mortarfs/mortar/volume/manage/api"
+)
+
+// supervisor has a keeper for each brick of this server.
+type supervisor struct {
+	d  *daemon
+	wg sync.WaitGroup // of keepers and of what ends orphans
+	mu struct {
+		sync.Mutex
+		keepers map[string]*keeper // by brick's UUID
+	}
+}
+
+func newSupervisor(d *daemon) *supervisor {
+	s := &supervisor{d: d}
+	s.mu.keepers = map[string]*keeper{}
+	return s
+}
+
+// run keeps keepers for the bricks of the view's volumes until ctx ends, and
+// waits for them. Processes of earlier lives are found first.
+func (s *supervisor) run(ctx context.Context) {
+	defer s.wg.Wait()
+	processes := map[string][]found{}
+	for _, f := range findBricks(0) {
+		processes[f.brick] = append(processes[f.brick], f)
+	}
+	for {
+		snap, changed := s.d.view.next()
+		s.sync(ctx, snap, processes)
+		for _, left := range processes {
+			for _, f := range left {
+				if f.daemon == s.d.cfg.Socket {
+					s.endOrphan(ctx, f)
+				}
+			}
+		}
+		clear(processes) // later ones are this daemon's own
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// sync gives each brick its keeper and order, and dismisses keepers of volumes
+// that are gone. It takes the processes that it has found a keeper for out of processes.
+func (s *supervisor) sync(ctx context.Context, snap *snapshot, processes map[string][]found) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := make(map[string]bool, len(s.mu.keepers))
+	for _, v := range snap.volumes {
+		for _, b := range v.Bricks {
+			if b.Server != s.d.dir.id {
+				continue
+			}
+			seen[b.ID] = true
+			o := order{v, b}
+			if k := s.mu.keepers[b.ID]; k != nil {
+				k.command(o)
+				continue
+			}
+			k := newKeeper(s.d, o, snap.haveOf(v.ID, b.ID))
+			processes[b.ID] = s.take(ctx, k, processes[b.ID])
+			s.mu.keepers[b.ID] = k
+			s.wg.Go(func() { k.run(ctx) })
+		}
+	}
+	for id, k := range s.mu.keepers {
+		if !seen[id] {
+			delete(s.mu.keepers, id)
+			k.dismiss()
+		}
+	}
+}
+
+// take lets a new keeper adopt the process that its record names, or any, and
+// returns those that are left. One that knows another daemon's socket could
+// never register here: it is ended, to be started anew.
+func (s *supervisor) take(ctx context.Context, k *keeper, processes []found) []found {
+	best := -1
+	for i, f := range processes {
+		if f.daemon != s.d.cfg.Socket {
+			s.endOrphan(ctx, f)
+		} else if best < 0 || f.pid == k.have.PID {
+			best = i
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	k.adopt(processes[best].pid)
+	return append(append([]found(nil), processes[:best]...), processes[best+1:]...)
+}
+
+// endOrphan ends a brick process that should not be.
+func (s *supervisor) endOrphan(ctx context.Context, f found) {
+	p, err := holdProcess(f.pid, func() bool {
+		again := findBricks(f.pid)
+		return len(again) == 1 && again[0] == f
+	})
+	if err != nil {
+		return
+	}
+	s.d.log.Warn("ending a brick process that belongs to no brick of this server", "pid", f.pid, "brick", f.brick)
+	s.wg.Go(func() {
+		defer p.release()
+		if err := p.stop(ctx, s.d.cfg.StopTimeout); err != nil && ctx.Err() == nil {
+			s.d.log.Error("a brick process can't be ended", "pid", f.pid, "error", err)
+		}
+	})
+}
+
+// keeper returns the keeper of a brick, nil if there is none.
+func (s *supervisor) keeper(brick string) *keeper {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.keepers[brick]
+}
+
+// register registers a brick process.
+func (s *supervisor) register(ctx context.Context, b api.BrickHello) error {
+	// A process may come before the view has told the supervisor of its brick
+	// (the first moments of a daemon): what the view knows, a keeper will be there for.
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	v := s.d.view.now().volumes[b.Volume]
+	known := false
+	if v != nil {
+		for _, r := range v.Bricks {
+			known = known || r.ID == b.Brick && r.Server == s.d.dir.id
+		}
+	}
+	if !known {
+		return notWanted("Volume %s has no brick %s on this server.", b.Volume, b.Brick)
+	}
+	if b.Port < 1 || b.Port > 65535 || b.PID < 1 {
+		return refuse("A brick process can't have port %d and process ID %d.", b.Port, b.PID)
+	}
+	k := s.keeper(b.Brick)
+	if k == nil {
+		return refuse("The daemon is starting.") // the process tries again
+	}
+	return k.register(ctx, b.PID, b.Port)
+}
+
+// notWanted tells a brick process to end.
+func notWanted(format string, a ...any) error {
+	return api.Errorf(api.ErrNotWanted, format, a...)
+}
