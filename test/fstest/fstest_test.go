@@ -15,3 +15,9 @@ func onStore(*testing.T) volume.FS { return model.NewStore(1) }
 func TestModel(t *testing.T) { fstest.Run(t, fstest.Config{New: onModel}) }
 
 func TestStore(t *testing.T) { fstest.Run(t, fstest.Config{New: onStore}) }
+
+func TestRandom(t *testing.T) { fstest.Random(t, fstest.Config{New: onModel}, 5000) }
+
+func TestRandomConcurrent(t *testing.T) {
+	fstest.RandomConcurrent(t, fstest.Config{New: onStore}, 3000)
+}
