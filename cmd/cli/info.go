@@ -144,7 +144,7 @@ func volumeXML(x *xml, v api.Volume) {
 		if b.Arbiter {
 			arbiter = 1
 		}
-		name, peer := escape(b.Name), escape(b.PeerID)
+		name, peer := escape(b.Name), strings.ReplaceAll(escape(b.PeerID), `"`, "&quot;")
 		x.rawf(`<brick uuid="%s">%s<name>%s</name><hostUuid>%s</hostUuid><isArbiter>%d</isArbiter></brick>`, peer, name, name, peer, arbiter)
 	}
 	x.end()

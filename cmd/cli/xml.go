@@ -76,8 +76,8 @@ func (x *xml) rawf(format string, a ...any) {
 	fmt.Fprintf(&x.b, format+"\n", a...)
 }
 
-// escape makes text fit for an element or an attribute; what XML can't hold at
-// all becomes "?".
+// escape makes text fit for an element, quotes left alone as gluster has it; what
+// XML can't hold at all becomes "?".
 func escape(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -88,8 +88,6 @@ func escape(s string) string {
 			b.WriteString("&lt;")
 		case r == '>':
 			b.WriteString("&gt;")
-		case r == '"':
-			b.WriteString("&quot;")
 		case r == '\r':
 			b.WriteString("&#13;")
 		case r < ' ' && r != '\n' && r != '\t', r == 0xfffe, r == 0xffff:

@@ -38,7 +38,7 @@ func CheckVolumeName(name string) error {
 	case strings.Contains(reservedNames, " "+name+" "):
 		return invalidf("%q cannot be the name of a volume.", name)
 	case strings.Contains(name, "/"):
-		return Invalid(`Volume name should not contain "/" character.`)
+		return invalidf(`Volume name "%s" should not contain "/" character.`, printable(name))
 	case len(name) > VolumeNameMax:
 		return invalidf("Volume name exceeds %d characters.", VolumeNameMax)
 	case name[0] == '-':
