@@ -116,7 +116,7 @@ func Nearest(name string) []string {
 	}
 	var best []candidate
 	name = strings.ToLower(name)
-	if len(name) > 64 {
+	if name == "" || len(name) > 64 {
 		return nil
 	}
 	_, short, dotted := strings.Cut(name, ".")
@@ -141,6 +141,9 @@ func Nearest(name string) []string {
 		}
 		best = append(best[:i], append([]candidate{{o.Name, d}}, best[i:]...)...)
 		best = best[:min(len(best), atMost)]
+		if len(best) == 2 && best[1].distance > best[0].distance+1 {
+			best = best[:1] // a far second only confuses
+		}
 	}
 	names := make([]string, 0, len(best))
 	for _, c := range best {
