@@ -50,14 +50,13 @@ const (
 
 // options are those that may stand anywhere on the line.
 type options struct {
-	xml, json       bool
-	script          bool // --mode=script: questions are answered with yes
-	force           bool // --wignore: create as with force
-	ignorePartition bool // --wignore-partition
-	target          string
-	timeout         time.Duration
-	logFile         string
-	logLevel        slog.Level
+	xml, json bool
+	script    bool // --mode=script: questions are answered with yes
+	force     bool // --wignore: create as with force
+	target    string
+	timeout   time.Duration
+	logFile   string
+	logLevel  slog.Level
 }
 
 // session is one run: a command, or a shell's many.
@@ -196,8 +195,6 @@ func (c *session) option(name, value string, given bool) int {
 		c.opts.script = value == "script"
 	case "wignore":
 		c.opts.force = true
-	case "wignore-partition":
-		c.opts.ignorePartition = true
 	case "socket", "glusterd-sock":
 		if c.opts.target = value; !strings.Contains(value, "/") {
 			c.opts.target = "./" + value // a path, not a host
@@ -214,12 +211,14 @@ func (c *session) option(name, value string, given bool) int {
 	case "log-file":
 		c.opts.logFile = value
 	case "log-level":
-		level, ok := logLevel(value)
+		level, ok := LogLevel(value)
 		if !ok {
 			return 255
 		}
 		c.opts.logLevel = level
-	case "nolog", "inet6", "secure-mgmt": // the connection is what it is
+	case "nolog", "inet6", "secure-mgmt", "wignore-partition":
+		// Accepted: there is no log unless asked for, the connection is what it
+		// is, and the root partition takes a plain force.
 	default:
 		return c.question(name)
 	}
@@ -244,14 +243,15 @@ func (c *session) question(name string) int {
 	return 0
 }
 
-// logLevel reads one of GlusterFS's names. NONE is above everything.
-func logLevel(s string) (slog.Level, bool) {
+// LogLevel reads the name of a level as GlusterFS or slog has it, in any case.
+// NONE is above everything.
+func LogLevel(s string) (slog.Level, bool) {
 	switch strings.ToUpper(s) {
 	case "TRACE", "DEBUG":
 		return slog.LevelDebug, true
 	case "INFO":
 		return slog.LevelInfo, true
-	case "WARNING":
+	case "WARNING", "WARN":
 		return slog.LevelWarn, true
 	case "ERROR", "CRITICAL":
 		return slog.LevelError, true

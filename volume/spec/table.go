@@ -3,6 +3,7 @@ package spec
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,21 +20,24 @@ import (
 //	default   as `volume get` shows it
 //	flags     d listed by `volume get VOL all`, with "(DEFAULT)" while not set;
 //	          p listed, without it; - not listed;
-//	          g of the cluster; h in `volume set help`; s sticky
+//	          h in `volume set help`; s survives a plain reset
+//
+// Those of the cluster are named in clusterOptions.
 //
 // Whatever Mortar itself acts by is declared in own, which takes precedence.
 //
 //go:embed glusterfs.tsv
 var glusterfs string
 
-// own is the table of the options that Mortar acts by. Those of GlusterFS's
-// names keep their place in its order and the way they are listed.
+// own is the table of Mortar's own options. Those of GlusterFS's names keep
+// their place in its order and the way they are listed. Effect says whether
+// anything acts by the option today; one without is accepted like GlusterFS's.
 var own = [...]Option{
-	{Name: "network.timeout", Kind: Duration, Limited: true, Min: 1, Max: 600, Default: "10",
+	{Name: "network.timeout", Effect: true, Kind: Duration, Limited: true, Min: 1, Max: 600, Default: "10",
 		Help: "How long a mount waits for a brick that does not answer before the operation fails with EIO. In seconds."},
-	{Name: "cluster.min-free-disk", Kind: PercentOrSize, Default: "10%",
+	{Name: "cluster.min-free-disk", Effect: true, Kind: PercentOrSize, Default: "10%",
 		Help: "Free space that is kept on each brick: below it new files go to other bricks. A percentage of the brick's file system, or a size."},
-	{Name: "diagnostics.brick-log-level", Kind: Text, Values: logLevels, Default: "INFO",
+	{Name: "diagnostics.brick-log-level", Effect: true, Kind: Text, Values: logLevels, Default: "INFO",
 		Help: "The least important messages that go to the logs of the brick processes."},
 	{Name: "diagnostics.client-log-level", Kind: Text, Values: logLevels, Default: "INFO",
 		Help: "The least important messages that go to the logs of the mounts, where the mount was not given log-level."},
@@ -59,7 +63,10 @@ var table = sync.OnceValue(func() *optionTable {
 	t := &optionTable{byName: make(map[string]int), byShort: make(map[string]int)}
 	mine := make(map[string]Option, len(own))
 	for _, o := range own {
-		o.Effect, o.listed, o.marked, o.helped = true, true, true, true
+		o.listed, o.marked, o.helped = true, true, true
+		if !o.Effect {
+			o.Help = noEffect
+		}
 		mine[o.Name] = o
 	}
 	taken := make(map[string]bool)
@@ -69,7 +76,7 @@ var table = sync.OnceValue(func() *optionTable {
 		}
 		o := parseOption(strings.TrimSuffix(line, "\n"))
 		if m, ok := mine[o.Name]; ok {
-			m.Key, m.listed, m.marked, m.Global, m.Sticky = o.Key, o.listed, o.marked, o.Global, o.Sticky
+			m.Key, m.listed, m.marked, m.helped, m.Global, m.Sticky = o.Key, o.listed, o.marked, o.helped, o.Global, o.Sticky
 			o, taken[o.Name] = m, true
 		}
 		t.add(o)
@@ -106,7 +113,7 @@ func parseOption(line string) Option {
 	_, short, _ := strings.Cut(c[0], ".")
 	flags := c[7]
 	o := Option{Name: c[0], Key: c[1], Kind: parseKind(c[2]), Default: c[6], Help: noEffect,
-		Global: strings.Contains(flags, "g"), Sticky: strings.Contains(flags, "s"),
+		Global: slices.Contains(clusterOptions[:], c[0]), Sticky: strings.Contains(flags, "s"),
 		listed: !strings.Contains(flags, "-"), marked: strings.Contains(flags, "d"), helped: strings.Contains(flags, "h")}
 	if o.Key == "" {
 		o.Key = short
