@@ -84,7 +84,7 @@ type WelcomeBody struct {
 	Boot       SessionID // the machine's boot: if it changed, unsynced writes may be gone
 	Known      bool      // the session was known: its files are open and its replies remembered
 	Attachment uint64    // number of this connection in the session, ≥ 1
-	InFlight   uint32    // requests that the client may have unanswered at a time
+	InFlight   uint32    // requests that the client may have unanswered at a time, ≥ InFlightMin
 	WantFlush  bool      // the server delays writes: Flush must be sent
 	Layout     volume.LayoutVersion
 }
@@ -110,7 +110,7 @@ func (w *WelcomeBody) Parse(r *Reader) bool {
 	copy(w.Boot[:], r.take(len(w.Boot)))
 	w.Known, w.Attachment, w.InFlight = r.Bool(), r.U64(), r.U32()
 	w.WantFlush, w.Layout = r.Bool(), volume.LayoutVersion(r.U32())
-	if w.InFlight == 0 || w.Attachment == 0 {
+	if w.InFlight < InFlightMin || w.Attachment == 0 {
 		r.fail()
 	}
 	return r.Done()

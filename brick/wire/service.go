@@ -29,6 +29,10 @@ const (
 	StallAfter   = 4 * time.Second
 )
 
+// InFlightMin is how many requests a server must let a session have unanswered;
+// a client has no more, Step and Close not counted.
+const InFlightMin = 256
+
 // StreamDesc describes both methods to a client.
 var StreamDesc = &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
 

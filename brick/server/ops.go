@@ -1,0 +1,216 @@
+package server
+
+import (
+	"syscall"
+
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
+)
+
+func attrReply(b []byte, a volume.Attr, err error) ([]byte, bool) {
+	if b = wire.AppendStatus(b, err); err == nil {
+		b = wire.AppendAttr(b, &a)
+	}
+	return b, true
+}
+
+func lookup(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.NameArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	attr, err := r.sess.srv.set.Lookup(r, a.Dir, a.Name)
+	return attrReply(b, attr, err)
+}
+
+func getattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.IDArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	attr, err := r.sess.srv.set.Getattr(r, a.ID)
+	return attrReply(b, attr, err)
+}
+
+func setattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.SetattrArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	attr, err := r.sess.srv.set.Setattr(r, a.ID, a.Change)
+	return attrReply(b, attr, err)
+}
+
+func makeNode(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.MakeArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	attr, err := r.sess.srv.set.Make(r, a.Dir, a.Name, a.Node)
+	return attrReply(b, attr, err)
+}
+
+func create(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.CreateArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	f, attr, err := r.sess.srv.set.Create(r, a.Dir, a.Name, a.Node, a.Flags)
+	if err == nil && f != nil {
+		err = r.sess.open(r, r.number, f)
+	}
+	if b = wire.AppendStatus(b, err); err == nil {
+		b = wire.AppendCreated(b, f != nil, &attr)
+	}
+	return b, true
+}
+
+func open(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.OpenArgs
+	if !a.Parse(args) || a.Handle == 0 {
+		return nil, false
+	}
+	if a.Handle != r.number && r.sess.isOpen(a.Handle) {
+		return wire.AppendStatus(b, nil), true // opened again already
+	}
+	f, err := r.sess.srv.set.Open(r, a.ID, a.Flags)
+	if err == nil {
+		err = r.sess.open(r, a.Handle, f)
+	}
+	return wire.AppendStatus(b, err), true
+}
+
+func readlink(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.IDArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	target, err := r.sess.srv.set.Readlink(r, a.ID)
+	if b = wire.AppendStatus(b, err); err == nil {
+		b = wire.AppendText(b, target)
+	}
+	return b, true
+}
+
+func link(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.LinkArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	attr, err := r.sess.srv.set.Link(r, a.ID, a.Dir, a.Name)
+	return attrReply(b, attr, err)
+}
+
+func unlink(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.NameArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	return wire.AppendStatus(b, r.sess.srv.set.Unlink(r, a.Dir, a.Name)), true
+}
+
+func rmdir(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.NameArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	return wire.AppendStatus(b, r.sess.srv.set.Rmdir(r, a.Dir, a.Name)), true
+}
+
+func rename(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.RenameArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	err := r.sess.srv.set.Rename(r, a.OldDir, a.OldName, a.NewDir, a.NewName, a.Flags)
+	return wire.AppendStatus(b, err), true
+}
+
+func readDir(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.ReadDirArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	entries, end, err := r.sess.srv.set.ReadDir(r, a.Dir, a.After, int(a.Max), a.Attrs)
+	if b = wire.AppendStatus(b, err); err == nil {
+		b = wire.AppendEntries(b, entries, end)
+	}
+	return b, true
+}
+
+func getxattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.XattrArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	value, err := r.sess.srv.set.Getxattr(r, a.ID, a.Name)
+	if err == nil && len(value) > volume.XattrValueMax {
+		err = &volume.Error{Op: "getxattr", Where: a.Name, Errno: syscall.E2BIG}
+	}
+	if b = wire.AppendStatus(b, err); err == nil {
+		b = wire.AppendValue(b, value)
+	}
+	return b, true
+}
+
+func setxattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.SetxattrArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	return wire.AppendStatus(b, r.sess.srv.set.Setxattr(r, a.ID, a.Name, a.Value, a.Flags)), true
+}
+
+func listxattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.IDArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	names, err := r.sess.srv.set.Listxattr(r, a.ID)
+	if b = wire.AppendStatus(b, err); err == nil {
+		b = wire.AppendNames(b, names)
+	}
+	return b, true
+}
+
+func removexattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.XattrArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	return wire.AppendStatus(b, r.sess.srv.set.Removexattr(r, a.ID, a.Name)), true
+}
+
+func syncObject(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.IDArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	return wire.AppendStatus(b, r.sess.srv.set.Sync(r, a.ID)), true
+}
+
+func statfs(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	if !args.Done() {
+		return nil, false
+	}
+	s, err := r.sess.srv.set.Statfs(r)
+	if b = wire.AppendStatus(b, err); err == nil {
+		b = wire.AppendStatfs(b, s)
+	}
+	return b, true
+}
+
+func step(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.StepArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	answer, err := r.sess.srv.set.Step(r, a.Step)
+	if err == nil && len(answer) > wire.StepMax {
+		err = volume.Errorf("step", "", syscall.EIO, "the answer has %d bytes", len(answer))
+	}
+	if b = wire.AppendStatus(b, err); err == nil {
+		b = append(b, answer...)
+	}
+	return b, true
+}

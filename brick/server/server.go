@@ -1,0 +1,206 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// Backend is what a server serves: a volume.Set as seen from inside.
+type Backend interface {
+	volume.FS
+	Step(ctx context.Context, step []byte) ([]byte, error)
+}
+
+// Config says what to serve, and to whom. Zero values mean the defaults given.
+type Config struct {
+	Set      Backend
+	VolumeID string // UUID of the volume; clients of another are refused
+	BrickID  string // UUID of the brick; clients that mean another are refused
+
+	// Token, if not empty, is the secret that a client must show.
+	Token string
+	// Authorize, if not nil, may refuse a client; its error is shown to it.
+	Authorize func(Client) error
+	TLS       *tls.Config // nil: without
+
+	Logger   *slog.Logger
+	Grace    time.Duration // that a session outlives its connection; default 30 s
+	InFlight int           // requests of a session at a time; default 1024, at least wire.InFlightMin
+	// MaxTimeout bounds the deadline of requests, and is that of those without; default 60 s.
+	MaxTimeout time.Duration
+	// WantFlush is set if Set delays writes, so that File.Flush must reach it.
+	WantFlush bool
+	// Layout, if not nil, tells the layout version to greet clients with.
+	Layout func() volume.LayoutVersion
+	// Boot tells one boot of the machine from another; default: the kernel's boot ID.
+	Boot wire.SessionID
+}
+
+// Client is one session, for people.
+type Client struct {
+	Name, Version string // as it introduced itself
+	Addr          string // HOST:PORT of its connection, or of its last
+	Connected     bool
+	Since         time.Time
+	BytesRead     uint64 // payload
+	BytesWritten  uint64 // payload
+	Requests      uint64
+	Files         int // open ones
+}
+
+// tick is how often deadlines and graces are looked at.
+const tick = 100 * time.Millisecond
+
+// helloTimeout is how long a connection may take to introduce itself.
+const helloTimeout = 5 * time.Second
+
+// Server serves one brick.
+type Server struct {
+	conf        Config
+	set         Backend
+	log         *slog.Logger
+	incarnation uint64
+	grpc        *grpc.Server
+	quit        chan struct{} // closed by Stop
+	work        chan job      // to idle workers
+	wg          sync.WaitGroup
+	stopOnce    sync.Once
+
+	mu struct {
+		sync.Mutex
+		sessions map[wire.SessionID]*session
+		idle     int // workers waiting on work
+		stopped  bool
+	}
+}
+
+// New returns a Server, which Serve starts.
+func New(conf Config) *Server {
+	if conf.Logger == nil {
+		conf.Logger = slog.New(slog.DiscardHandler)
+	}
+	if conf.Grace <= 0 {
+		conf.Grace = 30 * time.Second
+	}
+	if conf.InFlight <= 0 {
+		conf.InFlight = 1024
+	}
+	conf.InFlight = max(conf.InFlight, wire.InFlightMin)
+	if conf.MaxTimeout <= 0 {
+		conf.MaxTimeout = time.Minute
+	}
+	if conf.Boot == (wire.SessionID{}) {
+		conf.Boot = bootID()
+	}
+	s := &Server{
+		conf: conf, set: conf.Set, log: conf.Logger,
+		incarnation: rand.Uint64() | 1,
+		quit:        make(chan struct{}),
+		work:        make(chan job),
+	}
+	s.mu.sessions = map[wire.SessionID]*session{}
+	s.grpc = grpc.NewServer(wire.ServerOptions(conf.TLS)...)
+	s.grpc.RegisterService(wire.Describe(), service{s})
+	s.wg.Go(s.janitor)
+	return s
+}
+
+// bootID reads the kernel's; where there is none every process counts as a boot.
+func bootID() (id wire.SessionID) {
+	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	hex := strings.ReplaceAll(strings.TrimSpace(string(b)), "-", "")
+	if parsed, err := volume.ParseID(hex); err == nil {
+		return wire.SessionID(parsed)
+	}
+	return wire.SessionID(volume.NewID(0))
+}
+
+// Serve answers connections of l, which it closes in the end, until Stop (nil)
+// or until l fails. It may be called for several listeners.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.grpc.Serve(l)
+	if errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return err
+}
+
+// Incarnation tells this process's server from its predecessors'.
+func (s *Server) Incarnation() uint64 { return s.incarnation }
+
+// Stop closes all connections, cancels what runs, waits for it and closes all
+// files. It may be called more than once.
+func (s *Server) Stop() {
+	s.stopOnce.Do(func() {
+		s.mu.Lock()
+		s.mu.stopped = true
+		s.mu.Unlock()
+		close(s.quit)
+		s.grpc.Stop()
+		for _, sess := range s.sessions() {
+			s.end(sess, "the server stops")
+		}
+	})
+	s.wg.Wait()
+}
+
+// Clients lists the sessions, in no order.
+func (s *Server) Clients() []Client {
+	var cs []Client
+	for _, sess := range s.sessions() {
+		cs = append(cs, sess.describe())
+	}
+	return cs
+}
+
+func (s *Server) sessions() []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*session, 0, len(s.mu.sessions))
+	for _, sess := range s.mu.sessions {
+		all = append(all, sess)
+	}
+	return all
+}
+
+// janitor cancels requests whose deadline passed and ends sessions whose grace passed.
+func (s *Server) janitor() {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.quit:
+			return
+		case now := <-t.C:
+			for _, sess := range s.sessions() {
+				if sess.expire(now) {
+					s.end(sess, "the client did not come back")
+				}
+			}
+		}
+	}
+}
+
+// goes runs f on a goroutine that Stop waits for, unless Stop has begun.
+func (s *Server) goes(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.stopped {
+		return false
+	}
+	s.wg.Go(f)
+	return true
+}

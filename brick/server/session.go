@@ -1,0 +1,310 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// session is the state of one client.
+type session struct {
+	srv     *Server
+	id      wire.SessionID
+	name    string
+	version string
+	since   time.Time
+	slots   chan struct{} // one in it for each request in flight
+	values  atomic.Pointer[values]
+
+	read, written, requests atomic.Uint64
+
+	mu struct {
+		sync.Mutex
+		conn        *conn // nil while detached
+		addr        string
+		attachments uint64
+		detached    time.Time // since when, while conn is nil
+		requests    map[uint64]*request
+		handles     map[uint64]*handle
+		ended       bool
+	}
+}
+
+// conn is a session's connection.
+type conn struct {
+	number uint64 // attachment
+	queue  *wire.Queue
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+// handle is an open file. It is guarded by session.mu.
+type handle struct {
+	file    volume.File
+	refs    int  // operations on it
+	closing bool // close it when refs is 0
+}
+
+var (
+	errReplaced = errors.New("the session has a newer connection")
+	errEnded    = errors.New("the session has ended")
+	errGone     = errors.New("the client has gone")
+)
+
+// attach makes c the session's connection in place of whichever it had, and
+// forgets the requests that the client does not ask about. False: the session has ended.
+func (s *session) attach(c *conn, addr string, unanswered []uint64) bool {
+	wanted := make(map[uint64]bool, len(unanswered))
+	for _, n := range unanswered {
+		wanted[n] = true
+	}
+	s.mu.Lock()
+	if s.mu.ended {
+		s.mu.Unlock()
+		return false
+	}
+	if s.mu.conn != nil {
+		s.mu.conn.cancel(errReplaced)
+	}
+	s.mu.attachments++
+	c.number = s.mu.attachments
+	s.mu.conn, s.mu.addr = c, addr
+	var files []volume.File
+	for n, r := range s.mu.requests {
+		if !wanted[n] {
+			files = append(files, s.forgetLocked(r)...)
+		}
+	}
+	s.mu.Unlock()
+	closeFiles(files)
+	return true
+}
+
+// detach notes that c is no more.
+func (s *session) detach(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.conn == c {
+		s.mu.conn, s.mu.detached = nil, time.Now()
+	}
+}
+
+// admit enters a request, unless it is known already: then it returns the old
+// one. An error means that the connection is not the session's any more.
+func (s *session) admit(attachment uint64, r *request) (old *request, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.mu.ended:
+		return nil, errEnded
+	case s.mu.conn == nil || s.mu.conn.number != attachment:
+		return nil, errReplaced
+	}
+	if old := s.mu.requests[r.number]; old != nil {
+		if old.op != r.op {
+			return nil, wire.ErrMalformed
+		}
+		return old, nil
+	}
+	if len(s.mu.requests) >= 8*s.srv.conf.InFlight {
+		return nil, errors.New("too many replies are not acknowledged")
+	}
+	s.mu.requests[r.number] = r
+	return nil, nil
+}
+
+// complete notes a request's reply, a whole frame, and returns the connection
+// to send it on: nil if there is none, or nobody wants it.
+func (s *session) complete(r *request, reply []byte) *conn {
+	s.mu.Lock()
+	var files []volume.File
+	c := s.mu.conn
+	switch {
+	case r.forgotten || s.mu.ended:
+		c = nil
+		if s.mu.requests[r.number] == r {
+			delete(s.mu.requests, r.number)
+		}
+		files = s.closeLocked(r.opened)
+	case r.op.Repeatable():
+		delete(s.mu.requests, r.number)
+	default:
+		r.reply = slices.Clone(reply)
+		r.body = nil
+	}
+	if r.finished != nil {
+		close(r.finished)
+	}
+	s.mu.Unlock()
+	closeFiles(files)
+	r.cancel(context.Canceled)
+	return c
+}
+
+// forget is called when nobody wants the request's reply any more.
+func (s *session) forget(number uint64) {
+	s.mu.Lock()
+	var files []volume.File
+	if r := s.mu.requests[number]; r != nil {
+		files = s.forgetLocked(r)
+	}
+	s.mu.Unlock()
+	closeFiles(files)
+}
+
+func (s *session) forgetLocked(r *request) []volume.File {
+	r.forgotten = true
+	if r.reply == nil {
+		r.cancel(context.Canceled) // complete removes it
+		return nil
+	}
+	delete(s.mu.requests, r.number)
+	return s.closeLocked(r.opened)
+}
+
+// acknowledge drops remembered replies.
+func (s *session) acknowledge(numbers []byte) {
+	r := wire.NewReader(numbers)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r.Len() > 0 {
+		n := r.U64()
+		if rq := s.mu.requests[n]; rq != nil && rq.reply != nil {
+			delete(s.mu.requests, n)
+		}
+	}
+}
+
+// expire cancels what is over its deadline and reports whether the grace has passed.
+func (s *session) expire(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.mu.requests {
+		if r.reply == nil && now.After(r.deadline) {
+			r.cancel(context.DeadlineExceeded)
+		}
+	}
+	return s.mu.conn == nil && now.Sub(s.mu.detached) > s.srv.conf.Grace
+}
+
+// end ends a session for good.
+func (s *Server) end(sess *session, why string) {
+	s.mu.Lock()
+	if s.mu.sessions[sess.id] == sess {
+		delete(s.mu.sessions, sess.id)
+	}
+	s.mu.Unlock()
+
+	sess.mu.Lock()
+	if sess.mu.ended {
+		sess.mu.Unlock()
+		return
+	}
+	sess.mu.ended = true
+	if sess.mu.conn != nil {
+		sess.mu.conn.cancel(errEnded)
+	}
+	for _, r := range sess.mu.requests {
+		r.cancel(context.Canceled)
+	}
+	var files []volume.File
+	for number := range sess.mu.handles {
+		files = append(files, sess.closeLocked(number)...)
+	}
+	sess.mu.Unlock()
+	closeFiles(files)
+	s.log.Info("session ended", "client", sess.name, "why", why)
+}
+
+// open enters a file that a request opened under a handle.
+func (s *session) open(r *request, number uint64, f volume.File) error {
+	s.mu.Lock()
+	ended := s.mu.ended
+	taken := s.mu.handles[number] != nil
+	if !ended && !taken {
+		s.mu.handles[number] = &handle{file: f}
+		r.opened = number
+	}
+	s.mu.Unlock()
+	if ended || taken {
+		closeFiles([]volume.File{f})
+		return volume.Errorf(r.op.String(), "", syscall.EIO, "the handle is in use or the session has ended")
+	}
+	return nil
+}
+
+// isOpen reports whether a handle is in use.
+func (s *session) isOpen(number uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.handles[number] != nil
+}
+
+// use returns an open file, for which done must be called.
+func (s *session) use(op wire.Op, number uint64) (*handle, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.mu.handles[number]
+	if h == nil {
+		return nil, &volume.Error{Op: op.String(), Errno: syscall.EBADF}
+	}
+	h.refs++
+	return h, nil
+}
+
+func (s *session) done(h *handle) {
+	s.mu.Lock()
+	h.refs--
+	last := h.closing && h.refs == 0
+	s.mu.Unlock()
+	if last {
+		closeFiles([]volume.File{h.file})
+	}
+}
+
+// closeLocked takes a handle out; it returns the file if it is to be closed
+// now, and else leaves that to the last operation on it.
+func (s *session) closeLocked(number uint64) []volume.File {
+	h := s.mu.handles[number]
+	if h == nil {
+		return nil
+	}
+	delete(s.mu.handles, number)
+	h.closing = true
+	if h.refs > 0 {
+		return nil
+	}
+	return []volume.File{h.file}
+}
+
+// close closes a handle; one that is not there is closed already.
+func (s *session) close(number uint64) {
+	s.mu.Lock()
+	files := s.closeLocked(number)
+	s.mu.Unlock()
+	closeFiles(files)
+}
+
+func closeFiles(files []volume.File) {
+	for _, f := range files {
+		_ = f.Close() // nothing depends on it: Flush and Sync have told of failures
+	}
+}
+
+func (s *session) describe() Client {
+	c := Client{
+		Name: s.name, Version: s.version, Since: s.since,
+		BytesRead: s.read.Load(), BytesWritten: s.written.Load(), Requests: s.requests.Load(),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.Addr, c.Connected, c.Files = s.mu.addr, s.mu.conn != nil, len(s.mu.handles)
+	return c
+}

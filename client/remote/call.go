@@ -1,0 +1,389 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// call is a request from its making until its reply has been decoded. Its
+// caller owns it, except that while it is in Remote.mu.pending the fields below done are
+// guarded by Remote.mu; who takes it out of there sends on done.
+type call struct {
+	number   uint64
+	op       wire.Op
+	frame    []byte // the whole request, kept for sending it again; without bulk payload
+	deadline time.Time
+	file     *file // the operation is on it
+	done     chan struct{}
+
+	sent       bool   // it was handed to a connection: it may have been executed
+	repeatable bool   // it may be sent to a brick that does not know whether it was executed
+	quiet      bool   // nobody waits: Close
+	bulk       *bulk  // it goes over a bulk stream
+	body       []byte // of the reply, if err is nil
+	err        error
+
+	id     volume.ID    // of an Open
+	flags  volume.Flags // of an Open or Create
+	opened *file        // by an Open or Create that succeeded
+
+	// Of a repeatable change: what it touches, and the next one of the same object.
+	object     volume.ID
+	from, to   int64
+	superseded bool // a later change of the same was acknowledged
+	next       *call
+}
+
+var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+// newCall returns a call whose frame has its header; arguments are to be appended.
+func (r *Remote) newCall(ctx context.Context, op wire.Op) *call {
+	c := calls.Get().(*call)
+	c.op = op
+	c.number = r.number.Add(1)
+	c.repeatable = op.Idempotent()
+	timeout := r.conf.Timeout
+	now := time.Now()
+	if d, ok := ctx.Deadline(); ok {
+		timeout = max(min(timeout, d.Sub(now)), time.Millisecond)
+	}
+	c.deadline = now.Add(timeout)
+	c.frame = wire.AppendRequest(c.frame[:0], op, c.number, wire.Header{
+		Timeout: timeout, Cred: volume.CredOf(ctx), Layout: volume.LayoutOf(ctx)})
+	return c
+}
+
+// free gives a call back that is not pending and whose reply has been decoded.
+func free(c *call) {
+	frame := c.frame
+	if cap(frame) > 2*wire.BulkMin {
+		frame = nil
+	}
+	*c = call{done: c.done, frame: frame}
+	calls.Put(c)
+}
+
+// changes notes what a repeatable change touches: bytes from … to of an object,
+// or, with 0, 0, all that Setattr and the like change.
+func (c *call) changes(object volume.ID, from, to int64) {
+	if from == 0 && to == 0 {
+		to = math.MaxInt64
+	}
+	c.object, c.from, c.to = object, from, to
+}
+
+// do sends a call whose arguments are complete and waits for its end. The
+// Reader is of the results; they may be there though an error is, too.
+func (r *Remote) do(ctx context.Context, c *call) (wire.Reader, error) {
+	wire.EndFrame(c.frame, 0)
+	if err := r.begin(ctx, c); err != nil {
+		return wire.Reader{}, err
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		r.abandon(c, r.ctxError(ctx, c.op))
+	}
+	return r.result(c)
+}
+
+// result decodes how a call ended.
+func (r *Remote) result(c *call) (wire.Reader, error) {
+	if c.err != nil {
+		return wire.Reader{}, c.err
+	}
+	rd := wire.NewReader(c.body)
+	err := wire.ParseStatus(&rd)
+	if rd.Bad() {
+		err = r.malformed(c.op)
+	}
+	return rd, err
+}
+
+func (r *Remote) malformed(op wire.Op) error {
+	return &volume.Error{Op: op.String(), Where: r.where, Errno: syscall.EIO, Err: wire.ErrMalformed}
+}
+
+// ctxError is what a call returns whose context is done.
+func (r *Remote) ctxError(ctx context.Context, op wire.Op) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return r.unavailable(op.String(), ctx.Err())
+	}
+	return &volume.Error{Op: op.String(), Where: r.where, Errno: syscall.EINTR, Err: ctx.Err()}
+}
+
+// begin enters a call into pending and, if it is no bulk call, sends it.
+func (r *Remote) begin(ctx context.Context, c *call) error {
+	if c.op != wire.OpStep && c.op != wire.OpClose {
+		if err := r.acquire(ctx, c); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	l := r.mu.link
+	if err := r.refuseLocked(c); err != nil {
+		r.mu.Unlock()
+		r.release(c)
+		return err
+	}
+	r.mu.pending[c.number] = c
+	if !c.object.IsZero() && c.repeatable {
+		c.next = r.mu.changing[c.object]
+		r.mu.changing[c.object] = c
+	}
+	direct := false
+	if l != nil && c.bulk == nil {
+		direct = r.transmitLocked(l, c)
+	}
+	quiet := c.quiet
+	r.mu.Unlock()
+	switch {
+	case l == nil || quiet:
+	case direct:
+		l.queue.Flush()
+	default:
+		l.queue.Kick()
+	}
+	return nil
+}
+
+// refuseLocked tells why a call can't begin.
+func (r *Remote) refuseLocked(c *call) error {
+	switch {
+	case r.mu.closed:
+		return r.unavailable(c.op.String(), errClosed)
+	case c.file != nil && c.file.err != nil:
+		return c.file.err
+	case r.mu.link != nil || c.quiet:
+		return nil
+	case c.op == wire.OpStep, time.Since(r.mu.downSince) > r.conf.Timeout:
+		return r.unavailable(c.op.String(), r.mu.lastErr)
+	}
+	return nil
+}
+
+// acquire waits for one of the slots, which bound what is in flight.
+func (r *Remote) acquire(ctx context.Context, c *call) error {
+	select {
+	case r.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	t := time.NewTimer(time.Until(c.deadline))
+	defer t.Stop()
+	select {
+	case r.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return r.ctxError(ctx, c.op)
+	case <-t.C:
+		return r.unavailable(c.op.String(), errors.New("too many requests are waiting"))
+	case <-r.closing.Done():
+		return r.unavailable(c.op.String(), errClosed)
+	}
+}
+
+func (r *Remote) release(c *call) {
+	if c.op != wire.OpStep && c.op != wire.OpClose {
+		<-r.slots
+	}
+}
+
+// transmitLocked queues a call on a link, acknowledgements before it, and
+// reports whether the caller may send the queue by himself without being blocked.
+func (r *Remote) transmitLocked(l *link, c *call) (direct bool) {
+	c.sent = true
+	r.ackLocked(l)
+	_ = l.queue.Add(c.frame) // a queue that failed is of a link that will be replaced
+	return l.unanswered.Add(int64(len(c.frame))) < directMax
+}
+
+// ackLocked queues the acknowledgements.
+func (r *Remote) ackLocked(l *link) {
+	if len(r.mu.acks) == 0 {
+		return
+	}
+	l.scratch = wire.AppendAck(l.scratch[:0], r.mu.acks)
+	_ = l.queue.Add(l.scratch)
+	r.mu.acks = r.mu.acks[:0]
+}
+
+// takeLocked takes a call out of pending. False: someone else did.
+func (r *Remote) takeLocked(c *call, acknowledged bool) bool {
+	if r.mu.pending[c.number] != c {
+		return false
+	}
+	delete(r.mu.pending, c.number)
+	if !c.object.IsZero() && c.repeatable {
+		r.untrackLocked(c, acknowledged)
+	}
+	return true
+}
+
+// untrackLocked takes a change out of the list of its object and, if it was
+// acknowledged, bars the others that touch the same from being repeated:
+// they would undo it.
+func (r *Remote) untrackLocked(c *call, acknowledged bool) {
+	var head *call
+	for o := r.mu.changing[c.object]; o != nil; {
+		next := o.next
+		if o != c {
+			if acknowledged && o.from < c.to && c.from < o.to {
+				o.superseded = true
+			}
+			o.next, head = head, o
+		}
+		o = next
+	}
+	c.next = nil
+	if head == nil {
+		delete(r.mu.changing, c.object)
+	} else {
+		r.mu.changing[c.object] = head
+	}
+}
+
+// endLocked ends a pending call without a reply.
+func (r *Remote) endLocked(c *call, err error) {
+	if !r.takeLocked(c, false) {
+		return
+	}
+	c.err = err
+	if c.bulk != nil {
+		c.bulk.abort()
+	}
+	r.finish(c)
+}
+
+// finish hands a call that is out of pending back to its caller.
+func (r *Remote) finish(c *call) {
+	r.release(c)
+	if c.quiet {
+		free(c)
+		return
+	}
+	c.done <- struct{}{}
+}
+
+// abandon ends a call whose caller does not want to wait any more, unless its
+// reply has come meanwhile, and tells the brick. Afterwards the call is its caller's.
+func (r *Remote) abandon(c *call, err error) {
+	r.mu.Lock()
+	if r.mu.pending[c.number] == c {
+		r.cancelLocked(c, err)
+	}
+	r.mu.Unlock()
+	<-c.done
+}
+
+// cancelLocked ends a pending call and tells the brick that nobody wants its reply.
+func (r *Remote) cancelLocked(c *call, err error) {
+	l := r.mu.link
+	if c.sent && l != nil {
+		l.lost.Add(int64(len(c.frame)))
+		_ = l.queue.Add(wire.AppendEmpty(nil, wire.Cancel, c.number))
+		l.queue.Kick()
+	}
+	r.endLocked(c, err)
+}
+
+// expire ends what is over its deadline.
+func (r *Remote) expire(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.mu.pending {
+		if !c.quiet && now.After(c.deadline) {
+			cause := errors.New("no answer in time")
+			if r.mu.link == nil {
+				cause = r.mu.lastErr
+			}
+			r.cancelLocked(c, r.unavailable(c.op.String(), cause))
+		}
+	}
+}
+
+// replies takes a batch's frames. An error means that the brick breaks the protocol.
+func (r *Remote) replies(l *link, frames []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(frames) > 0 {
+		f, rest, err := wire.NextFrame(frames)
+		if err != nil {
+			return err
+		}
+		frames = rest
+		switch f.Kind {
+		case wire.Reply:
+			if err := r.replyLocked(l, f); err != nil {
+				return err
+			}
+		case wire.Pong:
+			l.pong()
+		default:
+			return wire.ErrMalformed
+		}
+	}
+	return nil
+}
+
+func (r *Remote) replyLocked(l *link, f wire.Frame) error {
+	c := r.mu.pending[f.Number]
+	if c == nil || r.mu.link != l {
+		if c == nil && !f.Op.Repeatable() && r.mu.link == l { // its caller has gone: what it opened must be closed
+			_ = l.queue.Add(wire.AppendEmpty(nil, wire.Cancel, f.Number))
+		}
+		return nil
+	}
+	if c.op != f.Op || c.bulk != nil {
+		return wire.ErrMalformed
+	}
+	l.unanswered.Add(-int64(len(c.frame)))
+	if err := r.acceptLocked(c, f.Body); err != nil {
+		return err
+	}
+	r.finish(c)
+	return nil
+}
+
+// acceptLocked takes a reply's body into its call, which leaves pending.
+func (r *Remote) acceptLocked(c *call, body []byte) error {
+	ok := wire.PeekErrno(body) == 0
+	if ok && (c.op == wire.OpOpen || c.op == wire.OpCreate) {
+		if err := r.openedLocked(c, body); err != nil {
+			return err
+		}
+	}
+	r.takeLocked(c, ok)
+	if !c.op.Repeatable() {
+		r.mu.acks = append(r.mu.acks, c.number)
+	}
+	c.body = body
+	return nil
+}
+
+// openedLocked enters the file that a call has opened, so that it is opened again in a new session.
+func (r *Remote) openedLocked(c *call, body []byte) error {
+	object := c.id
+	if c.op == wire.OpCreate {
+		rd := wire.NewReader(body)
+		_ = wire.ParseStatus(&rd)
+		opened, attr := rd.Created()
+		if !rd.Done() {
+			return wire.ErrMalformed
+		}
+		if !opened {
+			return nil
+		}
+		object = attr.ID
+	}
+	c.opened = &file{r: r, id: object, handle: c.number, flags: c.flags &^ (volume.Truncate | volume.Excl | volume.KillPriv)}
+	r.mu.files[c.number] = c.opened
+	return nil
+}

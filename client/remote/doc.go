@@ -1,0 +1,43 @@
+// Package remote is a set of a volume that lies in another process: it
+// implements volume.Set, and volume.File for what is opened, by asking a brick
+// in the protocol of package brick/wire. It connects by itself, comes back by itself, and no call outlives its deadline.
+//
+//	callers ⇢ call ⇢ pending ⇢ link.queue ⇢ Session stream ⇢ brick
+//	   ↑                                                       ↓
+//	 reply ⇠ pending ⇠ link.receive ⇠ Session stream  ⇠ ⇠ ⇠ ⇠ ⇠
+//	callers ⇢ call ⇢ pending ⇢ bulk stream (borrowed for one call; payload uncopied) ⇢ brick
+//
+// # A lost connection
+//
+// All requests of a Remote belong to one session, and a link is one connection
+// of it: a gRPC connection for the Session stream and some for bulk data. When
+// any of them breaks or stalls the whole link is replaced, and what is then done with an unanswered request
+// depends on what the brick says in its Welcome:
+//
+//	the brick knows the session    the request is sent again with its number; the
+//	                               brick executes it once
+//	it does not (it restarted, or  files are opened again by their IDs; then a request
+//	the grace period has passed)   that was never sent, or may be repeated, is sent; the
+//	                               others fail with EIO, Reason Unknown
+//
+// A write, or a change of attributes, may be repeated unless a later one
+// that touches the same was acknowledged in between (volume's rule 7). If the brick's machine was booted anew, writes that were
+// acknowledged but not synced may be gone: the next Sync of each such file says so with EIO, once.
+//
+// # Time
+//
+// A call ends when its context does, or after Config.Timeout. While there is no
+// connection calls wait for one, but once it has been away for Timeout, new calls
+// fail at once with Reason Unavailable. Step never waits for a connection. A connection
+// on which nothing is heard for wire.StallAfter, pings unanswered, is replaced.
+//
+// # Goroutines and locks
+//
+// A Remote has two goroutines, manage (makes links, one after the other) and watch
+// (deadlines, pings); a link has two, receive and its queue's Run. Close waits
+// for all. Callers send by themselves when that can't block.
+//
+//	Remote.mu
+//	  link.mu
+//	  wire.Queue's
+package remote

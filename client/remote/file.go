@@ -1,0 +1,197 @@
+package remote
+
+import (
+	"context"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// file is an open file at the brick.
+type file struct {
+	r      *Remote
+	id     volume.ID
+	handle uint64
+	flags  volume.Flags // for opening it again
+
+	err   error       // why it could not be opened again; guarded by Remote.mu
+	dirty atomic.Bool // writes were acknowledged since the last Sync began
+	lost  atomic.Bool // such writes may be gone: the next Sync says so
+}
+
+// ID is volume.File's.
+func (f *file) ID() volume.ID { return f.id }
+
+// call returns a new call on the file.
+func (f *file) call(ctx context.Context, op wire.Op) *call {
+	c := f.r.newCall(ctx, op)
+	c.file = f
+	return c
+}
+
+func checkIO(op wire.Op, p []byte) error {
+	if len(p) > volume.IOMax {
+		return volume.Errorf(op.String(), "", syscall.EINVAL, "%d bytes at once", len(p))
+	}
+	return nil
+}
+
+// ReadAt is volume.File's.
+func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if err := checkIO(wire.OpRead, p); err != nil {
+		return 0, err
+	}
+	c := f.call(ctx, wire.OpRead)
+	defer free(c)
+	c.frame = (&wire.ReadArgs{Handle: f.handle, Off: off, Len: uint32(len(p))}).Append(c.frame)
+	if len(p) >= wire.BulkMin {
+		c.bulk = &bulk{in: p}
+		if _, err := f.r.doBulk(ctx, c); err != nil {
+			return 0, err
+		}
+		return c.bulk.n, nil
+	}
+	rd, err := f.r.do(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	data := rd.Rest(len(p))
+	if rd.Bad() {
+		return 0, f.r.malformed(c.op)
+	}
+	return copy(p, data), nil
+}
+
+// WriteAt is volume.File's.
+func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
+	if len(p) > 0 {
+		f.dirty.Store(true)
+	}
+	n, err := f.write(ctx, wire.OpWrite, p, off, flags)
+	if n < 0 || n > int64(len(p)) || err == nil && n != int64(len(p)) {
+		return 0, f.r.malformed(wire.OpWrite)
+	}
+	return int(n), err
+}
+
+// Append is volume.File's.
+func (f *file) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (int64, error) {
+	f.dirty.Store(true)
+	return f.write(ctx, wire.OpAppend, p, 0, flags)
+}
+
+// write sends data and returns the number that the brick answers.
+func (f *file) write(ctx context.Context, op wire.Op, p []byte, off int64, flags volume.WriteFlags) (int64, error) {
+	if err := checkIO(op, p); err != nil {
+		return 0, err
+	}
+	c := f.call(ctx, op)
+	defer free(c)
+	if op == wire.OpWrite {
+		c.changes(f.id, off, off+int64(len(p)))
+	}
+	c.frame = (&wire.WriteArgs{Handle: f.handle, Off: off, Flags: flags}).Append(c.frame)
+	var rd wire.Reader
+	var err error
+	if len(p) >= wire.BulkMin {
+		c.bulk = &bulk{out: p}
+		rd, err = f.r.doBulk(ctx, c)
+	} else {
+		c.frame = append(c.frame, p...)
+		rd, err = f.r.do(ctx, c)
+	}
+	if err != nil && rd.Len() == 0 {
+		return 0, err
+	}
+	n := rd.I64()
+	if !rd.Done() {
+		return 0, f.r.malformed(op)
+	}
+	return n, err
+}
+
+// Getattr is volume.File's.
+func (f *file) Getattr(ctx context.Context) (volume.Attr, error) {
+	c := f.call(ctx, wire.OpFileGetattr)
+	c.frame = (&wire.HandleArgs{Handle: f.handle}).Append(c.frame)
+	return f.r.attr(ctx, c)
+}
+
+// Setattr is volume.File's.
+func (f *file) Setattr(ctx context.Context, change volume.Change) (volume.Attr, error) {
+	f.dirty.Store(true)
+	c := f.call(ctx, wire.OpFileSetattr)
+	c.changes(f.id, 0, 0)
+	c.frame = (&wire.FileSetattrArgs{Handle: f.handle, Change: change}).Append(c.frame)
+	return f.r.attr(ctx, c)
+}
+
+// Allocate is volume.File's.
+func (f *file) Allocate(ctx context.Context, mode uint32, off, length int64) error {
+	f.dirty.Store(true)
+	c := f.call(ctx, wire.OpAllocate)
+	c.repeatable = mode&(volume.AllocCollapseRange|volume.AllocInsertRange) == 0
+	c.changes(f.id, 0, 0)
+	c.frame = (&wire.AllocateArgs{Handle: f.handle, Mode: mode, Off: off, Len: length}).Append(c.frame)
+	return f.r.nothing(ctx, c)
+}
+
+// Seek is volume.File's.
+func (f *file) Seek(ctx context.Context, off int64, whence int) (int64, error) {
+	c := f.call(ctx, wire.OpSeek)
+	defer free(c)
+	c.frame = (&wire.SeekArgs{Handle: f.handle, Off: off, Whence: uint32(whence)}).Append(c.frame)
+	rd, err := f.r.do(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	at := rd.I64()
+	if !rd.Done() {
+		return 0, f.r.malformed(c.op)
+	}
+	return at, nil
+}
+
+// Sync is volume.File's.
+func (f *file) Sync(ctx context.Context, dataOnly bool) error {
+	dirty := f.dirty.Swap(false)
+	c := f.call(ctx, wire.OpFileSync)
+	c.frame = (&wire.FileSyncArgs{Handle: f.handle, DataOnly: dataOnly}).Append(c.frame)
+	err := f.r.nothing(ctx, c)
+	if err != nil && dirty {
+		f.dirty.Store(true)
+	}
+	if f.lost.Swap(false) {
+		return volume.Errorf("fsync", f.id.String(), syscall.EIO,
+			"the machine of %s was rebooted: writes since the last sync may be gone", f.r.where)
+	}
+	return err
+}
+
+// Flush is volume.File's. Nothing is delayed here, so it asks the brick only if that delays.
+func (f *file) Flush(ctx context.Context) error {
+	f.r.mu.Lock()
+	l, err := f.r.mu.link, f.err
+	f.r.mu.Unlock()
+	if err != nil || l != nil && !l.wantFlush {
+		return err
+	}
+	c := f.call(ctx, wire.OpFlush)
+	c.frame = (&wire.HandleArgs{Handle: f.handle}).Append(c.frame)
+	return f.r.nothing(ctx, c)
+}
+
+// Close is volume.File's: the brick is told with the next request, or a moment later.
+func (f *file) Close() error {
+	f.r.mu.Lock()
+	delete(f.r.mu.files, f.handle)
+	f.r.mu.Unlock()
+	c := f.r.newCall(context.Background(), wire.OpClose)
+	c.quiet = true
+	c.frame = (&wire.HandleArgs{Handle: f.handle}).Append(c.frame)
+	wire.EndFrame(c.frame, 0)
+	_ = f.r.begin(context.Background(), c) // closed: then the session has ended, and the file with it
+	return nil
+}

@@ -1,0 +1,296 @@
+package remote
+
+import (
+	"context"
+	"syscall"
+
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// checkName refuses a name that the protocol can't carry; what else may be wrong
+// with it the brick says.
+func checkName(op wire.Op, name string) error {
+	if len(name) > volume.NameMax {
+		return volume.CheckName(op.String(), name)
+	}
+	return nil
+}
+
+// attr finishes a call whose result is an Attr.
+func (r *Remote) attr(ctx context.Context, c *call) (a volume.Attr, err error) {
+	defer free(c)
+	rd, err := r.do(ctx, c)
+	if err == nil {
+		if a = rd.Attr(); !rd.Done() {
+			err = r.malformed(c.op)
+		}
+	}
+	return a, err
+}
+
+// nothing finishes a call without a result.
+func (r *Remote) nothing(ctx context.Context, c *call) error {
+	defer free(c)
+	_, err := r.do(ctx, c)
+	return err
+}
+
+// Lookup is volume.FS's.
+func (r *Remote) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	if err := checkName(wire.OpLookup, name); err != nil {
+		return volume.Attr{}, err
+	}
+	c := r.newCall(ctx, wire.OpLookup)
+	c.frame = (&wire.NameArgs{Dir: dir, Name: name}).Append(c.frame)
+	return r.attr(ctx, c)
+}
+
+// Getattr is volume.FS's.
+func (r *Remote) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error) {
+	c := r.newCall(ctx, wire.OpGetattr)
+	c.frame = (&wire.IDArgs{ID: id}).Append(c.frame)
+	return r.attr(ctx, c)
+}
+
+// Setattr is volume.FS's.
+func (r *Remote) Setattr(ctx context.Context, id volume.ID, change volume.Change) (volume.Attr, error) {
+	c := r.newCall(ctx, wire.OpSetattr)
+	c.changes(id, 0, 0)
+	c.frame = (&wire.SetattrArgs{ID: id, Change: change}).Append(c.frame)
+	return r.attr(ctx, c)
+}
+
+func checkNode(op wire.Op, name string, n *volume.Node) error {
+	if len(n.Target) > volume.TargetMax {
+		return &volume.Error{Op: op.String(), Where: name, Errno: syscall.ENAMETOOLONG}
+	}
+	return checkName(op, name)
+}
+
+// Make is volume.FS's.
+func (r *Remote) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
+	if err := checkNode(wire.OpMake, name, &n); err != nil {
+		return volume.Attr{}, err
+	}
+	c := r.newCall(ctx, wire.OpMake)
+	c.frame = (&wire.MakeArgs{Dir: dir, Name: name, Node: n}).Append(c.frame)
+	return r.attr(ctx, c)
+}
+
+// Create is volume.FS's.
+func (r *Remote) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
+	if err := checkNode(wire.OpCreate, name, &n); err != nil {
+		return nil, volume.Attr{}, err
+	}
+	c := r.newCall(ctx, wire.OpCreate)
+	defer free(c)
+	c.flags = f
+	c.frame = (&wire.CreateArgs{Dir: dir, Name: name, Node: n, Flags: f}).Append(c.frame)
+	rd, err := r.do(ctx, c)
+	if err != nil {
+		return nil, volume.Attr{}, err
+	}
+	_, a := rd.Created()
+	if c.opened == nil { // a pointer
+		return nil, a, nil
+	}
+	return c.opened, a, nil
+}
+
+// Open is volume.FS's.
+func (r *Remote) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
+	c := r.newCall(ctx, wire.OpOpen)
+	defer free(c)
+	c.id, c.flags = id, f
+	c.frame = (&wire.OpenArgs{ID: id, Flags: f, Handle: c.number}).Append(c.frame)
+	if _, err := r.do(ctx, c); err != nil {
+		return nil, err
+	}
+	return c.opened, nil
+}
+
+// Readlink is volume.FS's.
+func (r *Remote) Readlink(ctx context.Context, id volume.ID) (string, error) {
+	c := r.newCall(ctx, wire.OpReadlink)
+	defer free(c)
+	c.frame = (&wire.IDArgs{ID: id}).Append(c.frame)
+	rd, err := r.do(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	target := rd.Text(volume.TargetMax)
+	if !rd.Done() {
+		return "", r.malformed(c.op)
+	}
+	return target, nil
+}
+
+// Link is volume.FS's.
+func (r *Remote) Link(ctx context.Context, id, dir volume.ID, name string) (volume.Attr, error) {
+	if err := checkName(wire.OpLink, name); err != nil {
+		return volume.Attr{}, err
+	}
+	c := r.newCall(ctx, wire.OpLink)
+	c.frame = (&wire.LinkArgs{ID: id, Dir: dir, Name: name}).Append(c.frame)
+	return r.attr(ctx, c)
+}
+
+// Unlink is volume.FS's.
+func (r *Remote) Unlink(ctx context.Context, dir volume.ID, name string) error {
+	return r.remove(ctx, wire.OpUnlink, dir, name)
+}
+
+// Rmdir is volume.FS's.
+func (r *Remote) Rmdir(ctx context.Context, dir volume.ID, name string) error {
+	return r.remove(ctx, wire.OpRmdir, dir, name)
+}
+
+func (r *Remote) remove(ctx context.Context, op wire.Op, dir volume.ID, name string) error {
+	if err := checkName(op, name); err != nil {
+		return err
+	}
+	c := r.newCall(ctx, op)
+	c.frame = (&wire.NameArgs{Dir: dir, Name: name}).Append(c.frame)
+	return r.nothing(ctx, c)
+}
+
+// Rename is volume.FS's.
+func (r *Remote) Rename(ctx context.Context, oldDir volume.ID, oldName string, newDir volume.ID, newName string, f volume.RenameFlags) error {
+	for _, name := range []string{oldName, newName} {
+		if err := checkName(wire.OpRename, name); err != nil {
+			return err
+		}
+	}
+	c := r.newCall(ctx, wire.OpRename)
+	a := wire.RenameArgs{OldDir: oldDir, OldName: oldName, NewDir: newDir, NewName: newName, Flags: f}
+	c.frame = a.Append(c.frame)
+	return r.nothing(ctx, c)
+}
+
+// ReadDir is volume.FS's.
+func (r *Remote) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
+	if max < 1 || max > volume.ReadDirMax {
+		return nil, false, volume.Errorf("readdir", "", syscall.EINVAL, "%d entries", max)
+	}
+	c := r.newCall(ctx, wire.OpReadDir)
+	defer free(c)
+	c.frame = (&wire.ReadDirArgs{Dir: dir, After: after, Max: uint32(max), Attrs: attrs}).Append(c.frame)
+	rd, err := r.do(ctx, c)
+	if err != nil {
+		return nil, false, err
+	}
+	entries, end := rd.Entries()
+	if !rd.Done() {
+		return nil, false, r.malformed(c.op)
+	}
+	return entries, end, nil
+}
+
+func checkXattr(op wire.Op, name string) error {
+	if len(name) > volume.XattrNameMax {
+		return &volume.Error{Op: op.String(), Where: name[:32] + "…", Errno: syscall.ERANGE}
+	}
+	return nil
+}
+
+// Getxattr is volume.FS's.
+func (r *Remote) Getxattr(ctx context.Context, id volume.ID, name string) ([]byte, error) {
+	if err := checkXattr(wire.OpGetxattr, name); err != nil {
+		return nil, err
+	}
+	c := r.newCall(ctx, wire.OpGetxattr)
+	defer free(c)
+	c.frame = (&wire.XattrArgs{ID: id, Name: name}).Append(c.frame)
+	rd, err := r.do(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	value := append([]byte{}, rd.Value(volume.XattrValueMax)...)
+	if !rd.Done() {
+		return nil, r.malformed(c.op)
+	}
+	return value, nil
+}
+
+// Setxattr is volume.FS's.
+func (r *Remote) Setxattr(ctx context.Context, id volume.ID, name string, value []byte, f volume.XattrFlags) error {
+	if err := checkXattr(wire.OpSetxattr, name); err != nil {
+		return err
+	}
+	if len(value) > volume.XattrValueMax {
+		return &volume.Error{Op: "setxattr", Where: name, Errno: syscall.E2BIG}
+	}
+	c := r.newCall(ctx, wire.OpSetxattr)
+	c.repeatable = f == 0
+	c.changes(id, 0, 0)
+	c.frame = (&wire.SetxattrArgs{ID: id, Name: name, Flags: f, Value: value}).Append(c.frame)
+	return r.nothing(ctx, c)
+}
+
+// Listxattr is volume.FS's.
+func (r *Remote) Listxattr(ctx context.Context, id volume.ID) ([]string, error) {
+	c := r.newCall(ctx, wire.OpListxattr)
+	defer free(c)
+	c.frame = (&wire.IDArgs{ID: id}).Append(c.frame)
+	rd, err := r.do(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	names := rd.Names()
+	if !rd.Done() {
+		return nil, r.malformed(c.op)
+	}
+	return names, nil
+}
+
+// Removexattr is volume.FS's.
+func (r *Remote) Removexattr(ctx context.Context, id volume.ID, name string) error {
+	if err := checkXattr(wire.OpRemovexattr, name); err != nil {
+		return err
+	}
+	c := r.newCall(ctx, wire.OpRemovexattr)
+	c.frame = (&wire.XattrArgs{ID: id, Name: name}).Append(c.frame)
+	return r.nothing(ctx, c)
+}
+
+// Sync is volume.FS's.
+func (r *Remote) Sync(ctx context.Context, id volume.ID) error {
+	c := r.newCall(ctx, wire.OpSync)
+	c.frame = (&wire.IDArgs{ID: id}).Append(c.frame)
+	return r.nothing(ctx, c)
+}
+
+// Statfs is volume.FS's.
+func (r *Remote) Statfs(ctx context.Context) (volume.Statfs, error) {
+	c := r.newCall(ctx, wire.OpStatfs)
+	defer free(c)
+	rd, err := r.do(ctx, c)
+	if err != nil {
+		return volume.Statfs{}, err
+	}
+	s := rd.Statfs()
+	if !rd.Done() {
+		return volume.Statfs{}, r.malformed(c.op)
+	}
+	return s, nil
+}
+
+// Step is volume.Set's.
+func (r *Remote) Step(ctx context.Context, step []byte) ([]byte, error) {
+	if len(step) > wire.StepMax {
+		return nil, volume.Errorf("step", r.where, syscall.EINVAL, "%d bytes", len(step))
+	}
+	c := r.newCall(ctx, wire.OpStep)
+	defer free(c)
+	c.frame = (&wire.StepArgs{Step: step}).Append(c.frame)
+	rd, err := r.do(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	answer := append([]byte(nil), rd.Rest(wire.StepMax)...)
+	if rd.Bad() {
+		return nil, r.malformed(c.op)
+	}
+	return answer, nil
+}

@@ -1,0 +1,258 @@
+package remote
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// manage keeps a link until Close.
+func (r *Remote) manage() {
+	backoff := time.Duration(0)
+	for r.closing.Err() == nil {
+		addr := r.Addr()
+		if addr == "" {
+			r.pause(r.conf.Timeout)
+			continue
+		}
+		l, w, err := r.connect(addr)
+		if err == nil {
+			err = r.adopt(l, w)
+		}
+		if err != nil {
+			l.close()
+			r.failed(err)
+		} else {
+			r.log.Info("connected", "addr", addr, "known", w.Known)
+			r.stay(l, addr)
+			err = context.Cause(l.ctx)
+			r.detach(l, err)
+			l.close()
+			r.log.Warn("connection lost", "addr", addr, "err", err)
+			if time.Since(l.born) > backoffMax {
+				backoff = 0
+				continue
+			}
+		}
+		if r.pause(backoff + rand.N(backoffMin)) {
+			backoff = 0
+			continue
+		}
+		backoff = min(max(2*backoff, backoffMin), backoffMax)
+	}
+}
+
+// pause waits for d, or less when the address changes: then it returns true.
+func (r *Remote) pause(d time.Duration) (moved bool) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.closing.Done():
+	case <-r.moved:
+		return true
+	}
+	return false
+}
+
+// stay returns when the link has failed or leads to the wrong address.
+func (r *Remote) stay(l *link, addr string) {
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-r.moved:
+			if now := r.Addr(); now != "" && now != addr {
+				return
+			}
+		}
+	}
+}
+
+// failed notes why there is no link.
+func (r *Remote) failed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.lastErr == nil || r.mu.lastErr.Error() != err.Error() {
+		r.log.Warn("can't connect", "addr", r.mu.addr, "err", err)
+	}
+	r.mu.lastErr = err
+	r.broadcastLocked()
+}
+
+// detach makes the Remote be without a link.
+func (r *Remote) detach(l *link, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.link, r.mu.downSince, r.mu.lastErr = nil, time.Now(), err
+	for _, c := range r.mu.pending {
+		if c.op == wire.OpStep {
+			r.endLocked(c, r.unavailable("step", err))
+		}
+	}
+	r.broadcastLocked()
+}
+
+// unansweredNumbers lists the requests that the brick must not forget.
+func (r *Remote) unansweredNumbers() []uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var numbers []uint64
+	for n, c := range r.mu.pending {
+		if c.sent && len(numbers) < wire.UnansweredMax {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers
+}
+
+// adopt makes a link that was welcomed the Remote's: it opens the files again
+// if the session is new to the brick, and sends what is unanswered.
+func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
+	t := time.AfterFunc(connectTime, func() { l.fail(context.DeadlineExceeded) })
+	defer t.Stop()
+	if !w.Known {
+		if err := r.reopen(l, w); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.closed {
+		return errClosed
+	}
+	booted := r.mu.boot != wire.SessionID{} && r.mu.boot != w.Boot
+	r.mu.boot = w.Boot
+	r.mu.acks = r.mu.acks[:0] // the Hello has told
+	r.mu.link, r.mu.lastErr = l, nil
+	for _, n := range slices.Sorted(maps.Keys(r.mu.pending)) {
+		c := r.mu.pending[n]
+		if err := r.barred(c, w.Known, booted); err != nil {
+			r.endLocked(c, err)
+		} else if c.bulk == nil {
+			r.transmitLocked(l, c)
+		}
+	}
+	l.start()
+	l.queue.Kick()
+	r.broadcastLocked()
+	return nil
+}
+
+// barred tells why a pending call must not be sent on a new link.
+func (r *Remote) barred(c *call, known, booted bool) error {
+	op := c.op.String()
+	switch {
+	case known, c.quiet:
+		return nil
+	case c.file != nil && c.file.err != nil:
+		return c.file.err
+	case !c.sent:
+		return nil
+	case !c.repeatable:
+		return r.unknown(op, "the brick was restarted before it answered")
+	case c.superseded:
+		return r.unknown(op, "the brick was restarted before it answered, and a later change was acknowledged")
+	case booted && (c.op == wire.OpSync || c.op == wire.OpFileSync):
+		return r.unknown(op, "the brick's machine was rebooted before what was written was synced")
+	}
+	return nil
+}
+
+// reopen opens all files again in a session that is new to the brick. One that
+// can't be opened keeps the error, for all that is asked of it later.
+func (r *Remote) reopen(l *link, w *wire.WelcomeBody) error {
+	r.mu.Lock()
+	booted := r.mu.boot != wire.SessionID{} && r.mu.boot != w.Boot
+	files := slices.Collect(maps.Values(r.mu.files))
+	r.mu.Unlock()
+	for len(files) > 0 {
+		n := min(len(files), wire.InFlightMin/2)
+		if err := r.reopenSome(l, files[:n], booted); err != nil {
+			return err
+		}
+		files = files[n:]
+	}
+	return nil
+}
+
+func (r *Remote) reopenSome(l *link, files []*file, booted bool) error {
+	asked := make(map[uint64]*file, len(files))
+	var acks []uint64
+	for _, f := range files {
+		n := r.number.Add(1)
+		asked[n] = f
+		acks = append(acks, n)
+		b := wire.AppendRequest(nil, wire.OpOpen, n, wire.Header{Timeout: connectTime})
+		b = (&wire.OpenArgs{ID: f.id, Flags: f.flags, Handle: f.handle}).Append(b)
+		if err := l.queue.Add(wire.EndFrame(b, 0)); err != nil {
+			return err
+		}
+	}
+	l.queue.Flush()
+	for len(asked) > 0 {
+		var in wire.In
+		if err := l.stream.RecvMsg(&in); err != nil {
+			return err
+		}
+		frames, err := wire.ParseBatch(in.Batch)
+		for err == nil && len(frames) > 0 {
+			var fr wire.Frame
+			if fr, frames, err = wire.NextFrame(frames); err != nil {
+				return err
+			}
+			if f := asked[fr.Number]; f != nil && fr.Kind == wire.Reply {
+				delete(asked, fr.Number)
+				r.reopened(f, fr.Body, booted)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	l.heard.Store(time.Now().UnixNano())
+	return l.queue.Add(wire.AppendAck(nil, acks))
+}
+
+// reopened notes how the reopening of a file ended.
+func (r *Remote) reopened(f *file, body []byte, booted bool) {
+	rd := wire.NewReader(body)
+	err := wire.ParseStatus(&rd)
+	if volume.ReasonOf(err) == volume.Unavailable {
+		err = nil // asked again when the file is used: EBADF then tells
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f.err = err
+	if booted && f.dirty.Load() {
+		f.lost.Store(true)
+	}
+	if err != nil {
+		r.log.Warn("an open file is gone", "id", f.id.String(), "err", err)
+	}
+}
+
+// watch looks after deadlines and the link until Close.
+func (r *Remote) watch() {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-r.closing.Done():
+			return
+		case now := <-t.C:
+			r.expire(now)
+			r.mu.Lock()
+			l := r.mu.link
+			r.mu.Unlock()
+			if l != nil {
+				l.watch(now)
+			}
+		}
+	}
+}

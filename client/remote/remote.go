@@ -1,0 +1,224 @@
+package remote
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// Config says which set is meant, where it is and how long to wait for it.
+type Config struct {
+	Addr     string       // HOST:PORT of the brick's process; "": not known yet, see SetAddr
+	VolumeID string       // UUID of the volume
+	BrickID  string       // UUID of the brick; "": whichever answers
+	Set      volume.SetID // the set, for messages
+	Name     string       // of the brick, for messages: HOST:/PATH; default: set N
+
+	Timeout time.Duration // network.timeout: bound of every call; default 10 s
+	Client  string        // how to introduce oneself; default host name and process ID
+	Version string        // of the program, likewise
+	Token   string        // the volume's secret, if it has one
+	TLS     *tls.Config   // nil: without
+	Layout  volume.LayoutVersion
+
+	Logger *slog.Logger
+	// Dial connects; default: TCP.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// BulkConns is the number of connections for bulk data; default 2.
+	BulkConns int
+}
+
+// Times of reconnecting.
+const (
+	backoffMin  = 50 * time.Millisecond
+	backoffMax  = time.Second
+	connectTime = 3 * time.Second // for one attempt, hello included
+	tick        = 100 * time.Millisecond
+)
+
+// Remote is a volume.Set in another process. The zero Remote is not usable; see New.
+type Remote struct {
+	conf    Config
+	where   string
+	log     *slog.Logger
+	session wire.SessionID
+	number  atomic.Uint64 // of the last request
+	slots   chan struct{} // one in it for each request in flight
+	closing context.Context
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+	moved   chan struct{} // to manage: SetAddr was called; capacity 1
+
+	mu struct {
+		sync.Mutex
+		addr      string
+		closed    bool
+		link      *link         // nil while disconnected
+		downSince time.Time     // while link is nil
+		lastErr   error         // of the last attempt to connect
+		changed   chan struct{} // closed, and replaced, when link or closed changes
+		pending   map[uint64]*call
+		changing  map[volume.ID]*call // unanswered changes that may be repeated, by object; linked by call.next
+		files     map[uint64]*file    // open ones, by handle
+		acks      []uint64            // replies to acknowledge with the next request
+		boot      wire.SessionID      // of the brick's machine, as last heard
+	}
+}
+
+var (
+	_ volume.Set  = (*Remote)(nil)
+	_ volume.File = (*file)(nil)
+)
+
+var (
+	errClosed = errors.New("closed")
+	errDown   = errors.New("not connected yet")
+)
+
+// New returns a Remote, which begins to connect. It must be closed.
+func New(conf Config) *Remote {
+	if conf.Timeout <= 0 {
+		conf.Timeout = 10 * time.Second
+	}
+	if conf.Logger == nil {
+		conf.Logger = slog.New(slog.DiscardHandler)
+	}
+	if conf.BulkConns <= 0 {
+		conf.BulkConns = 2
+	}
+	if conf.Name == "" {
+		conf.Name = fmt.Sprintf("set %d", conf.Set)
+	}
+	if conf.Client == "" {
+		host, _ := os.Hostname()
+		conf.Client = fmt.Sprintf("%s:%d", host, os.Getpid())
+	}
+	if conf.Dial == nil {
+		var d net.Dialer
+		conf.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
+	}
+	r := &Remote{
+		conf: conf, where: conf.Name,
+		log:   conf.Logger.With("brick", conf.Name),
+		slots: make(chan struct{}, wire.InFlightMin),
+		moved: make(chan struct{}, 1),
+	}
+	_, _ = rand.Read(r.session[:]) // never fails
+	r.closing, r.stop = context.WithCancel(context.Background())
+	r.mu.addr, r.mu.lastErr = conf.Addr, errDown
+	r.mu.downSince = time.Now()
+	r.mu.changed = make(chan struct{})
+	r.mu.pending = map[uint64]*call{}
+	r.mu.changing = map[volume.ID]*call{}
+	r.mu.files = map[uint64]*file{}
+	r.wg.Go(r.manage)
+	r.wg.Go(r.watch)
+	return r
+}
+
+// SetAddr tells where the brick's process listens now; "" that it does not
+// run. If that is new, it is connected to at once.
+func (r *Remote) SetAddr(addr string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.addr == addr {
+		return
+	}
+	r.mu.addr = addr
+	select {
+	case r.moved <- struct{}{}:
+	default:
+	}
+}
+
+// Addr returns the address as last set.
+func (r *Remote) Addr() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.addr
+}
+
+// Up reports whether the brick is connected and was heard of lately.
+func (r *Remote) Up() bool {
+	r.mu.Lock()
+	l := r.mu.link
+	r.mu.Unlock()
+	return l != nil && time.Since(l.heardAt()) < 2*wire.PingInterval+wire.PingInterval/2
+}
+
+// Await waits until the brick is connected, or ctx ends, or the brick refuses
+// for good reason (another volume, another protocol), and says what is in the way.
+func (r *Remote) Await(ctx context.Context) error {
+	for {
+		r.mu.Lock()
+		up, changed, err := r.mu.link != nil, r.mu.changed, r.mu.lastErr
+		r.mu.Unlock()
+		var refused *volume.Error
+		switch {
+		case up:
+			return nil
+		case errors.As(err, &refused):
+			return refused
+		case r.closing.Err() != nil:
+			return r.unavailable("connect", errClosed)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return r.unavailable("connect", err)
+		case <-r.closing.Done():
+		}
+	}
+}
+
+// Close says bye, fails what is unanswered with Reason Unavailable and waits
+// for the goroutines. Files that are open are closed with the session.
+func (r *Remote) Close() error {
+	r.mu.Lock()
+	if r.mu.closed {
+		r.mu.Unlock()
+		r.wg.Wait()
+		return nil
+	}
+	r.mu.closed = true
+	l := r.mu.link
+	for _, c := range r.mu.pending {
+		r.endLocked(c, r.unavailable(c.op.String(), errClosed))
+	}
+	r.broadcastLocked()
+	r.mu.Unlock()
+	if l != nil {
+		l.bye()
+	}
+	r.stop()
+	r.wg.Wait()
+	return nil
+}
+
+// broadcastLocked wakes who waits for a link.
+func (r *Remote) broadcastLocked() {
+	close(r.mu.changed)
+	r.mu.changed = make(chan struct{})
+}
+
+// unavailable is the error of a call that the brick could not be asked in time.
+func (r *Remote) unavailable(op string, cause error) error {
+	return &volume.Error{Op: op, Where: r.where, Errno: syscall.EIO, Reason: volume.Unavailable, Err: cause}
+}
+
+// unknown is the error of a call that may have been executed.
+func (r *Remote) unknown(op string, cause string) error {
+	return &volume.Error{Op: op, Where: r.where, Errno: syscall.EIO, Reason: volume.Unknown, Err: errors.New(cause)}
+}
