@@ -53,9 +53,6 @@ func newFront(fs volume.FS, root volume.ID, opts Options, log *slog.Logger) *fro
 func capabilities(o Options) uint64 {
 	caps := uint64(gofuse.CAP_DONT_MASK | gofuse.CAP_ATOMIC_O_TRUNC | gofuse.CAP_HANDLE_KILLPRIV_V2 |
 		gofuse.CAP_ASYNC_DIO | gofuse.CAP_CACHE_SYMLINKS | gofuse.CAP_DIRECT_IO_ALLOW_MMAP)
-	if !o.NoReadDirPlus {
-		caps |= gofuse.CAP_READDIRPLUS_AUTO
-	}
 	if o.ACL {
 		caps |= gofuse.CAP_POSIX_ACL | gofuse.CAP_SETXATTR_EXT
 	}
