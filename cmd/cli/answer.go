@@ -135,7 +135,7 @@ func (c *session) success(text string, json any, body func(x *xml)) int {
 
 // ask puts a question. It returns whether to go on, and otherwise the exit code.
 // --mode=script is a yes to everything.
-func (c *session) ask(question string) (yes bool, code int) {
+func (c *session) ask(ctx context.Context, question string) (yes bool, code int) {
 	if c.opts.script {
 		return true, 0
 	}
@@ -144,7 +144,7 @@ func (c *session) ask(question string) (yes bool, code int) {
 		to = c.Err
 	}
 	fmt.Fprintf(to, "%s (y/n) ", question)
-	answer, err := c.readLine()
+	answer, err := c.readLine(ctx)
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
 		return true, 0

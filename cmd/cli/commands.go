@@ -4,12 +4,17 @@ import "context"
 
 // command is one entry of the table.
 type command struct {
-	path  string                                                                  // its fixed words
-	usage string                                                                  // the pattern, as gluster shows it
-	about string                                                                  // what it does, for help
-	group string                                                                  // under which help it stands
-	exact bool                                                                    // no word of it may be shortened; so that Mortar's words don't make gluster's ambiguous
-	run   func(c *session, ctx context.Context, cmd *command, words []string) int // nil: this version does not have it
+	path  string // its fixed words
+	usage string // the pattern, as gluster shows it
+	about string // what it does, for help
+	group string // under which help it stands
+	exact bool   // no word of it may be shortened; so that Mortar's words don't make gluster's ambiguous
+
+	// question is put before run where the words fit; answering it takes none of run's time.
+	question string
+	fits     func(words []string) bool
+
+	run func(c *session, ctx context.Context, cmd *command, words []string) int // nil: this version does not have it
 }
 
 // commands is the table, in the order of help. It is built when called: a
@@ -38,7 +43,9 @@ func volumeCommands() []command {
 		{path: "volume create", group: "volume", about: "define a new volume on these bricks", run: volumeCreate,
 			usage: "volume create <NEW-VOLNAME> [stripe <COUNT>] [[replica <COUNT> [arbiter <COUNT>]]|[replica 2 thin-arbiter 1]] " +
 				"[disperse [<COUNT>]] [disperse-data <COUNT>] [redundancy <COUNT>] [transport <tcp|rdma|tcp,rdma>] <NEW-BRICK> <TA-BRICK>... [force]"},
-		{path: "volume delete", usage: "volume delete <VOLNAME>", group: "volume", about: "forget a stopped volume; its bricks keep their files", run: volumeDelete},
+		{path: "volume delete", usage: "volume delete <VOLNAME>", group: "volume", about: "forget a stopped volume; its bricks keep their files", run: volumeDelete,
+			question: "Deleting volume will erase all information about the volume. Do you want to continue?",
+			fits:     func(words []string) bool { return len(words) == 3 }},
 		{path: "volume get", usage: "volume get <VOLNAME|all> <key|all>", group: "volume",
 			about: "the value of an option, or of all; `volume get all all` shows those of the cluster", run: volumeGet},
 		{path: "volume help", usage: "volume help", group: "volume", about: "this list", run: groupHelp("volume")},
@@ -51,7 +58,9 @@ func volumeCommands() []command {
 			about: "start a volume's bricks; with force also those of a started one that do not run", run: volumeStart},
 		{path: "volume status", group: "volume", about: "ports and processes of the bricks of one volume or all", run: volumeStatus,
 			usage: "volume status [all | <VOLNAME> [nfs|shd|<BRICK>|quotad]] [detail|clients|mem|inode|fd|callpool|tasks|client-list]"},
-		{path: "volume stop", usage: "volume stop <VOLNAME> [force]", group: "volume", about: "stop a volume; its mounts get errors until it is started again", run: volumeStop},
+		{path: "volume stop", usage: "volume stop <VOLNAME> [force]", group: "volume", about: "stop a volume; its mounts get errors until it is started again", run: volumeStop,
+			question: "Stopping volume will make its data inaccessible. Do you want to continue?",
+			fits:     func(words []string) bool { _, ok := named(words); return ok }},
 	}
 }
 

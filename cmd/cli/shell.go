@@ -20,7 +20,7 @@ func (c *session) shell(ctx context.Context) int {
 		if c.Terminal {
 			fmt.Fprintf(c.Out, "%s> ", c.prog)
 		}
-		line, err := c.readLine()
+		line, err := c.readLine(ctx)
 		if words := strings.Fields(line); len(words) > 0 {
 			if w := unambiguous(words[0], "quit", "exit"); w != "" && len(words) == 1 {
 				return 0
@@ -33,19 +33,41 @@ func (c *session) shell(ctx context.Context) int {
 			if c.Terminal {
 				fmt.Fprintln(c.Out)
 			}
-			if !errors.Is(err, io.EOF) {
+			switch {
+			case errors.Is(err, io.EOF):
+				return 0
+			case ctx.Err() == nil:
 				fmt.Fprintln(c.Err, err)
-				return 1
 			}
-			return 0
+			return 1
 		}
 	}
 	return 1
 }
 
 // readLine reads a line of In, without its end. At the end of the input it
-// returns what is left, and io.EOF.
-func (c *session) readLine() (string, error) {
+// returns what is left, and io.EOF. When ctx ends it returns at once; the read
+// under way can't be interrupted and is left to the end of the process, which
+// is near: nothing reads after that.
+func (c *session) readLine(ctx context.Context) (string, error) {
+	type answer struct {
+		line string
+		err  error
+	}
+	read := make(chan answer, 1)
+	go func() {
+		line, err := c.nextLine()
+		read <- answer{line, err}
+	}()
+	select {
+	case a := <-read:
+		return a.line, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (c *session) nextLine() (string, error) {
 	if c.in == nil {
 		r := c.In
 		if r == nil {

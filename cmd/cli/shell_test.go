@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -82,6 +83,25 @@ func TestQuestions(t *testing.T) {
 	f := sampled()
 	if r := runInput(f, "gluster volume stop distribute --xml", "y\n"); r.err != stop || !strings.HasPrefix(r.out, xmlHead) {
 		t.Errorf("with --xml the question belongs on stderr: %+v", r)
+	}
+}
+
+// TestInterrupted: neither the prompt nor a question holds up the end of the process.
+func TestInterrupted(t *testing.T) {
+	for _, line := range []string{"mortar", "mortar volume stop distribute"} {
+		ctx, cancel := context.WithCancel(context.Background())
+		in, w := io.Pipe()
+		t.Cleanup(func() { w.Close() })
+		f := sampled()
+		done := make(chan int)
+		go func() {
+			done <- Run(ctx, strings.Fields(line), Streams{In: in, Out: io.Discard, Err: io.Discard, Terminal: true}, Env{
+				Dial: func(context.Context, string) (api.Daemon, error) { return f, nil }})
+		}()
+		cancel()
+		if code := <-done; code != 1 || len(f.requests) > 0 {
+			t.Errorf("%s: exit %d, %v", line, code, f.requests)
+		}
 	}
 }
 

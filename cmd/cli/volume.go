@@ -73,9 +73,6 @@ func volumeStop(c *session, ctx context.Context, cmd *command, words []string) i
 	if !ok {
 		return c.misused(cmd, "")
 	}
-	if yes, code := c.ask("Stopping volume will make its data inaccessible. Do you want to continue?"); !yes {
-		return code
-	}
 	return c.change(ctx, changeOf{verb: "stop", element: "volStop", name: r.Name,
 		call: func(d api.Daemon) (api.Volume, error) { return d.VolumeStop(ctx, r) }})
 }
@@ -83,9 +80,6 @@ func volumeStop(c *session, ctx context.Context, cmd *command, words []string) i
 func volumeDelete(c *session, ctx context.Context, cmd *command, words []string) int {
 	if len(words) != 3 {
 		return c.misused(cmd, "")
-	}
-	if yes, code := c.ask("Deleting volume will erase all information about the volume. Do you want to continue?"); !yes {
-		return code
 	}
 	r := api.VolumeRequest{Name: words[2]}
 	return c.change(ctx, changeOf{verb: "delete", element: "volDelete", name: r.Name,

@@ -19,6 +19,11 @@ func (c *session) command(ctx context.Context, words []string) int {
 		c.usage()
 		return 1
 	}
+	if cmd.question != "" && cmd.fits(words) {
+		if yes, code := c.ask(ctx, cmd.question); !yes {
+			return code
+		}
+	}
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.opts.timeout)
 	defer cancel()
