@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -97,6 +98,7 @@ func (f racyFile) Append(ctx context.Context, p []byte, flags volume.WriteFlags)
 	if err != nil {
 		return 0, err
 	}
+	runtime.Gosched()
 	_, err = f.WriteAt(ctx, p, a.Size, flags)
 	return a.Size, err
 }
