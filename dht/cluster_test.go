@@ -1,0 +1,304 @@
+package dht
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mortarfs/mortar/test/model"
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// cluster is a volume in memory: a store and an Owner a set, linked directly,
+// and what is needed to break them.
+type cluster struct {
+	t     testing.TB
+	ids   []volume.SetID
+	m     *spec.Map
+	nodes map[volume.SetID]*node
+	fs    *Distribute
+	fast  bool // short timeouts, for tests with faults
+}
+
+// node is one set. Its Owner is replaced when it restarts.
+type node struct {
+	c     *cluster
+	id    volume.SetID
+	store *model.Store
+
+	mu struct {
+		sync.RWMutex
+		owner *Owner
+		stop  func()
+	}
+	down  atomic.Bool
+	fault atomic.Pointer[fault]
+}
+
+// fault crashes a node at the n-th of its store's changes, counted over the node.
+type fault struct {
+	left atomic.Int64
+	hit  atomic.Bool
+}
+
+func testMap(n int) *spec.Map {
+	m := &spec.Map{Version: 1, Volume: "test", Started: true, RootHome: 1, Options: map[string]string{"cluster.min-free-disk": "0"}}
+	var weights []Weight
+	for i := range n {
+		id := volume.SetID(i + 1)
+		m.Sets = append(m.Sets, spec.Set{ID: id})
+		weights = append(weights, Weight{id, 1})
+	}
+	l, err := NewLayout(1, weights)
+	if err != nil {
+		panic(err)
+	}
+	m.Layouts = []spec.Layout{l}
+	return m
+}
+
+// newCluster makes a volume of n sets.
+func newCluster(t testing.TB, n int, fast bool) *cluster {
+	t.Helper()
+	c := &cluster{t: t, m: testMap(n), nodes: map[volume.SetID]*node{}, fast: fast}
+	for _, s := range c.m.Sets {
+		c.ids = append(c.ids, s.ID)
+		c.nodes[s.ID] = &node{c: c, id: s.ID, store: model.NewStore(s.ID)}
+	}
+	for _, id := range c.ids {
+		c.nodes[id].start()
+	}
+	t.Cleanup(func() {
+		for _, id := range c.ids {
+			c.nodes[id].halt()
+		}
+	})
+	c.fs = c.client()
+	return c
+}
+
+// client returns another client of the volume.
+func (c *cluster) client() *Distribute {
+	sets := map[volume.SetID]volume.Set{}
+	for id, n := range c.nodes {
+		sets[id] = &link{n: n}
+	}
+	return New(Config{Map: c.m, Sets: sets})
+}
+
+func (n *node) start() {
+	n.t().Helper()
+	peers := map[volume.SetID]volume.Set{}
+	for id, p := range n.c.nodes {
+		if id != n.id {
+			peers[id] = &link{n: p, from: n}
+		}
+	}
+	cfg := OwnerConfig{Self: n.id, Map: n.c.m, Store: &faultyStore{Store: n.store, n: n}, Peers: peers, SettleEvery: 20 * time.Millisecond}
+	if n.c.fast {
+		cfg.StepTimeout = 300 * time.Millisecond
+	}
+	if os.Getenv("MORTAR_DEBUG") != "" {
+		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("self", n.id)
+	}
+	o, err := NewOwner(cfg)
+	if err != nil {
+		n.t().Fatalf("set %d does not start: %v", n.id, err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { o.Run(context.Background()) })
+	n.mu.Lock()
+	n.mu.owner = o
+	n.mu.stop = func() { o.Close(); wg.Wait() }
+	n.mu.Unlock()
+	n.down.Store(false)
+}
+
+func (n *node) t() testing.TB { return n.c.t }
+
+// halt ends the node's process, as far as that can be done to goroutines: from
+// now on nothing of it reaches its store or other nodes.
+func (n *node) halt() {
+	n.down.Store(true)
+	n.mu.RLock()
+	stop := n.mu.stop
+	n.mu.RUnlock()
+	stop()
+}
+
+// restart crashes the node's process and starts it again.
+func (n *node) restart() {
+	n.halt()
+	n.fault.Store(nil)
+	n.store.Crash()
+	n.start()
+}
+
+func (n *node) owner() *Owner {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.mu.owner
+}
+
+var errDown = &volume.Error{Op: "test", Errno: syscall.EIO, Reason: volume.Unavailable}
+
+// link is a node as another sees it. What a node's previous life sends arrives
+// nowhere.
+type link struct {
+	n    *node
+	from *node // nil: a client
+
+}
+
+func (l *link) ask() (*Owner, error) {
+	if l.n.down.Load() || l.from != nil && l.from.down.Load() {
+		return nil, errDown
+	}
+	return l.n.owner(), nil
+}
+
+func (l *link) Up() bool { return !l.n.down.Load() }
+
+func (l *link) Step(ctx context.Context, b []byte) ([]byte, error) {
+	o, err := l.ask()
+	if err != nil {
+		return nil, err
+	}
+	r, err := o.Step(ctx, b)
+	return r, l.lost(err)
+}
+
+// lost turns the answer of a node that went down meanwhile into an error.
+func (l *link) lost(err error) error {
+	if l.n.down.Load() || l.from != nil && l.from.down.Load() {
+		return errDown
+	}
+	return err
+}
+
+func fwd1[A any](l *link, f func(o *Owner) (A, error)) (A, error) {
+	o, err := l.ask()
+	if err != nil {
+		var zero A
+		return zero, err
+	}
+	a, err := f(o)
+	return a, l.lost(err)
+}
+
+func fwd0(l *link, f func(o *Owner) error) error {
+	_, err := fwd1(l, func(o *Owner) (struct{}, error) { return struct{}{}, f(o) })
+	return err
+}
+
+func (l *link) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Lookup(ctx, dir, name) })
+}
+func (l *link) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error) {
+	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Getattr(ctx, id) })
+}
+func (l *link) Setattr(ctx context.Context, id volume.ID, c volume.Change) (volume.Attr, error) {
+	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Setattr(ctx, id, c) })
+}
+func (l *link) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
+	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Make(ctx, dir, name, n) })
+}
+func (l *link) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
+	o, err := l.ask()
+	if err != nil {
+		return nil, volume.Attr{}, err
+	}
+	file, a, err := o.Create(ctx, dir, name, n, f)
+	return file, a, l.lost(err)
+}
+func (l *link) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
+	return fwd1(l, func(o *Owner) (volume.File, error) { return o.Open(ctx, id, f) })
+}
+func (l *link) Readlink(ctx context.Context, id volume.ID) (string, error) {
+	return fwd1(l, func(o *Owner) (string, error) { return o.Readlink(ctx, id) })
+}
+func (l *link) Link(ctx context.Context, id, dir volume.ID, name string) (volume.Attr, error) {
+	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Link(ctx, id, dir, name) })
+}
+func (l *link) Unlink(ctx context.Context, dir volume.ID, name string) error {
+	return fwd0(l, func(o *Owner) error { return o.Unlink(ctx, dir, name) })
+}
+func (l *link) Rmdir(ctx context.Context, dir volume.ID, name string) error {
+	return fwd0(l, func(o *Owner) error { return o.Rmdir(ctx, dir, name) })
+}
+func (l *link) Rename(ctx context.Context, od volume.ID, on string, nd volume.ID, nn string, f volume.RenameFlags) error {
+	return fwd0(l, func(o *Owner) error { return o.Rename(ctx, od, on, nd, nn, f) })
+}
+func (l *link) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
+	o, err := l.ask()
+	if err != nil {
+		return nil, false, err
+	}
+	list, end, err := o.ReadDir(ctx, dir, after, max, attrs)
+	return list, end, l.lost(err)
+}
+func (l *link) Getxattr(ctx context.Context, id volume.ID, name string) ([]byte, error) {
+	return fwd1(l, func(o *Owner) ([]byte, error) { return o.Getxattr(ctx, id, name) })
+}
+func (l *link) Setxattr(ctx context.Context, id volume.ID, name string, v []byte, f volume.XattrFlags) error {
+	return fwd0(l, func(o *Owner) error { return o.Setxattr(ctx, id, name, v, f) })
+}
+func (l *link) Listxattr(ctx context.Context, id volume.ID) ([]string, error) {
+	return fwd1(l, func(o *Owner) ([]string, error) { return o.Listxattr(ctx, id) })
+}
+func (l *link) Removexattr(ctx context.Context, id volume.ID, name string) error {
+	return fwd0(l, func(o *Owner) error { return o.Removexattr(ctx, id, name) })
+}
+func (l *link) Sync(ctx context.Context, id volume.ID) error {
+	return fwd0(l, func(o *Owner) error { return o.Sync(ctx, id) })
+}
+func (l *link) Statfs(ctx context.Context) (volume.Statfs, error) {
+	return fwd1(l, func(o *Owner) (volume.Statfs, error) { return o.Statfs(ctx) })
+}
+
+// quiet waits until no intent is open and no discard is left anywhere.
+func (c *cluster) quiet() {
+	c.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		what := ""
+		for _, id := range c.ids {
+			o := c.nodes[id].owner()
+			o.mu.Lock()
+			if n := len(o.mu.active) + len(o.mu.finished) + len(o.mu.parts) + len(o.mu.dying); n > 0 {
+				what += fmt.Sprintf(" set %d: %d active, %d finished, %d parts, %d dying;", id, len(o.mu.active), len(o.mu.finished), len(o.mu.parts), len(o.mu.dying))
+				for _, it := range o.mu.active {
+					what += fmt.Sprintf(" [%x state %d waiting %v live %v]", it.number, it.state, it.waiting, it.live)
+				}
+			}
+			o.mu.Unlock()
+			if n := o.names.hidden.Load(); n != 0 {
+				what += fmt.Sprintf(" set %d: %d names hidden;", id, n)
+			}
+			list, err := c.nodes[id].store.Discards(context.Background())
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			if len(list) > 0 {
+				what += fmt.Sprintf(" set %d: discards %v;", id, list)
+			}
+		}
+		if what == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("the volume does not come to rest:%s", what)
+		}
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-c.t.Context().Done():
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package dht
+
+import (
+	"context"
+	"syscall"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// Lookup implements volume.FS.
+func (d *Distribute) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	var a volume.Attr
+	for try := 0; ; try++ {
+		var v *view
+		err := d.nameOp(ctx, "lookup", dir, name, func(ctx context.Context, s volume.Set) (err error) {
+			v = d.view.Load()
+			a, err = s.Lookup(ctx, dir, name)
+			return err
+		})
+		switch {
+		case err != nil || v.single:
+			return a, err
+		case a.IsDir():
+			return d.dirAttr(ctx, v, a.ID, v.owner(dir, name), a, name)
+		case a.Held == 0:
+			d.learn(v, a, v.owner(dir, name))
+			return a, nil
+		}
+		d.elsewhere.put(a.ID, a.Held)
+		s, err := v.set("lookup", a.Held)
+		if err != nil {
+			return volume.Attr{}, err
+		}
+		b, err := s.Getattr(ctx, a.ID)
+		if !isErrno(err, syscall.ESTALE) {
+			return b, err
+		}
+		// Removed, replaced or moved since the owner answered: it says which.
+		if try >= triesMax {
+			return volume.Attr{}, &volume.Error{Op: "lookup", Where: name, Errno: syscall.EIO, Reason: volume.Damaged, Err: err}
+		}
+	}
+}
+
+// withVersion runs a creating operation with the version of the directory that
+// we assume, and again with a newer one if a set says that ours is old.
+func (d *Distribute) withVersion(ctx context.Context, op string, dir volume.ID, name string, n *volume.Node, f func(ctx context.Context, v *view, s volume.Set) error) error {
+	if err := volume.CheckName(op, name); err != nil {
+		return err
+	}
+	chosen := n.ID.IsZero()
+	for try := 0; ; try++ {
+		v := d.view.Load()
+		s, err := v.set(op, v.owner(dir, name))
+		if err != nil {
+			return err
+		}
+		if chosen {
+			n.ID = volume.NewID(v.owner(dir, name))
+		}
+		if n.Parent == 0 && !v.single {
+			n.Parent = d.version(ctx, dir)
+		}
+		err = f(d.stamp(ctx, v), v, s)
+		if !isOutdated(err) || try >= triesMax {
+			return d.final(d.noDir(ctx, v, op, err, dir))
+		}
+		d.versions.drop(dir)
+		n.Parent = 0
+		if try > 1 { // the directory's version was fetched anew, so it must be the layout's
+			d.awaitUpdate(ctx, v)
+		}
+	}
+}
+
+// version returns the version of a directory's attributes, 0 if it can't be
+// had: then it is not checked, which is what a home that is down allows.
+func (d *Distribute) version(ctx context.Context, dir volume.ID) uint64 {
+	if version, ok := d.versions.get(dir); ok {
+		return version
+	}
+	v := d.view.Load()
+	s, err := v.set("getattr", v.home(dir))
+	if err != nil {
+		return 0
+	}
+	a, err := s.Getattr(ctx, dir)
+	if err != nil || !a.IsDir() {
+		return 0
+	}
+	d.versions.put(dir, a.Version)
+	return a.Version
+}
+
+// Make implements volume.FS.
+func (d *Distribute) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
+	var a volume.Attr
+	err := d.withVersion(ctx, "make", dir, name, &n, func(ctx context.Context, v *view, s volume.Set) (err error) {
+		if a, err = s.Make(ctx, dir, name, n); err != nil {
+			return err
+		}
+		at := v.owner(dir, name)
+		if a.Held != 0 {
+			at = a.Held
+			if s, err = v.set("make", at); err == nil {
+				a, err = s.Getattr(ctx, a.ID)
+			}
+		}
+		d.learn(v, a, at)
+		return err
+	})
+	return a, err
+}
+
+// Create implements volume.FS: one request to the owner, unless the data is
+// elsewhere.
+func (d *Distribute) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
+	var file volume.File
+	var a volume.Attr
+	err := d.withVersion(ctx, "create", dir, name, &n, func(ctx context.Context, v *view, s volume.Set) (err error) {
+		for try := 0; ; try++ {
+			file, a, err = s.Create(ctx, dir, name, n, f)
+			if err != nil {
+				return err
+			}
+			if file != nil {
+				d.learn(v, a, v.owner(dir, name))
+				return nil
+			}
+			file, a, err = d.openHeld(ctx, v, a, f)
+			if !isErrno(err, syscall.ESTALE) || try >= triesMax {
+				return err
+			}
+		}
+	})
+	return file, a, err
+}
+
+// openHeld opens the file behind a pointer.
+func (d *Distribute) openHeld(ctx context.Context, v *view, p volume.Attr, f volume.Flags) (volume.File, volume.Attr, error) {
+	if a := p.Type(); a != syscall.S_IFREG {
+		errno := syscall.ENXIO
+		if a == syscall.S_IFLNK {
+			errno = syscall.ELOOP
+		}
+		return nil, volume.Attr{}, fail("create", p.ID.String(), errno)
+	}
+	d.elsewhere.put(p.ID, p.Held)
+	s, err := v.set("create", p.Held)
+	if err != nil {
+		return nil, volume.Attr{}, err
+	}
+	file, err := s.Open(ctx, p.ID, f&^volume.Excl)
+	if err != nil {
+		return nil, volume.Attr{}, err
+	}
+	a, err := file.Getattr(ctx)
+	if err != nil {
+		file.Close()
+		return nil, volume.Attr{}, err
+	}
+	return file, a, nil
+}
+
+// Link implements volume.FS.
+func (d *Distribute) Link(ctx context.Context, id, dir volume.ID, name string) (volume.Attr, error) {
+	var a volume.Attr
+	err := d.nameOp(ctx, "link", dir, name, func(ctx context.Context, s volume.Set) (err error) {
+		a, err = s.Link(ctx, id, dir, name)
+		return err
+	})
+	return a, err
+}
+
+// Unlink implements volume.FS.
+func (d *Distribute) Unlink(ctx context.Context, dir volume.ID, name string) error {
+	return d.nameOp(ctx, "unlink", dir, name, func(ctx context.Context, s volume.Set) error {
+		return s.Unlink(ctx, dir, name)
+	})
+}
+
+// Rmdir implements volume.FS.
+func (d *Distribute) Rmdir(ctx context.Context, dir volume.ID, name string) error {
+	return d.nameOp(ctx, "rmdir", dir, name, func(ctx context.Context, s volume.Set) error {
+		return s.Rmdir(ctx, dir, name)
+	})
+}
+
+// Rename implements volume.FS. The owner of the new name coordinates.
+func (d *Distribute) Rename(ctx context.Context, oldDir volume.ID, oldName string, newDir volume.ID, newName string, f volume.RenameFlags) error {
+	if err := volume.CheckName("rename", oldName); err != nil {
+		return err
+	}
+	return d.nameOp(ctx, "rename", newDir, newName, func(ctx context.Context, s volume.Set) error {
+		err := s.Rename(ctx, oldDir, oldName, newDir, newName, f)
+		return d.noDir(ctx, d.view.Load(), "rename", err, oldDir)
+	})
+}

@@ -1,0 +1,103 @@
+package dht
+
+import (
+	"context"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// faultyStore is a node's store, which is out of reach once the node is down,
+// and takes the node down at a chosen change: before it, or after.
+type faultyStore struct {
+	volume.Store
+	n *node
+}
+
+// change runs one change of the store.
+func (s *faultyStore) change(f func() error) error {
+	if s.n.down.Load() {
+		return errDown
+	}
+	at := s.n.fault.Load()
+	if at != nil {
+		switch at.left.Add(-1) {
+		case 0: // crash before
+			at.hit.Store(true)
+			s.n.down.Store(true)
+			return errDown
+		case -1: // never reached: 0 was the crash
+		}
+	}
+	return f()
+}
+
+func (s *faultyStore) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (a volume.Attr, err error) {
+	err = s.change(func() (err error) { a, err = s.Store.Make(ctx, dir, name, n); return err })
+	return a, err
+}
+func (s *faultyStore) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (file volume.File, a volume.Attr, err error) {
+	err = s.change(func() (err error) { file, a, err = s.Store.Create(ctx, dir, name, n, f); return err })
+	return file, a, err
+}
+func (s *faultyStore) Link(ctx context.Context, id, dir volume.ID, name string) (a volume.Attr, err error) {
+	err = s.change(func() (err error) { a, err = s.Store.Link(ctx, id, dir, name); return err })
+	return a, err
+}
+func (s *faultyStore) Unlink(ctx context.Context, dir volume.ID, name string) error {
+	return s.change(func() error { return s.Store.Unlink(ctx, dir, name) })
+}
+func (s *faultyStore) Rmdir(ctx context.Context, dir volume.ID, name string) error {
+	return s.change(func() error { return s.Store.Rmdir(ctx, dir, name) })
+}
+func (s *faultyStore) Rename(ctx context.Context, od volume.ID, on string, nd volume.ID, nn string, f volume.RenameFlags) error {
+	return s.change(func() error { return s.Store.Rename(ctx, od, on, nd, nn, f) })
+}
+func (s *faultyStore) MakeCopy(ctx context.Context, parent volume.ID, name string, c volume.Copy) error {
+	return s.change(func() error { return s.Store.MakeCopy(ctx, parent, name, c) })
+}
+func (s *faultyStore) RefreshCopy(ctx context.Context, c volume.Copy) error {
+	return s.change(func() error { return s.Store.RefreshCopy(ctx, c) })
+}
+func (s *faultyStore) Put(ctx context.Context, dir volume.ID, name string, e volume.Pointer, old volume.ID, k volume.Key) error {
+	return s.change(func() error { return s.Store.Put(ctx, dir, name, e, old, k) })
+}
+func (s *faultyStore) Discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key) error {
+	return s.change(func() error { return s.Store.Discard(ctx, dir, name, id, k) })
+}
+func (s *faultyStore) Purge(ctx context.Context, k volume.Key) error {
+	return s.change(func() error { return s.Store.Purge(ctx, k) })
+}
+func (s *faultyStore) Restore(ctx context.Context, k volume.Key) error {
+	return s.change(func() error { return s.Store.Restore(ctx, k) })
+}
+func (s *faultyStore) Settle(ctx context.Context) error {
+	return s.change(func() error { return s.Store.Settle(ctx) })
+}
+func (s *faultyStore) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	if s.n.down.Load() {
+		return volume.Attr{}, errDown
+	}
+	return s.Store.Lookup(ctx, dir, name)
+}
+func (s *faultyStore) Path(ctx context.Context, dir volume.ID) (volume.ID, string, error) {
+	if s.n.down.Load() {
+		return volume.ID{}, "", errDown
+	}
+	return s.Store.Path(ctx, dir)
+}
+func (s *faultyStore) Journal() volume.Journal { return &faultyJournal{s.Store.Journal(), s} }
+
+type faultyJournal struct {
+	volume.Journal
+	s *faultyStore
+}
+
+func (j *faultyJournal) Append(rec []byte) error {
+	return j.s.change(func() error { return j.Journal.Append(rec) })
+}
+func (j *faultyJournal) Sync(ctx context.Context) error {
+	return j.s.change(func() error { return j.Journal.Sync(ctx) })
+}
+func (j *faultyJournal) Rewrite(recs [][]byte) error {
+	return j.s.change(func() error { return j.Journal.Rewrite(recs) })
+}

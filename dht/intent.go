@@ -1,0 +1,392 @@
+package dht
+
+import (
+	"context"
+	"sync"
+	"syscall"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// state of an intent at its coordinator.
+type state uint8
+
+const (
+	begun     state = iota // not decided; for lack of anything else it is against
+	committed              // decided for; not carried out everywhere, or its own names still held
+	aborting               // decided against; not undone everywhere
+	finished               // carried out as far as anyone can see; not yet durable, or a set was away
+)
+
+// intent is an operation over several sets at its coordinator. While it is
+// live the operation's goroutine has it to itself, afterwards Run has.
+type intent struct {
+	number  uint64
+	victim  volume.ID // the directory that is removed: its home's word decides
+	state   state
+	names   []nameKey // locked here for it
+	commit  action
+	actions []action // links, then rest
+	links   int
+	linked  volume.SetID            // made its link together with the reservation
+	touched map[volume.SetID]bool   // may have something of it; true: has names
+	waiting map[volume.SetID]bool   // to be told the decision; true: its names depend on it
+	acked   map[volume.SetID]uint32 // have carried it out in this epoch of theirs
+
+	live  bool                  // guarded by Owner.mu
+	again map[volume.SetID]bool // guarded by Owner.mu: have started anew and ask
+}
+
+// book is the journal and what is numbered in it.
+type book struct {
+	sync.Mutex                      // held while a record is appended; before Owner.mu
+	counter    uint32               // of this epoch
+	open       map[partKey][][]byte // the records that a rewritten journal must have; set 0 for own intents
+}
+
+// note keeps what a rewritten journal must have.
+func (b *book) note(rec *record, bytes []byte) {
+	own, others := partKey{0, rec.number}, partKey{rec.from, rec.number}
+	switch rec.kind {
+	case recBegin, recCommit:
+		b.open[own] = [][]byte{bytes}
+	case recAbort, recFinished:
+		b.open[own] = append(b.open[own], bytes)
+	case recDone:
+		delete(b.open, own)
+	case recPart:
+		b.open[others] = [][]byte{bytes}
+	case recPartEnd:
+		delete(b.open, others)
+	}
+}
+
+// record appends to the journal.
+func (o *Owner) record(rec *record) error {
+	o.book.Lock()
+	defer o.book.Unlock()
+	return o.recordLocked(rec)
+}
+
+func (o *Owner) recordLocked(rec *record) error {
+	bytes := rec.encode()
+	if err := o.store.Journal().Append(bytes); err != nil {
+		return err
+	}
+	o.book.note(rec, bytes)
+	return nil
+}
+
+// begin numbers and records an intent.
+func (o *Owner) begin(victim volume.ID) (*intent, error) {
+	it := &intent{
+		victim: victim, live: true, touched: map[volume.SetID]bool{},
+		waiting: map[volume.SetID]bool{}, acked: map[volume.SetID]uint32{},
+	}
+	o.book.Lock()
+	defer o.book.Unlock()
+	o.book.counter++
+	it.number = uint64(o.epoch)<<32 | uint64(o.book.counter)
+	if err := o.recordLocked(&record{kind: recBegin, number: it.number, victim: victim}); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	o.mu.active[it.number] = it
+	o.mu.Unlock()
+	return it, nil
+}
+
+// replan records what an intent will do when its victim is gone, before that
+// begins.
+func (o *Owner) replan(it *intent) error {
+	return o.record(&record{kind: recBegin, number: it.number, victim: it.victim, commit: it.commit, links: it.links, actions: it.actions})
+}
+
+// belowNumber returns the number below which all intents are finished.
+func (o *Owner) belowNumber() uint64 {
+	o.book.Lock()
+	defer o.book.Unlock()
+	below := uint64(o.epoch)<<32 | uint64(o.book.counter) + 1
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for n := range o.mu.active {
+		below = min(below, n)
+	}
+	return below
+}
+
+// carry carries an intent out: the links, the decision, the rest. After an
+// error nothing has changed, unless the error says that this is not known.
+func (o *Owner) carry(ctx context.Context, v *view, it *intent, d decision, h *held) error {
+	it.commit, it.actions, it.links = d.commit, append(append([]action{}, d.links...), d.rest...), len(d.links)
+	var sets []volume.SetID
+	for _, a := range d.links {
+		if a.set != it.linked {
+			sets = append(sets, a.set)
+			it.touched[a.set] = it.touched[a.set]
+		}
+	}
+	if len(sets) > 0 {
+		errs := each(sets, func(set volume.SetID) error {
+			_, err := o.tell(ctx, v, set, &step{op: opApply, intent: it.number, actions: forSet(d.links, set)})
+			return err
+		})
+		for _, err := range errs {
+			if err != nil {
+				o.giveUp(ctx, v, it, h)
+				return err
+			}
+		}
+	}
+	return o.decide(ctx, v, it, h)
+}
+
+// decide is the point of no return.
+func (o *Owner) decide(ctx context.Context, v *view, it *intent, h *held) error {
+	rec := record{kind: recCommit, number: it.number, victim: it.victim, commit: it.commit, links: it.links, actions: it.actions}
+	if err := o.record(&rec); err != nil {
+		o.giveUp(ctx, v, it, h)
+		return err
+	}
+	it.names, h.names = h.names, nil
+	err := o.act(ctx, v, partKey{o.self, it.number}, it.commit)
+	if err != nil && !isUnsure(err) && it.victim.IsZero() {
+		h.names, it.names = it.names, nil
+		o.giveUp(ctx, v, it, h)
+		return err
+	}
+	it.state = committed
+	if err != nil { // forward it goes, but later
+		o.rest(it)
+		return err
+	}
+	it.aim()
+	o.finish(ctx, v, it, false)
+	o.rest(it)
+	return nil
+}
+
+// aim notes whom the decision must be told.
+func (it *intent) aim() {
+	for set := range it.touched {
+		if _, done := it.acked[set]; !done {
+			it.waiting[set] = it.touched[set]
+		}
+	}
+	for _, a := range it.actions[it.links:] {
+		if a.set != allSets {
+			it.waiting[a.set] = true
+		}
+	}
+}
+
+// everywhere notes that all other sets must be told, for actions of all of them.
+func (it *intent) everywhere(v *view, self volume.SetID) {
+	for _, a := range it.actions {
+		if a.set != allSets {
+			continue
+		}
+		for _, set := range v.ids {
+			if _, done := it.acked[set]; !done && set != self && !it.waiting[set] {
+				it.waiting[set] = false
+			}
+		}
+	}
+}
+
+// finish tells the decision to those that wait for it. Those that only have
+// links of it are told later: nobody waits for that. With all, what was done
+// before the decision is told again too.
+func (o *Owner) finish(ctx context.Context, v *view, it *intent, all bool) {
+	it.everywhere(v, o.self)
+	from := it.links
+	if all {
+		from = 0
+	}
+	var sets []volume.SetID
+	for set, must := range it.waiting {
+		if all || must || len(forSet(it.actions[from:], set)) > 0 {
+			sets = append(sets, set)
+		}
+	}
+	epochs := make(map[volume.SetID]uint32, len(sets))
+	var mu sync.Mutex
+	each(sets, func(set volume.SetID) error {
+		if set != o.self && !v.up(set) && !it.waiting[set] {
+			return nil
+		}
+		a, err := o.tell(ctx, v, set, &step{op: opFinish, intent: it.number, actions: forSet(it.actions[from:], set)})
+		if err != nil {
+			o.log.Debug("step of an intent failed, to be repeated", "intent", it.number, "set", set, "err", err)
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		epochs[set] = a.epoch
+		return nil
+	})
+	for set, epoch := range epochs {
+		it.acked[set] = epoch
+		delete(it.waiting, set)
+	}
+	for _, must := range it.waiting {
+		if must {
+			o.wake()
+			return
+		}
+	}
+	o.free(it)
+}
+
+// free gives the names of a carried out intent back.
+func (o *Owner) free(it *intent) {
+	if err := o.record(&record{kind: recFinished, number: it.number}); err != nil {
+		return // the names stay until it can be recorded
+	}
+	it.state = finished
+	o.mu.Lock()
+	delete(o.mu.active, it.number)
+	o.mu.finished[it.number] = it
+	o.mu.Unlock()
+	for _, k := range it.names {
+		o.names.unlock(k)
+	}
+	it.names = nil
+}
+
+// giveUp decides against an intent and undoes it. The names that h holds stay
+// held until everything is undone if a directory was being removed, for its
+// place here may be empty.
+func (o *Owner) giveUp(ctx context.Context, v *view, it *intent, h *held) {
+	it.state = aborting
+	if err := o.record(&record{kind: recAbort, number: it.number}); err != nil {
+		o.log.Warn("an intent's end was not recorded", "intent", it.number, "err", err)
+	}
+	for set := range it.touched {
+		it.waiting[set] = true
+	}
+	if !it.victim.IsZero() {
+		it.names, h.names = h.names, nil
+	}
+	o.undo(ctx, v, it)
+	o.rest(it)
+}
+
+// undo tells those who have something of an intent to undo it.
+func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
+	sets := make([]volume.SetID, 0, len(it.waiting))
+	for set := range it.waiting {
+		sets = append(sets, set)
+	}
+	errs := each(sets, func(set volume.SetID) error {
+		_, err := o.tell(ctx, v, set, &step{op: opAbort, intent: it.number})
+		return err
+	})
+	for i, set := range sets {
+		if errs[i] == nil {
+			delete(it.waiting, set)
+		}
+	}
+	if !it.victim.IsZero() && len(it.names) > 0 && !it.waiting[v.home(it.victim)] {
+		// The directory lives: its name must lead to it again.
+		if err := o.ensureIfCopy(ctx, v, it.victim); err != nil {
+			o.log.Warn("a directory that was not removed after all has no copy at its name's owner yet", "dir", it.victim, "err", err)
+			o.wake()
+			return
+		}
+		for _, k := range it.names {
+			o.names.unlock(k)
+		}
+		it.names = nil
+	}
+	if len(it.waiting) > 0 || len(it.names) > 0 {
+		o.wake()
+		return
+	}
+	if err := o.record(&record{kind: recDone, number: it.number}); err != nil {
+		return
+	}
+	o.mu.Lock()
+	delete(o.mu.active, it.number)
+	o.mu.Unlock()
+}
+
+// ensureIfCopy is ensure, for a directory that may have its home here or be gone.
+func (o *Owner) ensureIfCopy(ctx context.Context, v *view, dir volume.ID) error {
+	if v.home(dir) == o.self {
+		return nil
+	}
+	err := o.ensure(ctx, v, dir)
+	if isStale(err) {
+		return nil
+	}
+	return err
+}
+
+// rest hands an intent over to Run.
+func (o *Owner) rest(it *intent) {
+	o.mu.Lock()
+	it.live = false
+	o.mu.Unlock()
+	if it.state != finished && it.state != aborting || len(it.waiting) > 0 {
+		o.wake()
+	}
+}
+
+// act carries one action out here.
+func (o *Owner) act(ctx context.Context, v *view, k partKey, a action) error {
+	key := volume.Key{Set: k.set, Intent: k.number, Part: a.part}
+	for try := 0; ; try++ {
+		var err error
+		switch a.kind {
+		case actPut:
+			err = o.store.Put(ctx, a.dir, a.name, volume.Pointer{ID: a.id, Mode: a.mode, Held: a.held}, a.old, key)
+			if err == nil && k.set != o.self {
+				o.marks.add(a.id, k.set)
+			}
+			if err == nil {
+				o.marks.inherit(a.id, a.dir)
+			}
+		case actDiscard:
+			return ignoreAbsent(o.store.Discard(ctx, a.dir, a.name, a.id, key))
+		case actPlace:
+			return o.place(ctx, v, a.id, a.dir, a.name)
+		case actSwap:
+			return o.swap(ctx, v, a)
+		case actGone:
+			return o.gone(ctx, v, a.id)
+		}
+		if err == nil || !o.mend(ctx, v, a.dir, 0, err, try) {
+			return err
+		}
+	}
+}
+
+// undoLink takes a link back that an undecided intent made here.
+func (o *Owner) undoLink(ctx context.Context, k partKey, a action) error {
+	made := volume.Key{Set: k.set, Intent: k.number, Part: a.part}
+	taken := volume.Key{Set: k.set, Intent: k.number, Part: a.part | undoPart}
+	if a.old.IsZero() {
+		if err := ignoreAbsent(o.store.Discard(ctx, a.dir, a.name, a.id, taken)); err != nil {
+			return err
+		}
+		return o.store.Purge(ctx, taken)
+	}
+	back := volume.Pointer{ID: a.old, Mode: a.oldMode}
+	if err := ignoreAbsent(o.store.Put(ctx, a.dir, a.name, back, a.id, taken)); err != nil {
+		return err
+	}
+	if err := o.store.Purge(ctx, made); err != nil {
+		return err
+	}
+	return o.store.Purge(ctx, taken)
+}
+
+// ignoreAbsent drops the errors that say that something is not there: what was
+// to be undone or discarded is gone already.
+func ignoreAbsent(err error) error {
+	if isErrno(err, syscall.ENOENT) || isErrno(err, syscall.ESTALE) {
+		return nil
+	}
+	return err
+}

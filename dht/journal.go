@@ -1,0 +1,117 @@
+package dht
+
+import (
+	"errors"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// recKind is a kind of journal record.
+type recKind uint8
+
+const (
+	recEpoch    recKind = iota + 1 // a start: this epoch; earlier epochs reached these numbers
+	recBegin                       // an intent of ours began
+	recCommit                      // it is decided for: these actions
+	recAbort                       // it is decided against, after all
+	recFinished                    // all was carried out and its names are free; not yet durable elsewhere
+	recDone                        // nothing of it is left anywhere
+	recPart                        // another set's intent has these names and links here
+	recPartEnd                     // it has no more
+	recLast     = recPartEnd
+)
+
+// record is an entry of an Owner's journal. As bytes:
+//
+//	version 1 │ kind │ number │ by kind:
+//	  epoch      count, each: number (the highest of an epoch)
+//	  begin, commit
+//	             victim ID (the directory that is removed, or zero) │ commit action
+//	             │ count of links │ actions (links, then the rest)
+//	  part       from │ dying ID │ count, each: dir, name │ actions
+//	  part end   from
+//
+// number is the epoch (upper 32 bits) and a counter; of an epoch record the
+// epoch alone. A record of an intent with many names stays far below
+// volume.JournalRecordMax.
+type record struct {
+	kind    recKind
+	number  uint64
+	victim  volume.ID
+	commit  action
+	links   int
+	actions []action
+	from    volume.SetID
+	dying   volume.ID
+	names   []nameKey
+	reached []uint64
+}
+
+const (
+	namesMax   = 8  // names of one intent at one set
+	reachedMax = 64 // epochs remembered
+)
+
+func (rec *record) encode() []byte {
+	w := writer{make([]byte, 0, 64+160*len(rec.actions))}
+	w.b = append(w.b, formatVersion, byte(rec.kind))
+	w.u(rec.number)
+	switch rec.kind {
+	case recEpoch:
+		w.u(uint64(len(rec.reached)))
+		for _, n := range rec.reached {
+			w.u(n)
+		}
+	case recBegin, recCommit:
+		w.id(rec.victim)
+		w.action(rec.commit)
+		w.u(uint64(rec.links))
+		w.actions(rec.actions)
+	case recPart:
+		w.u(uint64(rec.from))
+		w.id(rec.dying)
+		w.u(uint64(len(rec.names)))
+		for _, k := range rec.names {
+			w.id(k.dir)
+			w.text(k.name)
+		}
+		w.actions(rec.actions)
+	case recPartEnd:
+		w.u(uint64(rec.from))
+	}
+	return w.b
+}
+
+func decodeRecord(b []byte) (record, error) {
+	if len(b) > volume.JournalRecordMax {
+		return record{}, errors.New("a record is too long")
+	}
+	if len(b) < 2 || b[0] != formatVersion || b[1] == 0 || recKind(b[1]) > recLast {
+		return record{}, errors.New("not a record that this version knows")
+	}
+	r := reader{b: b[2:]}
+	rec := record{kind: recKind(b[1]), number: r.u64()}
+	switch rec.kind {
+	case recEpoch:
+		for range r.u(reachedMax) {
+			rec.reached = append(rec.reached, r.u64())
+		}
+	case recBegin, recCommit:
+		rec.victim = r.id()
+		rec.commit = r.action()
+		rec.links = int(r.u(actionsMax))
+		rec.actions = r.actions()
+		if rec.links > len(rec.actions) {
+			r.fail("%d links in %d actions", rec.links, len(rec.actions))
+		}
+	case recPart:
+		rec.from, rec.dying = r.set(), r.id()
+		for range r.u(namesMax) {
+			rec.names = append(rec.names, nameKey{r.id(), r.text(volume.NameMax)})
+		}
+		rec.actions = r.actions()
+	case recPartEnd:
+		rec.from = r.set()
+	}
+	return rec, r.end()
+}

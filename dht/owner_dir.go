@@ -1,0 +1,333 @@
+package dht
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// spread makes a directory that was just made here known to the other sets.
+// Those that are away get their copy when it is needed. The caller has the
+// name's lock, so no rmdir comes between.
+func (o *Owner) spread(ctx context.Context, v *view, dir volume.ID, name string, id volume.ID) error {
+	c, err := o.store.Copy(ctx, id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	c.Home = v.home(id)
+	o.marks.inherit(id, dir)
+	s := step{op: opCopy, dir: dir, name: name, copy: &c}
+	if c.Home != o.self { // the caller chose an ID of another set: that set decides, so it must have it
+		one := s
+		if _, err := o.tell(ctx, v, c.Home, &one); err != nil {
+			return errors.Join(err, o.store.Rmdir(ctx, dir, name))
+		}
+		o.marks.add(id, c.Home)
+	}
+	errs := each(o.others(v), func(set volume.SetID) error {
+		if !v.up(set) || set == c.Home {
+			return nil
+		}
+		one := s
+		_, err := o.tell(ctx, v, set, &one)
+		return err
+	})
+	for i, err := range errs {
+		if err != nil {
+			o.log.Debug("copy of a directory not made now", "dir", id, "set", o.others(v)[i], "err", err)
+		}
+	}
+	return nil
+}
+
+// ensure makes the copy of a directory that is missing here, ancestors first.
+// Errors: ESTALE, the directory does not exist (any more).
+//
+// It holds the directory's lock in dirs from before it asks the home until the
+// copy is made; rmdir marks the directory dying at home first and then takes
+// that lock to remove copies, so none is left behind. While it waits for a
+// dying directory's fate it holds nothing of that directory.
+func (o *Owner) ensure(ctx context.Context, v *view, dir volume.ID) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return o.ensureDepth(ctx, v, dir, 0)
+}
+
+const (
+	depthMax = 2048                  // directories above each other, as PATH_MAX allows
+	dyingGap = 10 * time.Millisecond // between two questions about a dying directory
+)
+
+func (o *Owner) ensureDepth(ctx context.Context, v *view, dir volume.ID, depth int) error {
+	home := v.home(dir)
+	if home == o.self || dir == volume.Root || depth > depthMax {
+		return fail("copy", dir.String(), syscall.ESTALE)
+	}
+	for {
+		err := o.ensureOnce(ctx, v, dir, home, depth)
+		if !isErrno(err, syscall.EAGAIN) {
+			return err
+		}
+		select {
+		case <-time.After(dyingGap):
+		case <-ctx.Done():
+			return &volume.Error{Op: "copy", Where: dir.String(), Errno: volume.ErrnoOf(ctx.Err()), Err: ctx.Err()}
+		}
+	}
+}
+
+func (o *Owner) ensureOnce(ctx context.Context, v *view, dir volume.ID, home volume.SetID, depth int) error {
+	k := nameKey{dir: dir}
+	if err := o.dirs.lock(ctx, k, false, true); err != nil {
+		return err
+	}
+	defer o.dirs.unlock(k)
+	if _, _, err := o.store.Path(ctx, dir); !isStale(err) {
+		return err // somebody else made it
+	}
+	a, err := o.tell(ctx, v, home, &step{op: opFetch, dir: dir})
+	if err != nil {
+		return err
+	}
+	if a.copy == nil || a.copy.ID != dir {
+		return malformed("fetch", errors.New("no copy in the answer"))
+	}
+	return o.makeCopy(ctx, v, a.dir, a.name, *a.copy, depth)
+}
+
+// makeCopy makes a copy, whatever stands in its way as far as it has no right to.
+func (o *Owner) makeCopy(ctx context.Context, v *view, parent volume.ID, name string, c volume.Copy, depth int) error {
+	for try := 0; ; try++ {
+		err := o.store.MakeCopy(ctx, parent, name, c)
+		switch {
+		case err == nil:
+			if c.Home != o.self {
+				o.marks.add(c.ID, c.Home)
+			}
+			o.marks.inherit(c.ID, parent)
+			return nil
+		case try >= mendMax:
+			return err
+		case isStale(err):
+			if err := o.ensureDepth(ctx, v, parent, depth+1); err != nil {
+				return err
+			}
+		case isErrno(err, syscall.EEXIST):
+			if here, name2, perr := o.store.Path(ctx, c.ID); perr == nil {
+				if here == parent && name2 == name {
+					return nil
+				}
+				if rerr := o.store.Rename(ctx, here, name2, parent, name, volume.RenameNoReplace); rerr == nil {
+					return nil
+				}
+			}
+			if !o.clearWay(ctx, v, parent, name, c.ID) {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// clearWay takes a directory out of a place that another one should have here,
+// if it is dead or belongs elsewhere, and reports whether it did.
+func (o *Owner) clearWay(ctx context.Context, v *view, dir volume.ID, name string, want volume.ID) bool {
+	a, err := o.store.Lookup(ctx, dir, name)
+	if isErrno(err, syscall.ENOENT) || err == nil && a.ID == want {
+		return true
+	}
+	if err != nil || !a.IsDir() || v.home(a.ID) == o.self {
+		return false
+	}
+	f, err := o.tell(ctx, v, v.home(a.ID), &step{op: opFetch, dir: a.ID})
+	if isStale(err) {
+		return o.removeDead(ctx, v, dir, name)
+	}
+	if err != nil || f.dir == dir && f.name == name {
+		return false
+	}
+	if _, _, perr := o.store.Path(ctx, f.dir); isStale(perr) && o.ensure(ctx, v, f.dir) != nil {
+		return false
+	}
+	return o.store.Rename(ctx, dir, name, f.dir, f.name, volume.RenameNoReplace) == nil
+}
+
+// clearDead removes the copy of a directory that dir calls name, if its home
+// says that it does not exist, and reports whether it did.
+func (o *Owner) clearDead(ctx context.Context, v *view, dir volume.ID, name string) bool {
+	a, err := o.store.Lookup(ctx, dir, name)
+	if err != nil || !a.IsDir() || v.home(a.ID) == o.self {
+		return false
+	}
+	_, err = o.tell(ctx, v, v.home(a.ID), &step{op: opFetch, dir: a.ID})
+	return isStale(err) && o.removeDead(ctx, v, dir, name)
+}
+
+func (o *Owner) removeDead(ctx context.Context, v *view, dir volume.ID, name string) bool {
+	err := o.store.Rmdir(ctx, dir, name)
+	if isErrno(err, syscall.ENOTEMPTY) {
+		if a, lerr := o.store.Lookup(ctx, dir, name); lerr == nil && o.sweep(ctx, v, a.ID) {
+			err = o.store.Rmdir(ctx, dir, name)
+		}
+	}
+	if err != nil {
+		o.log.Warn("copy of a removed directory stays", "dir", dir, "name", name, "err", err)
+		return false
+	}
+	return true
+}
+
+// sweep removes copies of dead and moves copies of misplaced directories out of
+// a directory, and reports whether that emptied it. It stops at the first name
+// that has a right to be there.
+func (o *Owner) sweep(ctx context.Context, v *view, dir volume.ID) bool {
+	for after := volume.CookieStart; ; {
+		list, end, err := o.store.List(ctx, dir, after, 128, false, func(string) bool { return true })
+		if err != nil {
+			return false
+		}
+		for _, e := range list {
+			if e.Mode&syscall.S_IFMT != syscall.S_IFDIR || !o.clearWay(ctx, v, dir, e.Name, volume.ID{}) {
+				return false
+			}
+			after = e.Cookie
+		}
+		if end {
+			return true
+		}
+	}
+}
+
+// empty reports whether nothing with a right to it is in a directory here.
+func (o *Owner) empty(ctx context.Context, v *view, dir volume.ID) error {
+	ok, err := o.store.Empty(ctx, dir)
+	if isStale(err) {
+		return nil // no copy, no names
+	}
+	if err == nil && !ok && !o.sweep(ctx, v, dir) {
+		return fail("rmdir", dir.String(), syscall.ENOTEMPTY)
+	}
+	return err
+}
+
+// gone removes the copy of a directory, wherever it lies here.
+func (o *Owner) gone(ctx context.Context, v *view, dir volume.ID) error {
+	k := nameKey{dir: dir}
+	if err := o.dirs.lock(ctx, k, false, true); err != nil {
+		return err
+	}
+	defer o.dirs.unlock(k)
+	for try := 0; ; try++ {
+		parent, name, err := o.store.Path(ctx, dir)
+		if isStale(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = o.store.Rmdir(ctx, parent, name)
+		if try >= 1 || !isErrno(err, syscall.ENOTEMPTY) || !o.sweep(ctx, v, dir) {
+			return err
+		}
+	}
+}
+
+// refreshHere fetches a directory's attributes from its home, and returns their version.
+func (o *Owner) refreshHere(ctx context.Context, v *view, dir volume.ID) (uint64, error) {
+	a, err := o.tell(ctx, v, v.home(dir), &step{op: opFetch, dir: dir})
+	if err != nil {
+		return 0, err
+	}
+	if a.copy == nil || a.copy.ID != dir {
+		return 0, malformed("fetch", errors.New("no copy in the answer"))
+	}
+	return a.copy.Version, o.store.RefreshCopy(ctx, *a.copy)
+}
+
+// refreshOthers hands a directory's attributes, and times that were set, on to
+// the sets that can be asked. The others refresh themselves when a create meets
+// the difference.
+func (o *Owner) refreshOthers(ctx context.Context, v *view, dir volume.ID, times volume.Change) {
+	c, err := o.store.Copy(ctx, dir)
+	if err != nil {
+		return
+	}
+	ctx, cancel := detached(ctx)
+	defer cancel()
+	c.Home = o.self
+	each(o.others(v), func(set volume.SetID) error {
+		if !v.up(set) {
+			return nil
+		}
+		_, err := o.tell(ctx, v, set, &step{op: opRefresh, copy: &c, change: &times})
+		if err != nil {
+			o.log.Debug("copy of a directory not refreshed now", "dir", dir, "set", set, "err", err)
+		}
+		return err
+	})
+}
+
+// timesOf returns the times that c set, as a says what became of them.
+func timesOf(c volume.Change, a volume.Attr) volume.Change {
+	var t volume.Change
+	if c.Mask&(volume.SetAtime|volume.SetAtimeNow) != 0 {
+		t.Mask |= volume.SetAtime
+		t.Atime = a.Atime
+	}
+	if c.Mask&(volume.SetMtime|volume.SetMtimeNow) != 0 {
+		t.Mask |= volume.SetMtime
+		t.Mtime = a.Mtime
+	}
+	return t
+}
+
+// aclChanged refreshes the copies of a directory whose ACLs were changed.
+func (o *Owner) aclChanged(ctx context.Context, v *view, id volume.ID, name string) {
+	if v.single || name != "system.posix_acl_access" && name != "system.posix_acl_default" {
+		return
+	}
+	if a, err := o.store.Getattr(ctx, id); err == nil && a.IsDir() {
+		o.refreshOthers(ctx, v, id, volume.Change{})
+	}
+}
+
+// place moves the copy of a directory to where it belongs.
+func (o *Owner) place(ctx context.Context, v *view, id, dir volume.ID, name string) error {
+	for try := 0; ; try++ {
+		parent, old, err := o.store.Path(ctx, id)
+		if isStale(err) || err == nil && parent == dir && old == name {
+			return nil // its copy will be made in the right place
+		}
+		if err == nil {
+			err = o.store.Rename(ctx, parent, old, dir, name, volume.RenameNoReplace)
+		}
+		switch {
+		case err == nil || try >= mendMax:
+			return err
+		case o.mend(ctx, v, dir, 0, err, try):
+		case isErrno(err, syscall.EEXIST) && o.clearWay(ctx, v, dir, name, id):
+		default:
+			return err
+		}
+	}
+}
+
+// swap moves the copies of two directories to where they belong, which for each
+// was the other's place.
+func (o *Owner) swap(ctx context.Context, v *view, a action) error {
+	p1, n1, err1 := o.store.Path(ctx, a.id)
+	p2, n2, err2 := o.store.Path(ctx, a.old)
+	if err1 == nil && err2 == nil && p1 == a.dir2 && n1 == a.name2 && p2 == a.dir && n2 == a.name {
+		return o.store.Rename(ctx, p1, n1, p2, n2, volume.RenameExchange)
+	}
+	if err := o.place(ctx, v, a.id, a.dir, a.name); err != nil {
+		return err
+	}
+	return o.place(ctx, v, a.old, a.dir2, a.name2)
+}

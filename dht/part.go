@@ -1,0 +1,349 @@
+package dht
+
+import (
+	"context"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// partKey names an intent: its coordinator and its number there.
+type partKey struct {
+	set    volume.SetID
+	number uint64
+}
+
+// part is what an intent has at a set that takes part: names that are held for
+// it, links that can be undone until its decision is known, and a directory
+// marked dying. It is in the journal before it is anywhere else.
+type part struct {
+	key  partKey
+	born time.Time
+
+	mu struct { // one step of an intent after the other; before all other locks but that of a name it waits for
+		sync.Mutex
+		names []nameKey
+		links []action
+		dying volume.ID
+		ended bool
+	}
+}
+
+// meet notes what a message says about its sender's life. It refuses messages
+// of an earlier one.
+func (o *Owner) meet(s *step) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.mu.peers[s.from]
+	if p == nil {
+		p = &peer{ended: map[uint64]struct{}{}}
+		o.mu.peers[s.from] = p
+	}
+	if s.epoch < p.epoch {
+		return &volume.Error{Op: "step", Errno: syscall.ESTALE, Reason: volume.Outdated}
+	}
+	p.epoch = s.epoch
+	if s.below > p.below {
+		p.below = s.below
+		for n := range p.ended {
+			if n < p.below {
+				delete(p.ended, n)
+			}
+		}
+	}
+	return nil
+}
+
+// ended reports whether an intent can have nothing more to do here.
+func (o *Owner) ended(k partKey) bool {
+	p := o.mu.peers[k.set]
+	if p == nil {
+		return false
+	}
+	_, ended := p.ended[k.number]
+	return ended || k.number < p.below
+}
+
+// partOf returns the part of an intent, locked; a new one if it has none yet.
+// nil: it has ended here.
+func (o *Owner) partOf(k partKey, create bool) *part {
+	o.mu.Lock()
+	p := o.mu.parts[k]
+	if p == nil && create && !o.ended(k) {
+		p = &part{key: k, born: time.Now()}
+		o.mu.parts[k] = p
+	}
+	o.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	if p.mu.ended {
+		p.mu.Unlock()
+		return nil
+	}
+	return p
+}
+
+// save records what the part has. The part is locked.
+func (o *Owner) save(p *part) error {
+	return o.record(&record{
+		kind: recPart, number: p.key.number, from: p.key.set,
+		dying: p.mu.dying, names: p.mu.names, actions: p.mu.links,
+	})
+}
+
+// end forgets the part, frees its names and notes that the intent has ended
+// here. The part is locked.
+func (o *Owner) end(p *part) error {
+	if len(p.mu.names)+len(p.mu.links) > 0 || !p.mu.dying.IsZero() {
+		if err := o.record(&record{kind: recPartEnd, number: p.key.number, from: p.key.set}); err != nil {
+			return err
+		}
+	}
+	p.mu.ended = true
+	o.mu.Lock()
+	delete(o.mu.parts, p.key)
+	if !p.mu.dying.IsZero() {
+		delete(o.mu.dying, p.mu.dying)
+	}
+	o.mu.Unlock()
+	o.markEnded(p.key)
+	for _, k := range p.mu.names {
+		o.names.unlock(k)
+	}
+	return nil
+}
+
+func (o *Owner) markEnded(k partKey) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	pe := o.mu.peers[k.set]
+	if pe == nil {
+		pe = &peer{ended: map[uint64]struct{}{}}
+		o.mu.peers[k.set] = pe
+	}
+	if k.number >= pe.below {
+		pe.ended[k.number] = struct{}{}
+	}
+}
+
+// reserve holds a name for an intent, tells what it leads to, and makes the
+// intent's link along with it if it can.
+func (o *Owner) reserve(ctx context.Context, v *view, s *step) (*answer, error) {
+	p := o.partOf(partKey{s.from, s.intent}, true)
+	if p == nil {
+		return nil, tooLate("reserve", s)
+	}
+	defer p.mu.Unlock()
+	if len(p.mu.names) >= namesMax {
+		return nil, fail("reserve", s.name, syscall.EINVAL)
+	}
+	k := nameKey{s.dir, s.name}
+	if err := o.names.lock(ctx, k, true, s.flags&noWait == 0); err != nil {
+		return nil, err
+	}
+	a, err := o.reserveLocked(ctx, v, s, p, k)
+	if err != nil && len(p.mu.names) == 0 {
+		o.names.unlock(k)
+	}
+	return a, err
+}
+
+func (o *Owner) reserveLocked(ctx context.Context, v *view, s *step, p *part, k nameKey) (*answer, error) {
+	a := &answer{}
+	if !k.dir.IsZero() {
+		if v.owner(k.dir, k.name) != o.self {
+			return nil, tooLate("reserve", s)
+		}
+		at, err := o.lookupHere(ctx, v, k.dir, k.name)
+		if err != nil && !isErrno(err, syscall.ENOENT) {
+			return nil, err
+		}
+		a.id, a.mode, a.held = at.ID, at.Type(), at.Held
+	}
+	names, links := p.mu.names, p.mu.links
+	link := action{
+		set: o.self, part: linkPart, dir: s.dir2, name: s.name2, id: a.id, mode: a.mode,
+	}
+	if s.set == o.self && !s.id.IsZero() {
+		t, err := o.store.Getattr(ctx, s.id)
+		if err != nil {
+			return nil, err
+		}
+		link.old, link.oldMode = s.id, t.Type()
+	}
+	a.linked = s.flags&wantLink != 0 && !a.id.IsZero() && a.held == 0 && a.mode != syscall.S_IFDIR && a.id != s.id
+	p.mu.names = append(names[:len(names):len(names)], k)
+	if a.linked {
+		p.mu.links = append(links[:len(links):len(links)], link)
+	}
+	err := o.save(p)
+	if err == nil && a.linked {
+		err = o.act(ctx, v, p.key, link)
+	}
+	if err != nil { // the coordinator will say opAbort, which undoes what the part has
+		if len(names) == 0 && !a.linked {
+			p.mu.names, p.mu.links = names, links
+		}
+		return nil, err
+	}
+	return a, nil
+}
+
+func tooLate(op string, s *step) error {
+	return &volume.Error{Op: op, Where: s.name, Errno: syscall.ESTALE, Reason: volume.Outdated}
+}
+
+// applyLinks makes links for an intent that is not decided.
+func (o *Owner) applyLinks(ctx context.Context, v *view, s *step) (*answer, error) {
+	p := o.partOf(partKey{s.from, s.intent}, true)
+	if p == nil {
+		return nil, tooLate("apply", s)
+	}
+	defer p.mu.Unlock()
+	for _, a := range s.actions {
+		if a.kind != actPut || a.set != o.self {
+			return nil, fail("apply", a.name, syscall.EINVAL)
+		}
+	}
+	p.mu.links = append(p.mu.links[:len(p.mu.links):len(p.mu.links)], s.actions...)
+	if err := o.save(p); err != nil {
+		return nil, err
+	}
+	for _, a := range s.actions {
+		if err := o.act(ctx, v, p.key, a); err != nil {
+			return nil, err
+		}
+	}
+	return &answer{}, nil
+}
+
+// birth makes the data of a file whose name another set owns.
+func (o *Owner) birth(ctx context.Context, v *view, s *step) (*answer, error) {
+	if s.node == nil || s.node.ID.IsZero() || s.node.Mode&syscall.S_IFMT != syscall.S_IFREG {
+		return nil, fail("birth", s.name, syscall.EINVAL)
+	}
+	p := o.partOf(partKey{s.from, s.intent}, true)
+	if p == nil {
+		return nil, tooLate("birth", s)
+	}
+	defer p.mu.Unlock()
+	p.mu.links = append(p.mu.links, action{set: o.self, part: linkPart, dir: s.dir, name: s.name, id: s.node.ID, mode: syscall.S_IFREG})
+	if err := o.save(p); err != nil {
+		return nil, err
+	}
+	ctx = volume.WithCred(ctx, s.cred)
+	for try := 0; ; try++ {
+		at, err := o.store.Make(ctx, s.dir, s.name, *s.node)
+		if err == nil {
+			o.marks.add(at.ID, s.from)
+			return &answer{id: at.ID, mode: at.Mode}, nil
+		}
+		if !o.mend(ctx, v, s.dir, s.node.Parent, err, try) {
+			return nil, err
+		}
+	}
+}
+
+// finishPart carries the rest of a decided intent out and ends its part. What
+// has ended already is not done again, unless the coordinator, who knows that
+// nothing else happened since, asks for it (redo).
+func (o *Owner) finishPart(ctx context.Context, v *view, s *step) (*answer, error) {
+	k := partKey{s.from, s.intent}
+	p := o.partOf(k, true)
+	if p == nil && s.flags&redo == 0 {
+		return &answer{}, nil
+	}
+	if p != nil {
+		defer p.mu.Unlock()
+	}
+	for _, a := range s.actions {
+		if a.set != o.self && a.set != allSets {
+			return nil, fail("finish", a.name, syscall.EINVAL)
+		}
+		if err := o.act(ctx, v, k, a); err != nil {
+			return nil, err
+		}
+	}
+	if p == nil {
+		return &answer{}, nil
+	}
+	return &answer{}, o.end(p)
+}
+
+// abortPart undoes what an intent has here.
+func (o *Owner) abortPart(ctx context.Context, k partKey) error {
+	p := o.partOf(k, true)
+	if p == nil {
+		return nil
+	}
+	defer p.mu.Unlock()
+	for i := len(p.mu.links) - 1; i >= 0; i-- {
+		if err := o.undoLink(ctx, k, p.mu.links[i]); err != nil {
+			return err
+		}
+	}
+	return o.end(p)
+}
+
+// markDying bars copies of a directory with its home here.
+func (o *Owner) markDying(ctx context.Context, v *view, s *step) (*answer, error) {
+	if v.home(s.dir) != o.self {
+		return nil, fail("dying", s.dir.String(), syscall.EINVAL)
+	}
+	p := o.partOf(partKey{s.from, s.intent}, true)
+	if p == nil {
+		return nil, tooLate("dying", s)
+	}
+	defer p.mu.Unlock()
+	if _, err := o.store.Copy(ctx, s.dir); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	other, taken := o.mu.dying[s.dir]
+	if !taken {
+		o.mu.dying[s.dir] = p.key
+	}
+	o.mu.Unlock()
+	if taken && other != p.key {
+		return nil, fail("dying", s.dir.String(), syscall.EBUSY)
+	}
+	p.mu.dying = s.dir
+	if err := o.save(p); err != nil {
+		return nil, err
+	}
+	return &answer{}, o.empty(ctx, v, s.dir)
+}
+
+// goneStep removes the copy of a directory for an intent; at home that decides
+// the intent, and its part ends.
+func (o *Owner) goneStep(ctx context.Context, v *view, s *step) (*answer, error) {
+	k := partKey{s.from, s.intent}
+	if v.home(s.dir) != o.self {
+		o.mu.Lock()
+		ended := o.ended(k)
+		o.mu.Unlock()
+		if ended {
+			return nil, tooLate("gone", s)
+		}
+		return &answer{}, o.gone(ctx, v, s.dir)
+	}
+	p := o.partOf(k, false)
+	if p == nil || p.mu.dying != s.dir {
+		if p != nil {
+			p.mu.Unlock()
+		}
+		if _, _, err := o.store.Path(ctx, s.dir); isStale(err) {
+			return &answer{}, nil // it was done, and the answer got lost
+		}
+		return nil, tooLate("gone", s) // not marked: it must not go unguarded
+	}
+	defer p.mu.Unlock()
+	if err := o.gone(ctx, v, s.dir); err != nil {
+		return nil, err
+	}
+	return &answer{}, o.end(p)
+}

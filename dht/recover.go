@@ -1,0 +1,217 @@
+package dht
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// recover reads the journal: what was not finished in an earlier life is held
+// as it was, and this life gets its epoch.
+func (o *Owner) recover() error {
+	var last uint32
+	intents := map[uint64]*intent{}
+	parts := map[partKey]*part{}
+	err := o.store.Journal().Replay(func(b []byte) error {
+		rec, err := decodeRecord(b)
+		if err != nil {
+			return &volume.Error{Op: "journal", Errno: syscall.EIO, Reason: volume.Damaged, Err: err}
+		}
+		if rec.kind == recEpoch {
+			last = max(last, uint32(rec.number))
+			for _, n := range rec.reached {
+				o.reach(n)
+			}
+			return nil
+		}
+		if rec.kind != recPart && rec.kind != recPartEnd {
+			o.reach(rec.number)
+			last = max(last, uint32(rec.number>>32))
+		}
+		o.book.note(&rec, append([]byte{}, b...))
+		return o.replay(&rec, intents, parts)
+	})
+	if err != nil {
+		return fmt.Errorf("journal of set %d: %w", o.self, err)
+	}
+	o.epoch = last + 1
+	for _, it := range intents {
+		o.resume(it)
+	}
+	for k, p := range parts {
+		o.mu.parts[k] = p
+		if !p.mu.dying.IsZero() {
+			o.mu.dying[p.mu.dying] = k
+		}
+		names := p.mu.names
+		p.mu.names = nil
+		for _, name := range names {
+			if o.names.lock(context.Background(), name, true, false) == nil { // else a lost record had freed it
+				p.mu.names = append(p.mu.names, name)
+			}
+		}
+	}
+	if err := o.record(o.epochRecord()); err != nil {
+		return err
+	}
+	return o.store.Journal().Sync(context.Background())
+}
+
+func (o *Owner) reach(n uint64) {
+	e := uint32(n >> 32)
+	if n > o.mu.reached[e] {
+		o.mu.reached[e] = n
+	}
+	for len(o.mu.reached) > reachedMax-1 { // the oldest is far enough back
+		oldest := e
+		for e := range o.mu.reached {
+			oldest = min(oldest, e)
+		}
+		delete(o.mu.reached, oldest)
+	}
+}
+
+func (o *Owner) epochRecord() *record {
+	rec := &record{kind: recEpoch, number: uint64(o.epoch)}
+	for _, n := range o.mu.reached {
+		rec.reached = append(rec.reached, n)
+	}
+	return rec
+}
+
+// replay applies one record to what is known so far.
+func (o *Owner) replay(rec *record, intents map[uint64]*intent, parts map[partKey]*part) error {
+	it := intents[rec.number]
+	switch rec.kind {
+	case recBegin, recCommit:
+		if it == nil {
+			it = &intent{number: rec.number, waiting: map[volume.SetID]bool{}, acked: map[volume.SetID]uint32{}, touched: map[volume.SetID]bool{}}
+			intents[rec.number] = it
+		}
+		it.victim, it.commit, it.links, it.actions = rec.victim, rec.commit, rec.links, rec.actions
+		if rec.kind == recCommit {
+			it.state = committed
+		}
+	case recAbort:
+		if it != nil {
+			it.state = aborting
+		}
+	case recFinished:
+		if it != nil {
+			it.state = finished
+		}
+	case recDone:
+		delete(intents, rec.number)
+	case recPart:
+		p := &part{key: partKey{rec.from, rec.number}}
+		p.mu.names, p.mu.links, p.mu.dying = rec.names, rec.actions, rec.dying
+		parts[p.key] = p
+	case recPartEnd:
+		delete(parts, partKey{rec.from, rec.number})
+	}
+	return nil
+}
+
+// resume takes an intent of an earlier life up. Who had what of it is not
+// recorded: all sets are told, and those that know nothing say so.
+func (o *Owner) resume(it *intent) {
+	v := o.view.Load()
+	undecided := it.state == begun && !it.victim.IsZero()
+	if it.state == begun && !undecided {
+		it.state = aborting
+	}
+	for _, set := range v.ids {
+		it.touched[set] = true
+		if it.state == aborting {
+			it.waiting[set] = true
+		}
+	}
+	if it.state == finished {
+		o.mu.finished[it.number] = it
+		return
+	}
+	o.mu.active[it.number] = it
+	if it.state == committed || !it.victim.IsZero() && it.commit.set != 0 {
+		names := []nameKey{{it.commit.dir, it.commit.name}}
+		if it.commit.kind == actSwap {
+			names = append(names, nameKey{it.commit.dir2, it.commit.name2})
+		}
+		for _, k := range names {
+			if v.owner(k.dir, k.name) == o.self && o.names.lock(context.Background(), k, true, false) == nil {
+				it.names = append(it.names, k)
+			}
+		}
+	}
+}
+
+// outcomes asks the coordinators of intents that have something here, and have
+// not been heard of for a while, what became of them. It reports whether some
+// could not be asked.
+func (o *Owner) outcomes(ctx context.Context, v *view) (more bool) {
+	var keys []partKey
+	o.mu.Lock()
+	for k, p := range o.mu.parts {
+		if time.Since(p.born) > o.cfg.StepTimeout {
+			keys = append(keys, k)
+		}
+	}
+	o.mu.Unlock()
+	for _, k := range keys {
+		if k.set != o.self && v.has(k.set) && !v.up(k.set) {
+			more = true
+			continue
+		}
+		a, err := o.tell(ctx, v, k.set, &step{op: opOutcome, intent: k.number})
+		switch {
+		case err != nil || a.outcome == outcomeOpen:
+			more = true
+		default:
+			if err := o.abortPart(ctx, k); err != nil {
+				o.log.Warn("an intent without a coordinator can't be undone yet", "set", k.set, "intent", k.number, "err", err)
+				more = true
+			}
+		}
+	}
+	return more
+}
+
+// strays deals with discards that an earlier life left: those of intents that
+// are finished and forgotten go, those of intents that were never recorded
+// (power was lost) come back. It reports whether some must be looked at again.
+func (o *Owner) strays(ctx context.Context, v *view) (more bool) {
+	list, err := o.store.Discards(ctx)
+	if err != nil {
+		return true
+	}
+	for _, d := range list {
+		k := partKey{d.Key.Set, d.Key.Intent}
+		if d.Key.Set == o.self && uint32(k.number>>32) == o.epoch {
+			continue // of this life
+		}
+		o.mu.Lock()
+		_, here := o.mu.parts[k]
+		o.mu.Unlock()
+		if here || v.has(k.set) && k.set != o.self && !v.up(k.set) {
+			more = true
+			continue
+		}
+		a, err := o.tell(ctx, v, k.set, &step{op: opOutcome, intent: k.number, flags: noWait})
+		switch {
+		case err != nil:
+			more = true
+		case d.Key.Part&undoPart != 0 && a.outcome != outcomeOpen, a.outcome == outcomeUnknown:
+			err = o.store.Purge(ctx, d.Key)
+		case a.outcome == outcomeLost:
+			o.log.Info("a removal that was lost is undone", "dir", d.Dir, "name", d.Name)
+			err = o.store.Restore(ctx, d.Key)
+		}
+		if err != nil {
+			more = true
+			o.log.Debug("a discard stays for now", "key", fmt.Sprint(d.Key), "err", err)
+		}
+	}
+	return more
+}

@@ -1,0 +1,395 @@
+package dht
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// Times of Run.
+const (
+	retryMin   = 20 * time.Millisecond
+	retryMax   = 2 * time.Second
+	spaceEvery = time.Second
+	journalMax = 1 << 20 // bytes, above which the journal is rewritten when it may be
+	settleMax  = 4096    // intents that wait for the next settling before it is brought forward
+)
+
+// Run finishes what operations leave: it tells decisions to sets that were away,
+// makes what was replaced or removed durable and drops it for good, and
+// watches the free space. It returns when ctx ends or Close is called; nothing
+// goes on after it. It is called once.
+func (o *Owner) Run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	o.run.Lock()
+	if o.run.closed || o.run.done != nil {
+		o.run.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	o.run.cancel, o.run.done = cancel, done
+	o.run.Unlock()
+	defer close(done)
+
+	v := o.view.Load()
+	each(o.others(v), func(set volume.SetID) error {
+		if !v.up(set) {
+			return nil
+		}
+		if _, err := o.tell(ctx, v, set, &step{op: opStarted}); err != nil {
+			return err
+		}
+		// What needs something there was forgotten with the last life's marks.
+		_, err := o.tell(ctx, v, set, &step{op: opSettle})
+		return err
+	})
+	settle := time.NewTicker(o.cfg.SettleEvery)
+	defer settle.Stop()
+	space := time.NewTicker(spaceEvery)
+	defer space.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	wait := retryMin
+	for {
+		due := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-space.C:
+			o.measure(ctx)
+			continue
+		case <-settle.C:
+			due = true
+		case <-retry.C:
+		case <-o.kick:
+			wait = retryMin
+		}
+		if o.pass(ctx, due) {
+			wait = min(2*wait, retryMax)
+			retry.Reset(wait)
+		} else {
+			wait = retryMin
+		}
+	}
+}
+
+// Close ends Run and waits for it. Operations that run go on and fail as their
+// store and peers do.
+func (o *Owner) Close() {
+	o.run.Lock()
+	o.run.closed = true
+	cancel, done := o.run.cancel, o.run.done
+	o.run.Unlock()
+	if done != nil {
+		cancel()
+		<-done
+	}
+}
+
+// pass works through all that is open once, and reports whether some is left
+// that should be tried again soon.
+func (o *Owner) pass(ctx context.Context, due bool) (more bool) {
+	v := o.view.Load()
+	if v.single {
+		return false
+	}
+	for _, it := range o.idle() {
+		if o.advance(ctx, v, it) {
+			more = true
+		}
+	}
+	o.mu.Lock()
+	strays, ripe := o.mu.strays, len(o.mu.finished)
+	o.mu.Unlock()
+	if strays {
+		strays = o.strays(ctx, v)
+		o.mu.Lock()
+		o.mu.strays = strays
+		o.mu.Unlock()
+	}
+	if o.outcomes(ctx, v) || strays {
+		more = true
+	}
+	if due || ripe > settleMax {
+		o.settleAll(ctx, v)
+		o.compact()
+	}
+	return more && ctx.Err() == nil
+}
+
+// idle returns the intents that no operation works on and that wait for a set.
+func (o *Owner) idle() []*intent {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var list []*intent
+	for _, it := range o.mu.active {
+		if !it.live {
+			list = append(list, it)
+		}
+	}
+	for _, it := range o.mu.finished {
+		if !it.live && len(it.waiting)+len(it.again) > 0 {
+			list = append(list, it)
+		}
+	}
+	for _, it := range list {
+		for set := range it.again {
+			if it.state == finished || it.state == committed {
+				delete(it.acked, set)
+			}
+			if it.state != begun {
+				it.waiting[set] = it.state != finished
+			}
+		}
+		it.again = nil
+	}
+	return list
+}
+
+// advance takes an intent as far as it gets and reports whether it must be
+// taken up again.
+func (o *Owner) advance(ctx context.Context, v *view, it *intent) (more bool) {
+	ctx, cancel := context.WithTimeout(ctx, opMax)
+	defer cancel()
+	switch it.state {
+	case begun:
+		o.judge(ctx, v, it)
+		return true
+	case aborting:
+		o.undo(ctx, v, it)
+		o.mu.Lock()
+		_, open := o.mu.active[it.number]
+		o.mu.Unlock()
+		return open
+	case committed:
+		if err := o.act(ctx, v, partKey{o.self, it.number}, it.commit); err != nil {
+			o.log.Warn("an intent can't be finished yet", "intent", it.number, "err", err)
+			return true
+		}
+		it.aim()
+		o.finish(ctx, v, it, true)
+		return it.state != finished || len(it.waiting) > 0
+	case finished:
+		return o.repeat(ctx, v, it)
+	}
+	return false
+}
+
+// judge decides an intent that removes a directory by asking the directory's home.
+func (o *Owner) judge(ctx context.Context, v *view, it *intent) {
+	_, err := o.tell(ctx, v, v.home(it.victim), &step{op: opFetch, dir: it.victim})
+	h := held{o: o, names: it.names}
+	switch {
+	case isStale(err):
+		rec := record{kind: recCommit, number: it.number, victim: it.victim, commit: it.commit, links: it.links, actions: it.actions}
+		if o.record(&rec) == nil {
+			it.state = committed
+		}
+	case err == nil || isErrno(err, syscall.EAGAIN):
+		it.names = nil
+		o.giveUp(ctx, v, it, &h)
+	}
+}
+
+// repeat tells sets that were away, or have started anew, what a finished
+// intent wants of them, if the intent's own name is still as it left it; it is
+// locked meanwhile, so that nothing later is undone by it.
+func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
+	k := nameKey{it.commit.dir, it.commit.name}
+	if err := o.names.lock(ctx, k, false, true); err != nil {
+		return true
+	}
+	defer o.names.unlock(k)
+	actions := it.actions
+	if !o.stands(ctx, it.commit) {
+		actions = nil
+	}
+	for set := range it.waiting {
+		if set != o.self && !v.up(set) && v.has(set) {
+			more = true
+			continue
+		}
+		s := &step{op: opFinish, intent: it.number, flags: redo, actions: forSet(actions, set)}
+		a, err := o.tell(ctx, v, set, s)
+		if err != nil && v.has(set) {
+			more = true
+			continue
+		}
+		delete(it.waiting, set)
+		if err == nil {
+			it.acked[set] = a.epoch
+		}
+	}
+	return more
+}
+
+// stands reports whether a commit's name is as the commit left it.
+func (o *Owner) stands(ctx context.Context, c action) bool {
+	a, err := o.store.Lookup(ctx, c.dir, c.name)
+	switch c.kind {
+	case actGone, actDiscard:
+		return isErrno(err, syscall.ENOENT) || isStale(err) || err == nil && a.ID != c.id
+	}
+	return err == nil && a.ID == c.id && a.Held == c.held
+}
+
+// settleAll makes finished intents durable at all that took part, and then
+// drops what they replaced or removed, and their records.
+func (o *Owner) settleAll(ctx context.Context, v *view) {
+	ctx, cancel := context.WithTimeout(ctx, opMax)
+	defer cancel()
+	if err := o.settleSets(ctx, o.marks.sets()); err != nil {
+		o.log.Debug("not all marks were settled", "err", err)
+	}
+	var ripe []*intent
+	need := map[volume.SetID]uint32{}
+	o.mu.Lock()
+	for _, it := range o.mu.finished {
+		if !it.live && len(it.waiting)+len(it.again) == 0 {
+			ripe = append(ripe, it)
+			for set := range it.acked {
+				need[set] = 0
+			}
+		}
+	}
+	o.mu.Unlock()
+	if len(ripe) == 0 {
+		return
+	}
+	if o.store.Journal().Sync(ctx) != nil || o.store.Settle(ctx) != nil {
+		return
+	}
+	o.settleNeeded(ctx, v, need)
+	o.retire(ctx, v, ripe, need)
+}
+
+// settleNeeded settles sets and notes the life in which each was; those that
+// could not be are taken out.
+func (o *Owner) settleNeeded(ctx context.Context, v *view, need map[volume.SetID]uint32) {
+	sets := make([]volume.SetID, 0, len(need))
+	for set := range need {
+		if set != o.self {
+			sets = append(sets, set)
+		}
+	}
+	epochs := make([]uint32, len(sets))
+	index := map[volume.SetID]int{}
+	for i, set := range sets {
+		index[set] = i
+	}
+	errs := each(sets, func(set volume.SetID) error {
+		a, err := o.tell(ctx, v, set, &step{op: opSettle})
+		if err == nil {
+			epochs[index[set]] = a.epoch
+		}
+		return err
+	})
+	for i, set := range sets {
+		need[set] = epochs[i]
+		if errs[i] != nil && v.has(set) {
+			delete(need, set)
+		}
+	}
+	need[o.self] = o.epoch
+}
+
+// retire forgets the intents all of whose sets have been settled in the life
+// in which they acted; a set that has started anew in between acts again first.
+func (o *Owner) retire(ctx context.Context, v *view, ripe []*intent, settled map[volume.SetID]uint32) {
+	purges := map[volume.SetID][]uint64{}
+	var done []*intent
+	for _, it := range ripe {
+		durable := true
+		for set, epoch := range it.acked {
+			now, ok := settled[set]
+			switch {
+			case !ok:
+				durable = false
+			case epoch == 0: // its life was not noted: from now on it counts
+				it.acked[set] = now
+			case set != o.self && now != epoch:
+				it.waiting[set] = false
+				durable = false
+			}
+		}
+		if !durable {
+			continue
+		}
+		done = append(done, it)
+		for set, parts := range it.discards(o.self) {
+			purges[set] = append(purges[set], it.number, parts)
+		}
+	}
+	failed := o.purgeAll(ctx, v, purges)
+	for _, it := range done {
+		kept := false
+		for set := range it.discards(o.self) {
+			kept = kept || failed[set]
+		}
+		if kept || o.record(&record{kind: recDone, number: it.number}) != nil {
+			continue
+		}
+		o.mu.Lock()
+		delete(o.mu.finished, it.number)
+		o.mu.Unlock()
+	}
+}
+
+// discards returns the parts, bit by bit, that the intent keeps at each set.
+func (it *intent) discards(self volume.SetID) map[volume.SetID]uint64 {
+	parts := map[volume.SetID]uint64{}
+	for _, a := range append([]action{it.commit}, it.actions...) {
+		if a.kind == actDiscard || a.kind == actPut && !a.old.IsZero() {
+			parts[orSet(a.set, self)] |= 1 << a.part
+		}
+	}
+	return parts
+}
+
+// purgeAll sends purges in steps of bounded size and returns the sets where
+// that failed.
+func (o *Owner) purgeAll(ctx context.Context, v *view, purges map[volume.SetID][]uint64) map[volume.SetID]bool {
+	failed := map[volume.SetID]bool{}
+	sets := make([]volume.SetID, 0, len(purges))
+	for set := range purges {
+		sets = append(sets, set)
+	}
+	errs := each(sets, func(set volume.SetID) error {
+		for list := purges[set]; len(list) > 0; {
+			n := min(len(list), 512)
+			if _, err := o.tell(ctx, v, set, &step{op: opPurge, numbers: list[:n]}); err != nil {
+				return err
+			}
+			list = list[n:]
+		}
+		return nil
+	})
+	for i, set := range sets {
+		failed[set] = errs[i] != nil
+	}
+	return failed
+}
+
+// compact rewrites the journal when it has grown, with what is open only.
+// Operations that want to record something wait for it.
+func (o *Owner) compact() {
+	if size := o.store.Journal().Size(); size < journalMax || size < 2*o.compacted {
+		return
+	}
+	o.book.Lock()
+	defer o.book.Unlock()
+	o.mu.Lock()
+	o.reach(uint64(o.epoch)<<32 | uint64(o.book.counter))
+	recs := [][]byte{o.epochRecord().encode()}
+	o.mu.Unlock()
+	for _, list := range o.book.open {
+		recs = append(recs, list...)
+	}
+	if err := o.store.Journal().Rewrite(recs); err != nil {
+		o.log.Error("the journal could not be rewritten", "err", err)
+	}
+	o.compacted = o.store.Journal().Size()
+}
