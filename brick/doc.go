@@ -1,0 +1,76 @@
+// Package brick keeps a member's objects on one directory of ext4, XFS or Btrfs:
+// Store implements volume.Store. Nothing here knows of other bricks, of the
+// wire or of who owns a name.
+//
+// # The format, version 1
+//
+//	BRICK/                       the users' tree, readable as it is
+//	BRICK/.mortar/brick          whose brick this is (Identity)
+//	BRICK/.mortar/id/aa/<id>     the index: of a directory a symbolic link to where it lies,
+//	                             ../pp/<parent's id>/<name> (../../../<name> below the root);
+//	                             of everything else one more hard link. aa: the first two digits of <id>
+//	BRICK/.mortar/open/<id>      a link of what is open and has no name any more
+//	BRICK/.mortar/discard/       what intents have taken out of the tree (discard.go)
+//	BRICK/.mortar/log/journal    the owner's journal (journal.go)
+//	BRICK/.mortar/tmp/           what is under way; emptied at Open
+//
+// IDs are 32 hexadecimal digits. Attributes make files into objects (integers big-endian):
+//
+//	trusted.mortar.id       16 bytes: the object's ID. What has none is no object: it
+//	                        is not listed, and EIO to look up
+//	trusted.mortar.dir      of directories: byte 1, uint64 version, uint16 home set
+//	trusted.mortar.pointer  of an empty regular file of mode 01000 without an ID: byte 1,
+//	                        16 bytes ID, uint32 type bits, uint16 set
+//
+// The format's version is in the identity; a brick of another is refused.
+// (The index has one level of 256 directories, made beforehand: with two
+// levels nearly each of the first 60,000 creates makes a directory and dirties a
+// block of its own, 50 µs a create instead of 19 µs on a fresh ext4.)
+//
+// # Crashes
+//
+// Every operation is a row of system calls, each of which leaves something that
+// is whole, or that the next Open or the next lookup completes or takes back:
+//
+//	create         O_TMPFILE, attributes, link to the name, link to the index.
+//	               A file with a single link is one whose index link is missing: lookups add it
+//	mkdir          built in tmp, index entry, moved to its name
+//	mknod, symlink built in tmp, moved to the name, link to the index
+//	unlink         of the last name: index link first, then the name; if open, the name is moved to open/
+//	rmdir          index entry moved to tmp, directory removed, entry removed
+//	rename         of a directory: the new index entry is made in tmp, the directory moved,
+//	               the entry moved over the old one; what is replaced goes as by unlink and rmdir
+//	last close     index link first, then the one in open/
+//	discards       see discard.go
+//
+// A lookup by name that finds the index leading elsewhere corrects it. Setattr with
+// several kinds of changes at once is the exception: a crash may keep the first of them.
+//
+// # Finding things
+//
+// A directory is found by its ID among the open ones (dirCache), or by its place
+// in the index, resolved one name at a time without following links, each step
+// checked against the ID; so nothing leads out of the brick. Everything else is
+// found through its index link. Which object an inode is, a bounded cache
+// remembers (inodes), so lookups cost one system call. Attributes come from the
+// file system each time; what others change in the brick meanwhile is seen or
+// not, but harms nothing: names that they made are no objects.
+//
+// # Names that are Mortar's
+//
+// .mortar in the root does not exist for callers: ENOENT to look up, open or
+// remove, EPERM to make. Links that are not names do not count in Nlink.
+//
+// # Order of locks
+//
+//	names (all that an operation needs at once, in order of stripes)
+//	  tree
+//	    dir.attr (in order of IDs)
+//	      object stripes (in order of numbers)
+//	        object.size
+//	          caches, listings, tables: leaves
+//
+// object.size is taken without a stripe, but stripes are never taken under it
+// except to note a failed fsync, and nobody waits for it under a stripe.
+// System calls are made under all but the leaves. Nothing waits for a client.
+package brick

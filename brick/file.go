@@ -1,0 +1,311 @@
+package brick
+
+import (
+	"context"
+
+	"github.com/mortarfs/mortar/volume"
+	"golang.org/x/sys/unix"
+)
+
+// ID returns the object's.
+func (h *file) ID() volume.ID { return h.o.id }
+
+// anyFD returns a descriptor of the object, for what needs no permission.
+func (h *file) anyFD() int {
+	if h.wr >= 0 {
+		return h.wr
+	}
+	return h.rd
+}
+
+func (h *file) fail(op string, err error) error { return fail(op, h.o.id.String(), err) }
+
+// check says whether an operation on [off, off+n) may begin.
+func (h *file) check(ctx context.Context, op string, fd int, off, n int64) error {
+	if err := start(ctx, op); err != nil {
+		return err
+	}
+	if fd < 0 {
+		return h.fail(op, &volume.Error{Op: op, Where: h.o.id.String(), Errno: unix.EBADF})
+	}
+	if off < 0 || n < 0 {
+		return h.fail(op, unix.EINVAL)
+	}
+	if off+n < off {
+		return h.fail(op, unix.EFBIG)
+	}
+	return nil
+}
+
+// ReadAt reads, up to the end of the file.
+func (h *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	const op = "read"
+	if err := h.check(ctx, op, h.rd, off, int64(len(p))); err != nil {
+		return 0, err
+	}
+	n := 0
+	for n < len(p) {
+		m, err := h.s.sys.Pread(h.rd, p[n:], off+int64(n))
+		if err != nil {
+			return n, h.fail(op, err)
+		}
+		n += m
+		if m == 0 || n == len(p) {
+			break
+		}
+		// Short: the end, nearly always. Asking where it is costs less than reading again.
+		if end, err := h.s.sys.Seek(h.rd, 0, unix.SEEK_END); err == nil && end <= off+int64(n) {
+			break
+		}
+	}
+	return n, nil
+}
+
+// syncFlags are what pwritev2(2) takes to write as O_DSYNC or O_SYNC would.
+func (h *file) syncFlags() int {
+	switch {
+	case h.flags&volume.FullSync != 0:
+		return unix.RWF_SYNC
+	case h.flags&volume.DataSync != 0:
+		return unix.RWF_DSYNC
+	}
+	return 0
+}
+
+// write writes all of p; h.o.size is held.
+func (h *file) write(op string, p []byte, off int64) (int, error) {
+	flags := h.syncFlags()
+	if flags != 0 {
+		if err := h.syncFailed(op); err != nil {
+			return 0, err
+		}
+	}
+	n := 0
+	for n < len(p) {
+		m, err := h.s.sys.Pwrite(h.wr, p[n:], off+int64(n), flags)
+		if err != nil {
+			if flags != 0 && err == unix.EIO {
+				h.markFailed("write", err)
+			}
+			return n, h.fail(op, err)
+		}
+		if m == 0 {
+			return n, h.fail(op, unix.EIO)
+		}
+		n += m
+	}
+	return n, nil
+}
+
+// WriteAt writes p at off.
+func (h *file) WriteAt(ctx context.Context, p []byte, off int64, f volume.WriteFlags) (int, error) {
+	const op = "write"
+	if err := h.check(ctx, op, h.wr, off, int64(len(p))); err != nil {
+		return 0, err
+	}
+	h.o.size.RLock()
+	defer h.o.size.RUnlock()
+	if f&volume.WriteKillPriv != 0 {
+		if err := h.killPriv(op); err != nil {
+			return 0, err
+		}
+	}
+	return h.write(op, p, off)
+}
+
+// Append writes p at the end of the file.
+func (h *file) Append(ctx context.Context, p []byte, f volume.WriteFlags) (int64, error) {
+	const op = "append"
+	if err := h.check(ctx, op, h.wr, 0, int64(len(p))); err != nil {
+		return 0, err
+	}
+	h.o.size.Lock()
+	defer h.o.size.Unlock()
+	if f&volume.WriteKillPriv != 0 {
+		if err := h.killPriv(op); err != nil {
+			return 0, err
+		}
+	}
+	end, err := h.s.sys.Seek(h.wr, 0, unix.SEEK_END)
+	if err != nil {
+		return 0, h.fail(op, err)
+	}
+	n, err := h.write(op, p, end)
+	if err != nil && n > 0 && volume.ErrnoOf(err) != unix.EIO {
+		// All or nothing: who appends again would leave a torn record before it.
+		if e := h.s.sys.Ftruncate(h.wr, end); e != nil {
+			return 0, h.fail(op, unix.EIO)
+		}
+	}
+	return end, err
+}
+
+// killPriv clears S_ISUID, and S_ISGID where the group may execute.
+func (h *file) killPriv(op string) error {
+	if h.o.clean.Load() {
+		return nil
+	}
+	h.o.clean.Store(true) // before the look, so that a later chmod is not overlooked
+	info, err := h.s.sys.Stat(h.o.wr, "", unix.AT_EMPTY_PATH)
+	if err == nil {
+		if mode := withoutPriv(info.Mode); mode != info.Mode {
+			err = h.s.sys.Fchmod(h.o.wr, mode&0o7777)
+		}
+	}
+	if err != nil {
+		h.o.clean.Store(false)
+		return h.fail(op, err)
+	}
+	return nil
+}
+
+// withoutPriv is a mode after a write or chown by one without privilege.
+func withoutPriv(mode uint32) uint32 {
+	if mode&unix.S_IFMT == unix.S_IFDIR {
+		return mode
+	}
+	mode &^= unix.S_ISUID
+	if mode&unix.S_IXGRP != 0 {
+		mode &^= unix.S_ISGID
+	}
+	return mode
+}
+
+// cut makes the file empty as part of an open.
+func (h *file) cut(op string, kill bool) error {
+	h.o.size.Lock()
+	defer h.o.size.Unlock()
+	if kill {
+		if err := h.killPriv(op); err != nil {
+			return err
+		}
+	}
+	if err := h.s.sys.Ftruncate(h.o.wr, 0); err != nil {
+		return h.fail(op, err)
+	}
+	return nil
+}
+
+// Getattr returns the object's attributes.
+func (h *file) Getattr(ctx context.Context) (volume.Attr, error) {
+	const op = "getattr"
+	if err := start(ctx, op); err != nil {
+		return volume.Attr{}, err
+	}
+	return h.getattr(op)
+}
+
+func (h *file) getattr(op string) (volume.Attr, error) {
+	fd := h.anyFD()
+	info, err := h.s.sys.Stat(fd, "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return volume.Attr{}, h.fail(op, err)
+	}
+	f := found{info: info, node: node{Pointer: volume.Pointer{ID: h.o.id, Mode: unix.S_IFREG}}}
+	return h.s.attr(f, fd, "")
+}
+
+// Setattr changes the object's attributes.
+func (h *file) Setattr(ctx context.Context, c volume.Change) (volume.Attr, error) {
+	return h.s.Setattr(ctx, h.o.id, c)
+}
+
+// allocModes are the modes of Allocate that exist, in the combinations of fallocate(2).
+func validAlloc(mode uint32) bool {
+	switch mode {
+	case 0, volume.AllocKeepSize, volume.AllocPunchHole | volume.AllocKeepSize, volume.AllocCollapseRange,
+		volume.AllocZeroRange, volume.AllocZeroRange | volume.AllocKeepSize, volume.AllocInsertRange:
+		return true
+	}
+	return false
+}
+
+// Allocate is fallocate(2).
+func (h *file) Allocate(ctx context.Context, mode uint32, off, length int64) error {
+	const op = "allocate"
+	if err := h.check(ctx, op, h.wr, off, length); err != nil {
+		return err
+	}
+	if !validAlloc(mode) {
+		return h.fail(op, unix.EOPNOTSUPP)
+	}
+	if length == 0 {
+		return h.fail(op, unix.EINVAL)
+	}
+	h.o.size.Lock()
+	defer h.o.size.Unlock()
+	if err := h.s.sys.Fallocate(h.wr, mode, off, length); err != nil {
+		return h.fail(op, err)
+	}
+	return nil
+}
+
+// Seek finds data or a hole.
+func (h *file) Seek(ctx context.Context, off int64, whence int) (int64, error) {
+	const op = "seek"
+	if err := start(ctx, op); err != nil {
+		return 0, err
+	}
+	if whence != volume.SeekData && whence != volume.SeekHole {
+		return 0, h.fail(op, unix.EINVAL)
+	}
+	if off < 0 {
+		return 0, h.fail(op, unix.ENXIO)
+	}
+	n, err := h.s.sys.Seek(h.anyFD(), off, whence)
+	if err != nil {
+		return 0, h.fail(op, err)
+	}
+	return n, nil
+}
+
+// Sync makes the file durable. Once it has failed it fails for good: the kernel
+// forgets what it could not write, so a second try would lie.
+func (h *file) Sync(ctx context.Context, dataOnly bool) error {
+	const op = "fsync"
+	if err := start(ctx, op); err != nil {
+		return err
+	}
+	return h.s.syncFD(op, h.o.id, h.anyFD(), dataOnly)
+}
+
+// syncFD syncs an object by its descriptor and remembers a failure.
+func (s *Store) syncFD(op string, id volume.ID, fd int, dataOnly bool) error {
+	if err := s.failedBefore(op, id); err != nil {
+		return err
+	}
+	call := s.sys.Fsync
+	if dataOnly {
+		call = s.sys.Fdatasync
+	}
+	if err := call(fd); err != nil {
+		s.rememberFailed(op, id, err)
+		return s.failedBefore(op, id)
+	}
+	return nil
+}
+
+func (s *Store) failedBefore(op string, id volume.ID) error {
+	st := s.objs.stripe(id)
+	st.RLock()
+	defer st.RUnlock()
+	if _, failed := st.failed[id]; failed {
+		return damaged(op, id.String(), "an earlier write to the disk failed")
+	}
+	return nil
+}
+
+func (s *Store) rememberFailed(op string, id volume.ID, err error) {
+	st := s.objs.stripe(id)
+	st.Lock()
+	if st.failed == nil {
+		st.failed = make(map[volume.ID]struct{})
+	}
+	st.failed[id] = struct{}{}
+	st.Unlock()
+	s.sick(op, err)
+}
+
+func (h *file) syncFailed(op string) error        { return h.s.failedBefore(op, h.o.id) }
+func (h *file) markFailed(what string, err error) { h.s.rememberFailed(what, h.o.id, err) }
+func (h *file) Flush(ctx context.Context) error   { return start(ctx, "flush") }

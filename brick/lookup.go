@@ -1,0 +1,444 @@
+package brick
+
+import (
+	"context"
+
+	"github.com/mortarfs/mortar/brick/internal/sys"
+	"github.com/mortarfs/mortar/volume"
+	"golang.org/x/sys/unix"
+)
+
+// noFollow is how everything is looked at: a symbolic link is the object itself.
+const noFollow = unix.AT_SYMLINK_NOFOLLOW
+
+// found is an object as it was found on the disk.
+type found struct {
+	node
+	info sys.Info
+}
+
+func (f *found) isDir() bool     { return f.info.Mode&unix.S_IFMT == unix.S_IFDIR }
+func (f *found) isRegular() bool { return f.info.Mode&unix.S_IFMT == unix.S_IFREG }
+func (f *found) isPointer() bool { return f.Held != 0 }
+
+// leads reports whether a name that leads to f leads to e.
+func (f *found) leads(e volume.Pointer) bool { return f.ID == e.ID && f.Held == e.Held }
+
+// Lookup returns what dir calls name.
+func (s *Store) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	const op = "lookup"
+	if err := start(ctx, op); err != nil {
+		return volume.Attr{}, err
+	}
+	if err := checkOld(op, dir, name); err != nil {
+		return volume.Attr{}, err
+	}
+	d, err := s.dir(op, dir)
+	if err != nil {
+		return volume.Attr{}, err
+	}
+	defer s.dirs.put(d)
+	l := s.names.one(dir, name)
+	l.RLock()
+	defer l.RUnlock()
+	f, err := s.find(op, d, name)
+	if err != nil {
+		return volume.Attr{}, err
+	}
+	return s.attr(f, d.fd, name)
+}
+
+// find returns what d calls name; the name's lock is held. Errors: ENOENT,
+// ESTALE if the directory was removed, EIO (Damaged) for what is no object.
+func (s *Store) find(op string, d *dir, name string) (found, error) {
+	info, err := s.sys.Stat(d.fd, name, noFollow)
+	if err != nil {
+		return found{}, s.failIn(op, d, name, err)
+	}
+	f := found{info: info}
+	var known bool
+	if f.node, known = s.inodes.get(&info); !known {
+		mark := s.inodes.mark(info.Ino)
+		if f.node, err = s.identify(op, d.proc+name, name, &info); err != nil {
+			return found{}, err
+		}
+		if f.isDir() {
+			if err := s.mendPlace(op, d, name, f.ID); err != nil {
+				return found{}, err
+			}
+		}
+		s.inodes.learn(&info, f.node, mark)
+	}
+	if info.Nlink == 1 && !f.isDir() && !f.isPointer() {
+		if err := s.mendIndex(op, d, name, &f); err != nil {
+			return found{}, err
+		}
+	}
+	return f, nil
+}
+
+// failIn makes an Error of what a system call on a directory's entry returned.
+// A directory that was removed has no entries: ENOENT is ESTALE there.
+func (s *Store) failIn(op string, d *dir, name string, err error) error {
+	if err == unix.ENOENT {
+		if i, e := s.sys.Stat(d.fd, "", unix.AT_EMPTY_PATH); e == nil && i.Nlink == 0 {
+			return stale(op, d.id)
+		}
+	}
+	return fail(op, name, err)
+}
+
+// identify reads which object the file at path is, from its attributes.
+func (s *Store) identify(op, path, where string, info *sys.Info) (node, error) {
+	if info.Dev != s.dev {
+		return node{}, damaged(op, where, "another file system is mounted there")
+	}
+	var buf [64]byte
+	n, err := s.sys.Lgetxattr(path, attrID, buf[:])
+	if err == unix.ENODATA && info.Mode&unix.S_IFMT == unix.S_IFREG {
+		if n, err = s.sys.Lgetxattr(path, attrPointer, buf[:]); err == nil {
+			p, err := decodePointer(buf[:n])
+			if err != nil {
+				return node{}, damaged(op, where, "%w", err)
+			}
+			return node{Pointer: p}, nil
+		}
+	}
+	switch err {
+	case nil:
+	case unix.ENODATA:
+		return node{}, damaged(op, where, "it has no ID: it was not made by Mortar")
+	case unix.ERANGE:
+		return node{}, damaged(op, where, "an attribute %s* is too long", attrPrefix)
+	default:
+		return node{}, fail(op, where, err)
+	}
+	id, err := decodeID(buf[:n])
+	if err != nil {
+		return node{}, damaged(op, where, "%w", err)
+	}
+	o := node{Pointer: volume.Pointer{ID: id, Mode: info.Mode & unix.S_IFMT}}
+	if o.Mode == unix.S_IFDIR {
+		if n, err = s.sys.Lgetxattr(path, attrDir, buf[:]); err != nil {
+			return node{}, damaged(op, where, "reading %s: %w", attrDir, err)
+		}
+		if o.dir, err = decodeDirMeta(buf[:n]); err != nil {
+			return node{}, damaged(op, where, "%w", err)
+		}
+	}
+	return o, nil
+}
+
+// mendIndex gives an object that has but one link, its name, the index's: the
+// store was stopped between the two. The name's lock is held.
+func (s *Store) mendIndex(op string, d *dir, name string, f *found) error {
+	st := s.objs.stripe(f.ID)
+	st.Lock()
+	defer st.Unlock()
+	err := s.sys.Link(d.fd, name, s.indexFD, indexPath(f.ID), 0)
+	if err != nil && err != unix.EEXIST {
+		return fail(op, name, err)
+	}
+	info, e := s.sys.Stat(d.fd, name, noFollow)
+	if e != nil {
+		return fail(op, name, e)
+	}
+	if err == unix.EEXIST && info.Nlink == 1 {
+		return damaged(op, name, "another file has the same ID %s: one was copied within the brick, attributes included", f.ID)
+	}
+	s.log.Info("mended an object's place in the index", "brick", s.path, "id", f.ID, "name", name)
+	f.info = info
+	return nil
+}
+
+// mendPlace makes the index lead to a directory that was found by its name, if
+// it leads elsewhere.
+func (s *Store) mendPlace(op string, d *dir, name string, id volume.ID) error {
+	want := placeTarget(d.id, name)
+	if t, err := s.sys.Readlink(s.indexFD, indexPath(id)); err == nil && t == want {
+		return nil
+	} else if err != nil && err != unix.ENOENT && err != unix.EINVAL {
+		return fail(op, name, err)
+	}
+	s.tree.Lock()
+	defer s.tree.Unlock()
+	s.dirs.drop(id)
+	if other, err := s.resolve(op, id, 0); err == nil {
+		a, err1 := s.sys.Stat(other.fd, "", unix.AT_EMPTY_PATH)
+		b, err2 := s.sys.Stat(d.fd, name, noFollow)
+		s.dirs.put(other)
+		if err1 == nil && err2 == nil && a.Ino != b.Ino {
+			return damaged(op, name, "another directory has the same ID %s: one was copied within the brick, attributes included", id)
+		}
+	}
+	s.log.Info("mended a directory's place in the index", "brick", s.path, "id", id, "name", name)
+	return s.setPlace(op, id, d.id, name)
+}
+
+// setPlace makes the index lead to where a directory lies.
+func (s *Store) setPlace(op string, id, parent volume.ID, name string) error {
+	tmp := s.tmpName("place")
+	if err := s.sys.Symlink(placeTarget(parent, name), s.tmpFD, tmp); err != nil {
+		return fail(op, name, err)
+	}
+	if err := s.sys.Rename(s.tmpFD, tmp, s.indexFD, indexPath(id), 0); err != nil {
+		s.sys.Unlink(s.tmpFD, tmp, 0)
+		return fail(op, name, err)
+	}
+	return nil
+}
+
+// dir returns the open directory of that ID; the caller puts it back. The
+// tree's lock must not be held. Errors: ESTALE, ENOTDIR.
+func (s *Store) dir(op string, id volume.ID) (*dir, error) {
+	if d := s.dirs.get(id); d != nil {
+		return d, nil
+	}
+	s.tree.RLock()
+	defer s.tree.RUnlock()
+	return s.resolve(op, id, 0)
+}
+
+// depthMax bounds the depth of a directory below the root.
+const depthMax = 1 << 15
+
+// resolve opens a directory by its place in the index, and what lies above it
+// as far as needed. The tree's lock is held. Every step opens one name in one
+// directory without following links, so nothing leads out of the brick, and
+// checks that it found the ID that it looked for.
+func (s *Store) resolve(op string, id volume.ID, depth int) (*dir, error) {
+	if d := s.dirs.get(id); d != nil {
+		return d, nil
+	}
+	if depth > depthMax {
+		return nil, damaged(op, id.String(), "the index leads round in a circle")
+	}
+	target, err := s.sys.Readlink(s.indexFD, indexPath(id))
+	switch err {
+	case nil:
+	case unix.ENOENT:
+		return nil, stale(op, id)
+	case unix.EINVAL:
+		return nil, &volume.Error{Op: op, Where: id.String(), Errno: unix.ENOTDIR}
+	default:
+		return nil, fail(op, id.String(), err)
+	}
+	if parent, name, ok := parsePlace(target); ok {
+		fd, err := s.openPlace(op, id, parent, name, depth)
+		if err == nil {
+			return s.dirs.add(id, fd), nil
+		}
+		if e := volume.ErrnoOf(err); e != unix.ESTALE && e != unix.ENOTDIR {
+			return nil, err
+		}
+	}
+	// It leads nowhere, or is no entry of a directory but a symbolic link's own.
+	var buf [idLen]byte
+	if _, err := s.sys.Lgetxattr(s.indexProc+indexPath(id), attrID, buf[:]); err == nil {
+		return nil, &volume.Error{Op: op, Where: id.String(), Errno: unix.ENOTDIR}
+	}
+	return nil, stale(op, id)
+}
+
+// openPlace opens the directory id, which lies in parent under name. ESTALE: it does not.
+func (s *Store) openPlace(op string, id, parent volume.ID, name string, depth int) (int, error) {
+	p, err := s.resolve(op, parent, depth+1)
+	if err != nil {
+		return -1, err
+	}
+	defer s.dirs.put(p)
+	fd, err := s.sys.Open(p.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
+		return -1, stale(op, id)
+	}
+	if err != nil {
+		return -1, fail(op, id.String(), err)
+	}
+	var buf [idLen]byte
+	n, err := s.sys.Fgetxattr(fd, attrID, buf[:])
+	if err == nil && n == idLen && volume.ID(buf) == id {
+		return fd, nil
+	}
+	s.sys.Close(fd)
+	if err != nil && err != unix.ENODATA && err != unix.ERANGE {
+		return -1, fail(op, id.String(), err)
+	}
+	return -1, stale(op, id)
+}
+
+// target is an object found by its ID, and how system calls name it: a path
+// below a descriptor, which is "." for a directory.
+type target struct {
+	found
+	fd   int
+	path string
+	proc string // the same as one path, for l*xattr(2)
+	d    *dir   // of a directory, held; nil for others
+}
+
+// release gives up what a target holds.
+func (s *Store) release(t *target) {
+	if t.d != nil {
+		s.dirs.put(t.d)
+	}
+}
+
+// target finds an object by its ID. Errors: ESTALE.
+func (s *Store) target(op string, id volume.ID) (target, error) {
+	d := s.dirs.get(id)
+	if d == nil {
+		path := indexPath(id)
+		info, err := s.sys.Stat(s.indexFD, path, noFollow)
+		switch {
+		case err == unix.ENOENT && id != volume.Root:
+			return target{}, stale(op, id)
+		case err != nil:
+			return target{}, fail(op, id.String(), err)
+		}
+		t := target{fd: s.indexFD, path: path, proc: s.indexProc + path}
+		t.info, t.Pointer = info, volume.Pointer{ID: id, Mode: info.Mode & unix.S_IFMT}
+		if t.Mode != unix.S_IFLNK || s.isSymlink(&t) {
+			return t, nil
+		}
+		if d, err = s.dir(op, id); err != nil {
+			return target{}, err
+		}
+	}
+	t := target{fd: d.fd, path: ".", proc: d.proc + ".", d: d}
+	var err error
+	if t.info, err = s.sys.Stat(d.fd, "", unix.AT_EMPTY_PATH); err != nil {
+		s.dirs.put(d)
+		return target{}, fail(op, id.String(), err)
+	}
+	if t.info.Nlink == 0 {
+		s.dirs.put(d)
+		return target{}, stale(op, id)
+	}
+	n, known := s.inodes.get(&t.info)
+	if !known {
+		mark := s.inodes.mark(t.info.Ino)
+		if n, err = s.identify(op, t.proc, id.String(), &t.info); err != nil {
+			s.dirs.put(d)
+			return target{}, err
+		}
+		s.inodes.learn(&t.info, n, mark)
+	}
+	t.node = n
+	return t, nil
+}
+
+// isSymlink tells a symbolic link, which has an ID, from the index's entry of a directory.
+func (s *Store) isSymlink(t *target) bool {
+	if n, known := s.inodes.get(&t.info); known && n.ID == t.ID {
+		return true
+	}
+	var buf [idLen]byte
+	n, err := s.sys.Lgetxattr(t.proc, attrID, buf[:])
+	if err != nil || n != idLen || volume.ID(buf) != t.ID {
+		return false
+	}
+	s.inodes.learn(&t.info, t.node, s.inodes.mark(t.info.Ino))
+	return true
+}
+
+// Getattr returns an object's attributes.
+func (s *Store) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error) {
+	const op = "getattr"
+	if err := start(ctx, op); err != nil {
+		return volume.Attr{}, err
+	}
+	return s.getattr(op, id)
+}
+
+func (s *Store) getattr(op string, id volume.ID) (volume.Attr, error) {
+	t, err := s.target(op, id)
+	if err != nil {
+		return volume.Attr{}, err
+	}
+	s.release(&t)
+	a, err := s.attr(t.found, t.fd, t.path)
+	if err == nil && a.Nlink == 0 && !s.alive(id) {
+		return volume.Attr{}, stale(op, id)
+	}
+	return a, err
+}
+
+// alive reports whether an object without a name is there for callers: it is
+// open, or it was when the brick stopped and clients may still come back.
+func (s *Store) alive(id volume.ID) bool {
+	st := s.objs.stripe(id)
+	st.RLock()
+	defer st.RUnlock()
+	return st.open[id] != nil || s.waiting.Load() && (st.extra[id].kept || s.opt.Reclaim)
+}
+
+// attr returns the attributes of what was found at path below fd. Links that
+// are no names are taken off; while there are some of this object, it is looked
+// at again under its lock, so that both numbers belong together.
+func (s *Store) attr(f found, fd int, path string) (volume.Attr, error) {
+	if f.isPointer() {
+		return volume.Attr{ID: f.ID, Mode: f.Mode, Held: f.Held}, nil
+	}
+	var extra uint32
+	if !f.isDir() {
+		st := s.objs.stripe(f.ID)
+		st.RLock()
+		defer st.RUnlock()
+		if e, ok := st.extra[f.ID]; ok {
+			flags := noFollow
+			if path == "" {
+				flags = unix.AT_EMPTY_PATH
+			}
+			info, err := s.sys.Stat(fd, path, flags)
+			switch {
+			case err == nil:
+				f.info, extra = info, e.links()
+			case err != unix.ENOENT: // otherwise it was removed meanwhile: before is as good as after
+				return volume.Attr{}, fail("getattr", f.ID.String(), err)
+			}
+		}
+	}
+	return s.attrOf(&f, extra), nil
+}
+
+// attrOf translates; extra is the number of links that are no names, the index's aside.
+func (s *Store) attrOf(f *found, extra uint32) volume.Attr {
+	i := &f.info
+	a := volume.Attr{
+		ID: f.ID, Mode: i.Mode, Nlink: i.Nlink, UID: i.UID, GID: i.GID, Rdev: i.Rdev,
+		Size: i.Size, Blocks: i.Blocks, Atime: i.Atime, Mtime: i.Mtime, Ctime: i.Ctime, Btime: i.Btime,
+	}
+	switch {
+	case !f.isDir():
+		a.Nlink -= min(a.Nlink, 1+extra)
+	case f.ID == volume.Root:
+		a.Version = f.dir.Version
+		if a.Nlink > 2 {
+			a.Nlink--
+		}
+	default:
+		a.Version = f.dir.Version
+	}
+	return a
+}
+
+// Readlink returns a symbolic link's target.
+func (s *Store) Readlink(ctx context.Context, id volume.ID) (string, error) {
+	const op = "readlink"
+	if err := start(ctx, op); err != nil {
+		return "", err
+	}
+	t, err := s.target(op, id)
+	if err != nil {
+		return "", err
+	}
+	defer s.release(&t)
+	if t.Mode != unix.S_IFLNK {
+		return "", &volume.Error{Op: op, Where: id.String(), Errno: unix.EINVAL}
+	}
+	target, err := s.sys.Readlink(t.fd, t.path)
+	if err != nil {
+		return "", fail(op, id.String(), err)
+	}
+	return target, nil
+}

@@ -1,0 +1,202 @@
+package brick
+
+import (
+	"context"
+
+	"github.com/mortarfs/mortar/brick/internal/sys"
+	"github.com/mortarfs/mortar/volume"
+	"golang.org/x/sys/unix"
+)
+
+// Setattr changes an object's attributes. The parts of a change are several
+// system calls: of one that fails, the parts that were made are taken back; a
+// crash may keep the first of them.
+func (s *Store) Setattr(ctx context.Context, id volume.ID, c volume.Change) (volume.Attr, error) {
+	const op = "setattr"
+	if err := start(ctx, op); err != nil {
+		return volume.Attr{}, err
+	}
+	t, err := s.target(op, id)
+	if err != nil {
+		return volume.Attr{}, err
+	}
+	defer s.release(&t)
+	if t.d != nil {
+		t.d.attr.Lock()
+		defer t.d.attr.Unlock()
+		if err := s.beginDirChange(op, &t, c.Mask&(volume.SetMode|volume.SetUID|volume.SetGID) != 0); err != nil {
+			return volume.Attr{}, err
+		}
+	}
+	if c.Mask&volume.SetSize != 0 {
+		if err := checkSize(op, &t, c.Size); err != nil {
+			return volume.Attr{}, err
+		}
+	}
+	err = s.change(&t, &c)
+	if t.d != nil {
+		t.d.in.known = false
+	}
+	if err != nil {
+		if err == unix.ENOENT {
+			return volume.Attr{}, stale(op, id)
+		}
+		return volume.Attr{}, fail(op, id.String(), err)
+	}
+	return s.getattr(op, id)
+}
+
+// beginDirChange makes sure that the directory is there and, if what is about
+// to change is inherited, gives it its next version. The version comes first:
+// were it stopped in between, copies would be refreshed in vain, never missed.
+// d.attr is held for writing.
+func (s *Store) beginDirChange(op string, t *target, inherited bool) error {
+	if err := s.loadInherit(op, t.d); err != nil {
+		return err
+	}
+	if t.d.in.gone {
+		return stale(op, t.ID)
+	}
+	if !inherited {
+		return nil
+	}
+	m := t.d.in.meta
+	m.Version++
+	return s.setDirMeta(op, t, m)
+}
+
+// setDirMeta writes a directory's meta; d.attr is held for writing.
+func (s *Store) setDirMeta(op string, t *target, m dirMeta) error {
+	if err := s.sys.Fsetxattr(t.d.fd, attrDir, encodeDirMeta(m), 0); err != nil {
+		return fail(op, t.ID.String(), err)
+	}
+	t.d.in.meta, t.dir = m, m
+	s.inodes.change(&t.info, t.node)
+	return nil
+}
+
+func checkSize(op string, t *target, size int64) error {
+	e := &volume.Error{Op: op, Where: t.ID.String(), Errno: unix.EINVAL}
+	switch {
+	case t.isDir():
+		e.Errno = unix.EISDIR
+		return e
+	case !t.isRegular(), size < 0:
+		return e
+	}
+	return nil
+}
+
+// truncate sets a file's size, apart from appends to it.
+func (s *Store) truncate(t *target, size int64) error {
+	st := s.objs.stripe(t.ID)
+	st.Lock()
+	o := st.open[t.ID]
+	if o == nil { // and can't be opened meanwhile
+		defer st.Unlock()
+		return s.sys.Truncate(t.proc, size)
+	}
+	o.refs++
+	st.Unlock()
+	h := &file{s: s, o: o}
+	defer h.Close()
+	o.size.Lock()
+	defer o.size.Unlock()
+	return s.sys.Truncate(t.proc, size)
+}
+
+// change makes all of a change, or, if a part fails, none.
+func (s *Store) change(t *target, c *volume.Change) error {
+	old := &t.info
+	chowned, chmodded := false, false
+	undo := func(err error) error {
+		if chowned {
+			s.sys.Chown(t.fd, t.path, int(old.UID), int(old.GID), noFollow)
+		}
+		if (chowned || chmodded) && t.Mode != unix.S_IFLNK {
+			s.sys.Chmod(t.fd, t.path, old.Mode&0o7777)
+		}
+		return err
+	}
+	if c.Mask&(volume.SetUID|volume.SetGID) != 0 {
+		uid, gid := -1, -1
+		if c.Mask&volume.SetUID != 0 {
+			uid = int(c.UID)
+		}
+		if c.Mask&volume.SetGID != 0 {
+			gid = int(c.GID)
+		}
+		if err := s.sys.Chown(t.fd, t.path, uid, gid, noFollow); err != nil {
+			return err
+		}
+		chowned = true
+	}
+	if mode, set := newMode(old.Mode, c); set {
+		if t.Mode == unix.S_IFLNK {
+			return undo(unix.EOPNOTSUPP)
+		}
+		s.dirty(t)
+		if err := s.sys.Chmod(t.fd, t.path, mode&0o7777); err != nil {
+			return undo(err)
+		}
+		s.dirty(t)
+		chmodded = true
+	}
+	if c.Mask&volume.SetSize != 0 {
+		if err := s.truncate(t, c.Size); err != nil {
+			return undo(err)
+		}
+	}
+	if at, mt, set := newTimes(c); set {
+		if err := s.sys.Utimens(t.fd, t.path, at, mt, noFollow); err != nil {
+			return undo(err)
+		}
+	}
+	return nil
+}
+
+// dirty makes handles of an object look again whether it has privileges to clear.
+func (s *Store) dirty(t *target) {
+	if t.Mode != unix.S_IFREG {
+		return
+	}
+	st := s.objs.stripe(t.ID)
+	st.RLock()
+	defer st.RUnlock()
+	if o := st.open[t.ID]; o != nil {
+		o.clean.Store(false)
+	}
+}
+
+// newMode returns the mode that a change wants to be set. What chown(2) clears
+// by itself is no part of it.
+func newMode(old uint32, c *volume.Change) (mode uint32, set bool) {
+	switch {
+	case c.Mask&volume.SetMode != 0:
+		mode = old&unix.S_IFMT | c.Mode&0o7777
+		if c.Mask&volume.ClearPriv != 0 {
+			mode = withoutPriv(mode)
+		}
+		return mode, true
+	case c.Mask&volume.ClearPriv != 0:
+		mode = withoutPriv(old)
+		return mode, mode != old
+	}
+	return old, false
+}
+
+// newTimes returns the times that a change wants to be set.
+func newTimes(c *volume.Change) (atime, mtime sys.Timespec, set bool) {
+	one := func(given, now volume.Mask, t volume.Time) sys.Timespec {
+		switch {
+		case c.Mask&now != 0:
+			return sys.Timespec{Now: true}
+		case c.Mask&given != 0:
+			return sys.Timespec{Time: t}
+		}
+		return sys.Timespec{Omit: true}
+	}
+	atime = one(volume.SetAtime, volume.SetAtimeNow, c.Atime)
+	mtime = one(volume.SetMtime, volume.SetMtimeNow, c.Mtime)
+	return atime, mtime, !atime.Omit || !mtime.Omit
+}
