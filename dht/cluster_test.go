@@ -27,19 +27,21 @@ type cluster struct {
 	fast  bool // short timeouts, for tests with faults
 }
 
-// node is one set. Its Owner is replaced when it restarts.
+// node is one set.
 type node struct {
 	c     *cluster
 	id    volume.SetID
 	store *model.Store
-
-	mu struct {
-		sync.RWMutex
-		owner *Owner
-		stop  func()
-	}
-	down  atomic.Bool
+	life  atomic.Pointer[life] // the latest
 	fault atomic.Pointer[fault]
+}
+
+// life is a process: from a start of the node's Owner to its end, after which
+// nothing of it reaches the store or other nodes, and nothing reaches it.
+type life struct {
+	dead  atomic.Bool
+	owner atomic.Pointer[Owner]
+	stop  func()
 }
 
 // fault crashes a node at the n-th of its store's changes, counted over the node.
@@ -95,13 +97,14 @@ func (c *cluster) client() *Distribute {
 
 func (n *node) start() {
 	n.t().Helper()
+	l := &life{}
 	peers := map[volume.SetID]volume.Set{}
 	for id, p := range n.c.nodes {
 		if id != n.id {
-			peers[id] = &link{n: p, from: n}
+			peers[id] = &link{n: p, from: l}
 		}
 	}
-	cfg := OwnerConfig{Self: n.id, Map: n.c.m, Store: &faultyStore{Store: n.store, n: n}, Peers: peers, SettleEvery: 20 * time.Millisecond}
+	cfg := OwnerConfig{Self: n.id, Map: n.c.m, Store: &faultyStore{Store: n.store, n: n, life: l}, Peers: peers, SettleEvery: 20 * time.Millisecond}
 	if n.c.fast {
 		cfg.StepTimeout = 300 * time.Millisecond
 	}
@@ -114,23 +117,18 @@ func (n *node) start() {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { o.Run(context.Background()) })
-	n.mu.Lock()
-	n.mu.owner = o
-	n.mu.stop = func() { o.Close(); wg.Wait() }
-	n.mu.Unlock()
-	n.down.Store(false)
+	l.owner.Store(o)
+	l.stop = func() { o.Close(); wg.Wait() }
+	n.life.Store(l)
 }
 
 func (n *node) t() testing.TB { return n.c.t }
 
-// halt ends the node's process, as far as that can be done to goroutines: from
-// now on nothing of it reaches its store or other nodes.
+// halt ends the node's process.
 func (n *node) halt() {
-	n.down.Store(true)
-	n.mu.RLock()
-	stop := n.mu.stop
-	n.mu.RUnlock()
-	stop()
+	l := n.life.Load()
+	l.dead.Store(true)
+	l.stop()
 }
 
 // restart crashes the node's process and starts it again.
@@ -141,56 +139,46 @@ func (n *node) restart() {
 	n.start()
 }
 
-func (n *node) owner() *Owner {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return n.mu.owner
-}
+func (n *node) owner() *Owner { return n.life.Load().owner.Load() }
 
 var errDown = &volume.Error{Op: "test", Errno: syscall.EIO, Reason: volume.Unavailable}
 
-// link is a node as another sees it. What a node's previous life sends arrives
-// nowhere.
+// link is a node as another sees it.
 type link struct {
 	n    *node
-	from *node // nil: a client
-
+	from *life // nil: a client's
 }
 
-func (l *link) ask() (*Owner, error) {
-	if l.n.down.Load() || l.from != nil && l.from.down.Load() {
-		return nil, errDown
+// ask returns the life that answers, nil if none does.
+func (l *link) ask() *life {
+	to := l.n.life.Load()
+	if to == nil || to.dead.Load() || l.from != nil && l.from.dead.Load() {
+		return nil
 	}
-	return l.n.owner(), nil
+	return to
 }
 
-func (l *link) Up() bool { return !l.n.down.Load() }
+func (l *link) Up() bool { return l.ask() != nil }
 
-func (l *link) Step(ctx context.Context, b []byte) ([]byte, error) {
-	o, err := l.ask()
-	if err != nil {
-		return nil, err
-	}
-	r, err := o.Step(ctx, b)
-	return r, l.lost(err)
-}
-
-// lost turns the answer of a node that went down meanwhile into an error.
-func (l *link) lost(err error) error {
-	if l.n.down.Load() || l.from != nil && l.from.down.Load() {
+// lost turns an answer that can't arrive into an error.
+func (l *link) lost(to *life, err error) error {
+	if to.dead.Load() || l.from != nil && l.from.dead.Load() {
 		return errDown
 	}
 	return err
 }
 
-func fwd1[A any](l *link, f func(o *Owner) (A, error)) (A, error) {
-	o, err := l.ask()
-	if err != nil {
-		var zero A
-		return zero, err
+func (l *link) Step(ctx context.Context, b []byte) ([]byte, error) {
+	return fwd1(l, func(o *Owner) ([]byte, error) { return o.Step(ctx, b) })
+}
+
+func fwd1[A any](l *link, f func(o *Owner) (A, error)) (a A, err error) {
+	to := l.ask()
+	if to == nil {
+		return a, errDown
 	}
-	a, err := f(o)
-	return a, l.lost(err)
+	a, err = f(to.owner.Load())
+	return a, l.lost(to, err)
 }
 
 func fwd0(l *link, f func(o *Owner) error) error {
@@ -211,12 +199,12 @@ func (l *link) Make(ctx context.Context, dir volume.ID, name string, n volume.No
 	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Make(ctx, dir, name, n) })
 }
 func (l *link) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
-	o, err := l.ask()
-	if err != nil {
-		return nil, volume.Attr{}, err
-	}
-	file, a, err := o.Create(ctx, dir, name, n, f)
-	return file, a, l.lost(err)
+	var file volume.File
+	a, err := fwd1(l, func(o *Owner) (a volume.Attr, err error) {
+		file, a, err = o.Create(ctx, dir, name, n, f)
+		return a, err
+	})
+	return file, a, err
 }
 func (l *link) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
 	return fwd1(l, func(o *Owner) (volume.File, error) { return o.Open(ctx, id, f) })
@@ -237,12 +225,12 @@ func (l *link) Rename(ctx context.Context, od volume.ID, on string, nd volume.ID
 	return fwd0(l, func(o *Owner) error { return o.Rename(ctx, od, on, nd, nn, f) })
 }
 func (l *link) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
-	o, err := l.ask()
-	if err != nil {
-		return nil, false, err
-	}
-	list, end, err := o.ReadDir(ctx, dir, after, max, attrs)
-	return list, end, l.lost(err)
+	end := false
+	list, err := fwd1(l, func(o *Owner) (list []volume.Entry, err error) {
+		list, end, err = o.ReadDir(ctx, dir, after, max, attrs)
+		return list, err
+	})
+	return list, end, err
 }
 func (l *link) Getxattr(ctx context.Context, id volume.ID, name string) ([]byte, error) {
 	return fwd1(l, func(o *Owner) ([]byte, error) { return o.Getxattr(ctx, id, name) })

@@ -6,26 +6,25 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// faultyStore is a node's store, which is out of reach once the node is down,
-// and takes the node down at a chosen change: before it, or after.
+// faultyStore is a node's store, which is out of reach once the node's life has
+// ended, and ends it at a chosen change.
 type faultyStore struct {
 	volume.Store
-	n *node
+	n    *node
+	life *life
 }
 
 // change runs one change of the store.
 func (s *faultyStore) change(f func() error) error {
-	if s.n.down.Load() {
+	if s.life.dead.Load() {
 		return errDown
 	}
 	at := s.n.fault.Load()
 	if at != nil {
-		switch at.left.Add(-1) {
-		case 0: // crash before
+		if at.left.Add(-1) == 0 {
 			at.hit.Store(true)
-			s.n.down.Store(true)
+			s.life.dead.Store(true)
 			return errDown
-		case -1: // never reached: 0 was the crash
 		}
 	}
 	return f()
@@ -74,13 +73,13 @@ func (s *faultyStore) Settle(ctx context.Context) error {
 	return s.change(func() error { return s.Store.Settle(ctx) })
 }
 func (s *faultyStore) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
-	if s.n.down.Load() {
+	if s.life.dead.Load() {
 		return volume.Attr{}, errDown
 	}
 	return s.Store.Lookup(ctx, dir, name)
 }
 func (s *faultyStore) Path(ctx context.Context, dir volume.ID) (volume.ID, string, error) {
-	if s.n.down.Load() {
+	if s.life.dead.Load() {
 		return volume.ID{}, "", errDown
 	}
 	return s.Store.Path(ctx, dir)

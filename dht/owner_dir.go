@@ -318,16 +318,47 @@ func (o *Owner) place(ctx context.Context, v *view, id, dir volume.ID, name stri
 	}
 }
 
-// swap moves the copies of two directories to where they belong, which for each
-// was the other's place.
+// swap moves the copy of a directory to where it belongs (dir/name), which was
+// the place of another directory or a file, and that to its own old place.
 func (o *Owner) swap(ctx context.Context, v *view, a action) error {
-	p1, n1, err1 := o.store.Path(ctx, a.id)
-	p2, n2, err2 := o.store.Path(ctx, a.old)
-	if err1 == nil && err2 == nil && p1 == a.dir2 && n1 == a.name2 && p2 == a.dir && n2 == a.name {
-		return o.store.Rename(ctx, p1, n1, p2, n2, volume.RenameExchange)
+	for try := 0; ; try++ {
+		err := o.swapOnce(ctx, v, a)
+		if err == nil || !o.mend(ctx, v, a.dir, 0, err, try) && !o.mend(ctx, v, a.dir2, 0, err, try) {
+			return err
+		}
 	}
-	if err := o.place(ctx, v, a.id, a.dir, a.name); err != nil {
+}
+
+func (o *Owner) swapOnce(ctx context.Context, v *view, a action) error {
+	parent, name, err := o.store.Path(ctx, a.id)
+	if err != nil && !isStale(err) {
 		return err
+	}
+	here := err == nil
+	if here && parent == a.dir && name == a.name {
+		return o.placeOther(ctx, v, a) // done before, wholly or but for the other
+	}
+	at, err := o.store.Lookup(ctx, a.dir, a.name)
+	if err != nil && !isErrno(err, syscall.ENOENT) {
+		return err
+	}
+	there := err == nil && at.ID == a.old && at.Held == 0
+	switch {
+	case here && there && parent == a.dir2 && name == a.name2:
+		return o.store.Rename(ctx, parent, name, a.dir, a.name, volume.RenameExchange)
+	case there && !here:
+		return o.store.Rename(ctx, a.dir, a.name, a.dir2, a.name2, volume.RenameNoReplace)
+	}
+	if err := o.placeOther(ctx, v, a); err != nil {
+		return err
+	}
+	return o.place(ctx, v, a.id, a.dir, a.name)
+}
+
+// placeOther is place for the other party of a swap, if that is a directory.
+func (o *Owner) placeOther(ctx context.Context, v *view, a action) error {
+	if a.oldMode != syscall.S_IFDIR {
+		return nil
 	}
 	return o.place(ctx, v, a.old, a.dir2, a.name2)
 }

@@ -19,6 +19,9 @@ func (o *Owner) Rename(ctx context.Context, oldDir volume.ID, oldName string, ne
 	if err := volume.CheckName("rename", oldName); err != nil {
 		return err
 	}
+	if oldDir.IsZero() { // no directory; and the token's name lies there
+		return fail("rename", oldName, syscall.ESTALE)
+	}
 	if f > volume.RenameExchange || oldDir == volume.Root && oldName == volume.Reserved || newDir == volume.Root && newName == volume.Reserved {
 		return fail("rename", oldName, syscall.EINVAL)
 	}

@@ -104,7 +104,11 @@ func (o *Owner) removeDir(ctx context.Context, v *view, it *intent, h *held) err
 		o.giveUp(ctx, v, it, h)
 		return err
 	}
-	_, err = o.tell(ctx, v, home, &step{op: opGone, intent: it.number, dir: dir})
+	s := &step{op: opGone, intent: it.number, dir: dir}
+	if it.commit.kind == actGone {
+		s.flags = last
+	}
+	_, err = o.tell(ctx, v, home, s)
 	switch {
 	case err == nil:
 		return nil
@@ -154,10 +158,13 @@ func (r *rename) directory(ctx context.Context) error {
 		o.giveUp(ctx, v, it, &r.held)
 		return err
 	}
+	if r.exchange() && r.src.isDir() != r.dst.isDir() {
+		return r.cross(ctx)
+	}
 	if r.exchange() {
 		it.commit = action{
 			kind: actSwap, set: o.self, id: r.src.id, dir: r.new.dir, name: r.new.name,
-			old: r.dst.id, dir2: r.old.dir, name2: r.old.name,
+			old: r.dst.id, oldMode: r.dst.mode, mode: r.src.mode, dir2: r.old.dir, name2: r.old.name,
 		}
 	} else {
 		it.commit = action{kind: actPlace, set: o.self, id: r.src.id, dir: r.new.dir, name: r.new.name}
@@ -179,13 +186,24 @@ func (r *rename) directory(ctx context.Context) error {
 	return o.decide(ctx, v, it, &r.held)
 }
 
+// cross exchanges a file and a directory.
+func (r *rename) cross(ctx context.Context) error {
+	newTo := nameChange{name: r.new, owner: r.o.self, before: r.dst, after: r.src}
+	oldTo := nameChange{name: r.old, owner: r.oldOwner, before: r.src, after: r.dst}
+	if !r.src.isDir() {
+		newTo, oldTo = oldTo, newTo
+	}
+	d := planCross(r.o.self, newTo, oldTo)
+	return r.o.carry(ctx, r.v, r.it, d, &r.held)
+}
+
 // prepareDirectory checks what could keep a directory from being renamed.
 func (r *rename) prepareDirectory(ctx context.Context) error {
 	o, v := r.o, r.v
-	if r.exchange() && r.src.isDir() != r.dst.isDir() {
-		// A directory is on all sets, a file on one: no step of one store could
-		// switch them for every reader at once.
-		return fail("rename", r.new.name, syscall.EINVAL)
+	for _, obj := range []object{r.src, r.dst} {
+		if !obj.id.IsZero() && !obj.isDir() && obj.set != o.self && !v.up(obj.set) {
+			return unavailable("rename", obj.set)
+		}
 	}
 	if r.old.dir != r.new.dir && !r.token {
 		if err := r.takeToken(ctx, noWait); err != nil {

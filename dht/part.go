@@ -342,8 +342,8 @@ func (o *Owner) goneStep(ctx context.Context, v *view, s *step) (*answer, error)
 		return nil, tooLate("gone", s) // not marked: it must not go unguarded
 	}
 	defer p.mu.Unlock()
-	if err := o.gone(ctx, v, s.dir); err != nil {
-		return nil, err
+	if err := o.gone(ctx, v, s.dir); err != nil || s.flags&last == 0 {
+		return &answer{}, err
 	}
 	return &answer{}, o.end(p)
 }

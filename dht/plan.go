@@ -135,6 +135,40 @@ func setsOf(c nameChange) []volume.SetID {
 	return sets
 }
 
+// planCross plans the EXCHANGE of a file with a directory. The directory's copy
+// moves on every set; where the file itself lies the two switch places in one
+// step, and elsewhere the file's pointer goes, or comes, beside it. No reader
+// sees any of it, for both names stay hidden until all sets concerned are done.
+func planCross(self volume.SetID, dirTo nameChange, fileTo nameChange) decision {
+	x, f := dirTo.after, fileTo.after
+	swap := action{
+		kind: actSwap, id: x.id, mode: x.mode, dir: dirTo.name.dir, name: dirTo.name.name,
+		old: f.id, oldMode: f.mode, dir2: fileTo.name.dir, name2: fileTo.name.name,
+	}
+	at := func(set volume.SetID) action {
+		a := swap
+		a.set = set
+		return a
+	}
+	d := decision{commit: at(self)}
+	if dirTo.owner != f.set { // a pointer is in the directory's new place
+		gone := action{
+			kind: actDiscard, set: dirTo.owner, dir: dirTo.name.dir, name: dirTo.name.name, id: f.id, mode: f.mode, held: f.set,
+		}
+		if dirTo.owner == self {
+			d.commit, gone = gone, at(self)
+		}
+		d.rest = append(d.rest, gone)
+	}
+	d.rest = append(d.rest, at(f.set), at(dirTo.owner), at(fileTo.owner), at(allSets))
+	if fileTo.owner != f.set {
+		d.rest = append(d.rest, action{
+			kind: actPut, set: fileTo.owner, part: 1, dir: fileTo.name.dir, name: fileTo.name.name, id: f.id, mode: f.mode & syscall.S_IFMT, held: f.set,
+		})
+	}
+	return d
+}
+
 // forSet returns the actions that concern a set.
 func forSet(list []action, set volume.SetID) []action {
 	var mine []action

@@ -199,6 +199,9 @@ func (o *Owner) judge(ctx context.Context, v *view, it *intent) {
 // locked meanwhile, so that nothing later is undone by it.
 func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 	k := nameKey{it.commit.dir, it.commit.name}
+	if it.commit.kind == actSwap && v.owner(k.dir, k.name) != o.self {
+		k = nameKey{it.commit.dir2, it.commit.name2}
+	}
 	if err := o.names.lock(ctx, k, false, true); err != nil {
 		return true
 	}
@@ -230,6 +233,9 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 func (o *Owner) stands(ctx context.Context, c action) bool {
 	a, err := o.store.Lookup(ctx, c.dir, c.name)
 	switch c.kind {
+	case actSwap:
+		b, berr := o.store.Lookup(ctx, c.dir2, c.name2)
+		return err == nil && a.ID == c.id && (berr == nil && b.ID == c.old || isErrno(berr, syscall.ENOENT))
 	case actGone, actDiscard:
 		return isErrno(err, syscall.ENOENT) || isStale(err) || err == nil && a.ID != c.id
 	}
