@@ -1,0 +1,87 @@
+package client
+
+import (
+	"errors"
+	"log/slog"
+	"maps"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/mortarfs/mortar/client/remote"
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// Sets keeps one remote for each set of a volume, but self, and brings them up
+// to date with the volume's map.
+type Sets struct {
+	self volume.SetID // 0: none
+	name string
+	log  *slog.Logger
+
+	mu struct {
+		sync.Mutex
+		remotes map[volume.SetID]*remote.Remote
+	}
+}
+
+// NewSets returns the remotes to all sets but self (0: to all), none so far.
+func NewSets(self volume.SetID, name string, log *slog.Logger) *Sets {
+	s := &Sets{self: self, name: name, log: log}
+	s.mu.remotes = map[volume.SetID]*remote.Remote{}
+	return s
+}
+
+// Update makes the remotes agree with m and returns them as a map of its own.
+// A set that is not in m any more loses its connection.
+func (s *Sets) Update(m *spec.Map) map[volume.SetID]volume.Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[volume.SetID]volume.Set{}
+	for _, set := range m.Sets {
+		if set.ID == s.self {
+			continue
+		}
+		member := set.Members[0]
+		r := s.mu.remotes[set.ID]
+		if r == nil {
+			r = remote.New(remote.Config{
+				Set: set.ID, Addr: member.Addr, VolumeID: m.ID, BrickID: member.ID,
+				Timeout: timeout(m), Client: s.name, Name: member.Brick, Logger: s.log,
+			})
+			s.mu.remotes[set.ID] = r
+		} else {
+			r.SetTimeout(timeout(m))
+			r.SetAddr(member.Addr)
+		}
+		out[set.ID] = r
+	}
+	for id, r := range maps.Clone(s.mu.remotes) {
+		if out[id] == nil {
+			delete(s.mu.remotes, id)
+			r.Close()
+		}
+	}
+	return out
+}
+
+// Close ends all connections.
+func (s *Sets) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for id, r := range s.mu.remotes {
+		errs = append(errs, r.Close())
+		delete(s.mu.remotes, id)
+	}
+	return errors.Join(errs...)
+}
+
+// timeout is the option network.timeout.
+func timeout(m *spec.Map) time.Duration {
+	if n, err := strconv.Atoi(m.Options["network.timeout"]); err == nil && n > 0 {
+		return time.Duration(n) * time.Second
+	}
+	return 10 * time.Second
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/mortarfs/mortar/brick"
+	"github.com/mortarfs/mortar/brick/server"
+	"github.com/mortarfs/mortar/client"
+	"github.com/mortarfs/mortar/cmd/cli"
+	"github.com/mortarfs/mortar/dht"
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/manage/api"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// comeBack is how long clients have after a brick's restart to open again what
+// they had open; files without a name that nobody claimed are then removed.
+const comeBack = 2 * time.Minute
+
+// brickOptions are what the daemon tells a brick process.
+type brickOptions struct {
+	volume, volumeID, brick, path, listen, daemon string
+	set                                           volume.SetID
+	log                                           *slog.Logger
+}
+
+// runBrick is `mortar brick`: the process of one brick, started by the daemon.
+func runBrick(ctx context.Context, args []string, s cli.Streams) int {
+	var o brickOptions
+	var level, logFile string
+	app := program("mortar brick", "serve one brick (the daemon runs this)", s)
+	app.Flags = []urfave.Flag{
+		&urfave.StringFlag{Name: "volume", Required: true, Usage: "`NAME` of the volume", Destination: &o.volume},
+		&urfave.StringFlag{Name: "volume-id", Required: true, Usage: "`UUID` of the volume", Destination: &o.volumeID},
+		&urfave.UintFlag{Name: "set", Required: true, Usage: "number of the set"},
+		&urfave.StringFlag{Name: "brick", Required: true, Usage: "`UUID` of the brick", Destination: &o.brick},
+		&urfave.StringFlag{Name: "path", Required: true, Usage: "`DIR`ectory of the brick", Destination: &o.path},
+		&urfave.StringFlag{Name: "listen", Value: "127.0.0.1:0", Usage: "`ADDR:PORT` to serve on", Destination: &o.listen},
+		&urfave.StringFlag{Name: "daemon", Required: true, Usage: "`TARGET` of the daemon", Destination: &o.daemon},
+		&urfave.StringFlag{Name: "log-file", Usage: "log to `FILE`", Destination: &logFile},
+		&urfave.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warning or error", Destination: &level},
+	}
+	app.Action = func(c *urfave.Context) error {
+		lv, err := logLevel(level)
+		if err != nil {
+			return err
+		}
+		out := s.Err
+		if logFile != "" {
+			f, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			out = f
+		}
+		o.set = volume.SetID(c.Uint("set"))
+		o.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: lv}))
+		return serveBrick(ctx, o)
+	}
+	return run(ctx, app, args, s)
+}
+
+// serveBrick puts a brick's stack together, server → owner → store, and serves
+// it until ctx ends or the daemon wants the brick no more.
+func serveBrick(ctx context.Context, o brickOptions) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	store, err := brick.Open(o.path, brick.Options{
+		Logger: o.log, Reclaim: true,
+		Expect:    brick.Identity{VolumeID: o.volumeID, Volume: o.volume, Set: o.set, BrickID: o.brick},
+		Unhealthy: func(err error) { cancel(err) },
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	m, err := api.FetchMap(ctx, []string{o.daemon}, o.volume)
+	if err != nil {
+		return err
+	}
+	sets := client.NewSets(o.set, "brick "+o.path, o.log)
+	defer sets.Close()
+	owner, err := dht.NewOwner(dht.OwnerConfig{Self: o.set, Map: m, Store: store, Peers: sets.Update(m), Logger: o.log})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return err
+	}
+	srv := server.New(server.Config{Set: owner, VolumeID: o.volumeID, BrickID: o.brick, Logger: o.log})
+
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer srv.Stop()
+	defer cancel(nil)
+	tasks.Go(func() {
+		if err := srv.Serve(listener); err != nil {
+			cancel(fmt.Errorf("serve %s: %w", listener.Addr(), err))
+		}
+	})
+	tasks.Go(func() { owner.Run(ctx) })
+	tasks.Go(func() { sweep(ctx, store, o.log) })
+	tasks.Go(func() {
+		hello := api.BrickHello{Volume: o.volume, Brick: o.brick, PID: os.Getpid(), Port: listener.Addr().(*net.TCPAddr).Port}
+		err := api.KeepAttached(ctx, o.daemon, hello, func(m *spec.Map) {
+			if err := owner.Update(m, sets.Update(m)); err != nil {
+				o.log.Error("a new map of the volume can't be used; going on with the last", "version", m.Version, "error", err)
+			}
+		})
+		if err != nil {
+			o.log.Info("the daemon does not want this brick any more", "error", err)
+			cancel(context.Canceled)
+		}
+	})
+	o.log.Info("brick serves", "brick", o.path, "volume", o.volume, "set", o.set, "address", listener.Addr().String())
+	<-ctx.Done()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// sweep removes files without a name that no client came back for.
+func sweep(ctx context.Context, store *brick.Store, log *slog.Logger) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(comeBack):
+		if err := store.Orphans(ctx); err != nil {
+			log.Warn("files without a name could not be removed", "error", err)
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/mortarfs/mortar/client"
+	"github.com/mortarfs/mortar/cmd/cli"
+	"github.com/mortarfs/mortar/fuse"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// runMount is `mortar mount` and mount.mortar.
+func runMount(ctx context.Context, args []string, s cli.Streams) int {
+	p := fuse.Program{Version: version, Connect: connect, Stdout: s.Out, Stderr: s.Err}
+	return p.Main(ctx, args)
+}
+
+// mounted is a volume that is closed with its mount.
+type mounted struct {
+	volume.FS
+	client *client.Client
+}
+
+func (m mounted) Close() error { return m.client.Close() }
+
+// connect opens the volume that a mount asks for.
+func connect(ctx context.Context, a fuse.MountArgs, log *slog.Logger) (volume.FS, error) {
+	hosts := []string{a.Host.String()}
+	for _, h := range a.Backups {
+		hosts = append(hosts, h.String())
+	}
+	name, _ := os.Hostname()
+	c, err := client.Open(ctx, client.Config{
+		Daemons: hosts, Volume: a.Volume, Logger: log,
+		Name: fmt.Sprintf("%s:%d %s", name, os.Getpid(), strings.ReplaceAll(a.Dir, " ", "_")),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return mounted{c.FS(), c}, nil
+}
