@@ -58,13 +58,11 @@ var (
 	errGone     = errors.New("the client has gone")
 )
 
-// attach makes c the session's connection in place of whichever it had, and
-// forgets the requests that the client does not ask about. False: the session has ended.
-func (s *session) attach(c *conn, addr string, unanswered []uint64) bool {
-	wanted := make(map[uint64]bool, len(unanswered))
-	for _, n := range unanswered {
-		wanted[n] = true
-	}
+// attach makes c the session's connection in place of whichever it had,
+// forgets the requests that the client does not ask about and closes the files
+// that it does not know. False: the session has ended.
+func (s *session) attach(c *conn, addr string, h *wire.HelloBody) bool {
+	wanted, known := setOf(h.Unanswered), setOf(h.Handles)
 	s.mu.Lock()
 	if s.mu.ended {
 		s.mu.Unlock()
@@ -76,15 +74,33 @@ func (s *session) attach(c *conn, addr string, unanswered []uint64) bool {
 	s.mu.attachments++
 	c.number = s.mu.attachments
 	s.mu.conn, s.mu.addr = c, addr
-	var files []volume.File
 	for n, r := range s.mu.requests {
-		if !wanted[n] {
-			files = append(files, s.forgetLocked(r)...)
+		switch {
+		case wanted[n]:
+			known[r.opened] = true
+		case r.reply != nil: // answered: the client has the reply, or its caller has gone
+			delete(s.mu.requests, n)
+		default:
+			s.forgetLocked(r)
+		}
+	}
+	var files []volume.File
+	for n := range s.mu.handles {
+		if !known[n] && !h.AllHandles {
+			files = append(files, s.closeLocked(n)...)
 		}
 	}
 	s.mu.Unlock()
 	closeFiles(files)
 	return true
+}
+
+func setOf(numbers []uint64) map[uint64]bool {
+	set := make(map[uint64]bool, len(numbers))
+	for _, n := range numbers {
+		set[n] = true
+	}
+	return set
 }
 
 // detach notes that c is no more.

@@ -151,7 +151,7 @@ func (s *Server) enter(h *wire.HelloBody, c *conn, addr string) (sess *session, 
 			s.mu.sessions[h.Session] = sess
 		}
 		s.mu.Unlock()
-		if sess.attach(c, addr, h.Unanswered) {
+		if sess.attach(c, addr, h) {
 			return sess, known, nil
 		}
 	}

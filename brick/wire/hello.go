@@ -7,8 +7,11 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// UnansweredMax is the largest number of requests that a Hello can list.
-const UnansweredMax = 1 << 16
+// UnansweredMax and HandlesMax are the largest numbers of requests and handles that a Hello can list.
+const (
+	UnansweredMax = 1 << 16
+	HandlesMax    = 1 << 18
+)
 
 // HelloBody is how a client introduces itself on a new connection.
 type HelloBody struct {
@@ -23,6 +26,11 @@ type HelloBody struct {
 	// Unanswered are the session's requests that were sent before and whose
 	// replies have not come. The server forgets all others.
 	Unanswered []uint64
+	// Handles are the open files that the client knows; the server closes all
+	// others, except what unanswered requests opened. AllHandles: there are
+	// too many to list, none is closed.
+	AllHandles bool
+	Handles    []uint64
 }
 
 // Append encodes a whole frame.
@@ -32,11 +40,30 @@ func (h *HelloBody) Append(b []byte) []byte {
 	b = appendU16(appendU16(b, h.VersionMin), h.VersionMax)
 	b = append(appendText(appendText(b, h.Volume), h.Brick), h.Session[:]...)
 	b = appendText(appendText(appendText(b, h.Client), h.ClientVersion), h.Token)
-	b = appendU32(appendU32(b, uint32(h.Layout)), uint32(len(h.Unanswered)))
-	for _, n := range h.Unanswered {
+	b = appendNumbers(appendU32(b, uint32(h.Layout)), h.Unanswered)
+	b = appendNumbers(appendBool(b, h.AllHandles), h.Handles)
+	return EndFrame(b, start)
+}
+
+func appendNumbers(b []byte, numbers []uint64) []byte {
+	b = appendU32(b, uint32(len(numbers)))
+	for _, n := range numbers {
 		b = appendU64(b, n)
 	}
-	return EndFrame(b, start)
+	return b
+}
+
+func (r *Reader) numbers(max int) []uint64 {
+	n := r.U32()
+	if uint64(n) > uint64(max) || uint64(n)*8 > uint64(r.Len()) {
+		r.fail()
+		return nil
+	}
+	numbers := make([]uint64, n)
+	for i := range numbers {
+		numbers[i] = r.U64()
+	}
+	return numbers
 }
 
 // Parse decodes a frame's body. Of a version that this program does not
@@ -53,15 +80,9 @@ func (h *HelloBody) Parse(r *Reader) bool {
 	copy(h.Session[:], r.take(len(h.Session)))
 	h.Client, h.ClientVersion, h.Token = r.Text(TextMax), r.Text(TextMax), r.Text(TextMax)
 	h.Layout = volume.LayoutVersion(r.U32())
-	n := r.U32()
-	if n > UnansweredMax || uint64(n)*8 > uint64(r.Len()) {
-		r.fail()
-		return false
-	}
-	h.Unanswered = make([]uint64, n)
-	for i := range h.Unanswered {
-		h.Unanswered[i] = r.U64()
-	}
+	h.Unanswered = r.numbers(UnansweredMax)
+	h.AllHandles = r.Bool()
+	h.Handles = r.numbers(HandlesMax)
 	return r.Done()
 }
 

@@ -49,7 +49,7 @@ func (r *Remote) newCall(ctx context.Context, op wire.Op) *call {
 	c.op = op
 	c.number = r.number.Add(1)
 	c.repeatable = op.Idempotent()
-	timeout := r.conf.Timeout
+	timeout := r.timeout()
 	now := time.Now()
 	if d, ok := ctx.Deadline(); ok {
 		timeout = max(min(timeout, d.Sub(now)), time.Millisecond)
@@ -114,13 +114,16 @@ func (r *Remote) malformed(op wire.Op) error {
 // ctxError is what a call returns whose context is done.
 func (r *Remote) ctxError(ctx context.Context, op wire.Op) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return r.unavailable(op.String(), ctx.Err())
+		return &volume.Error{Op: op.String(), Where: r.where, Errno: syscall.ETIMEDOUT, Reason: volume.Unavailable, Err: ctx.Err()}
 	}
 	return &volume.Error{Op: op.String(), Where: r.where, Errno: syscall.EINTR, Err: ctx.Err()}
 }
 
 // begin enters a call into pending and, if it is no bulk call, sends it.
 func (r *Remote) begin(ctx context.Context, c *call) error {
+	if ctx.Err() != nil {
+		return r.ctxError(ctx, c.op)
+	}
 	if c.op != wire.OpStep && c.op != wire.OpClose {
 		if err := r.acquire(ctx, c); err != nil {
 			return err
@@ -163,7 +166,7 @@ func (r *Remote) refuseLocked(c *call) error {
 		return c.file.err
 	case r.mu.link != nil || c.quiet:
 		return nil
-	case c.op == wire.OpStep, time.Since(r.mu.downSince) > r.conf.Timeout:
+	case c.op == wire.OpStep, time.Since(r.mu.downSince) > r.timeout():
 		return r.unavailable(c.op.String(), r.mu.lastErr)
 	}
 	return nil

@@ -143,8 +143,8 @@ func (l *link) hello() (*wire.WelcomeBody, error) {
 		VersionMin: wire.VersionMin, VersionMax: wire.Version,
 		Volume: c.VolumeID, Brick: c.BrickID, Session: l.r.session,
 		Client: c.Client, ClientVersion: c.Version, Token: c.Token, Layout: c.Layout,
-		Unanswered: l.r.unansweredNumbers(),
 	}
+	h.Unanswered, h.Handles, h.AllHandles = l.r.remembered()
 	b := h.Append(wire.AppendBatchHeader(nil))
 	wire.EndBatch(b)
 	if err := l.stream.SendMsg(&wire.Out{Buffers: mem.BufferSlice{mem.SliceBuffer(b)}}); err != nil {

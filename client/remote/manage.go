@@ -17,7 +17,7 @@ func (r *Remote) manage() {
 	for r.closing.Err() == nil {
 		addr := r.Addr()
 		if addr == "" {
-			r.pause(r.conf.Timeout)
+			r.pause(r.timeout())
 			continue
 		}
 		l, w, err := r.connect(addr)
@@ -34,12 +34,12 @@ func (r *Remote) manage() {
 			r.detach(l, err)
 			l.close()
 			r.log.Warn("connection lost", "addr", addr, "err", err)
+			backoff = 0
 			if time.Since(l.born) > backoffMax {
-				backoff = 0
 				continue
 			}
 		}
-		if r.pause(backoff + rand.N(backoffMin)) {
+		if r.pause(backoff/2 + rand.N(backoff/2+backoffMin/4)) {
 			backoff = 0
 			continue
 		}
@@ -98,17 +98,20 @@ func (r *Remote) detach(l *link, err error) {
 	r.broadcastLocked()
 }
 
-// unansweredNumbers lists the requests that the brick must not forget.
-func (r *Remote) unansweredNumbers() []uint64 {
+// remembered lists the requests that the brick must not forget, and the files
+// that it must keep open; all: there are too many of those.
+func (r *Remote) remembered() (unanswered, handles []uint64, all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var numbers []uint64
 	for n, c := range r.mu.pending {
-		if c.sent && len(numbers) < wire.UnansweredMax {
-			numbers = append(numbers, n)
+		if c.sent && !c.quiet && len(unanswered) < wire.UnansweredMax {
+			unanswered = append(unanswered, n)
 		}
 	}
-	return numbers
+	if len(r.mu.files) > wire.HandlesMax {
+		return unanswered, nil, true
+	}
+	return unanswered, slices.Collect(maps.Keys(r.mu.files)), false
 }
 
 // adopt makes a link that was welcomed the Remote's: it opens the files again

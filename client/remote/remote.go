@@ -55,6 +55,7 @@ type Remote struct {
 	log     *slog.Logger
 	session wire.SessionID
 	number  atomic.Uint64 // of the last request
+	bound   atomic.Int64  // network.timeout now; see SetTimeout
 	slots   chan struct{} // one in it for each request in flight
 	closing context.Context
 	stop    context.CancelFunc
@@ -115,6 +116,7 @@ func New(conf Config) *Remote {
 		slots: make(chan struct{}, wire.InFlightMin),
 		moved: make(chan struct{}, 1),
 	}
+	r.SetTimeout(conf.Timeout)
 	_, _ = rand.Read(r.session[:]) // never fails
 	r.closing, r.stop = context.WithCancel(context.Background())
 	r.mu.addr, r.mu.lastErr = conf.Addr, errDown
@@ -127,6 +129,11 @@ func New(conf Config) *Remote {
 	r.wg.Go(r.watch)
 	return r
 }
+
+// SetTimeout changes network.timeout for calls that begin from now on.
+func (r *Remote) SetTimeout(d time.Duration) { r.bound.Store(int64(d)) }
+
+func (r *Remote) timeout() time.Duration { return time.Duration(r.bound.Load()) }
 
 // SetAddr tells where the brick's process listens now; "" that it does not
 // run. If that is new, it is connected to at once.
