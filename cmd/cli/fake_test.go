@@ -208,7 +208,7 @@ func volumeOf(name, id string, state api.State, bricks ...string) api.Volume {
 		}
 		v.Bricks = append(v.Bricks, api.Brick{Name: b, Host: host, Path: path, PeerID: peerID})
 	}
-	for _, s := range spec.Fresh() {
+	for _, s := range slices.Backward(spec.Fresh()) { // a daemon keeps them in order of setting
 		v.Options = append(v.Options, api.OptionValue{Name: s.Name, Value: s.Value})
 	}
 	return v
@@ -231,8 +231,8 @@ func sampled() *fake {
 	replicate := volumeOf("replicate", "4f8b5cee-19c4-464d-9ba7-70a6ed21bb63", api.Started, names("b", 3)...)
 	replicate.Replica = 3
 	for _, v := range []*api.Volume{&distrep, &replicate} {
-		v.Options = append([]api.OptionValue{{Name: "cluster.granular-entry-heal", Value: "on"}}, v.Options...)
-		v.Options = append(v.Options, api.OptionValue{Name: "performance.client-io-threads", Value: "off"})
+		v.Options = append([]api.OptionValue{{Name: "performance.client-io-threads", Value: "off"}}, v.Options...)
+		v.Options = append(v.Options, api.OptionValue{Name: "cluster.granular-entry-heal", Value: "on"})
 	}
 	f := &fake{volumes: []api.Volume{disperse, distrep, distribute, replicate}, newID: "3b0809c7-64ec-406b-ac93-1e4c368a145b",
 		status: map[string][]api.BrickStatus{}}

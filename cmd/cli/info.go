@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mortarfs/mortar/volume/manage/api"
@@ -104,7 +105,7 @@ func infoText(w *strings.Builder, v api.Volume) {
 		return
 	}
 	w.WriteString("Options Reconfigured:\n")
-	for _, o := range v.Options {
+	for _, o := range slices.Backward(v.Options) { // gluster shows the newest first
 		fmt.Fprintf(w, "%s: %s\n", o.Name, o.Value)
 	}
 }
@@ -154,7 +155,7 @@ func volumeXML(x *xml, v api.Volume) {
 		return
 	}
 	x.begin("options")
-	for _, o := range v.Options {
+	for _, o := range slices.Backward(v.Options) {
 		x.begin("option")
 		x.leaf("name", o.Name)
 		x.leaf("value", o.Value)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/mortarfs/mortar/volume/manage/api"
 )
@@ -46,7 +47,7 @@ type jsonVolume struct {
 	Disperse   int          `json:"disperse"`
 	Redundancy int          `json:"redundancy"`
 	Bricks     []jsonBrick  `json:"bricks"`
-	Options    []jsonOption `json:"options"`
+	Options    []jsonOption `json:"options"` // newest first
 }
 
 type jsonBrick struct {
@@ -145,7 +146,7 @@ func toVolume(v api.Volume) jsonVolume {
 	for _, b := range v.Bricks {
 		j.Bricks = append(j.Bricks, toBrick(b))
 	}
-	for _, o := range v.Options {
+	for _, o := range slices.Backward(v.Options) {
 		j.Options = append(j.Options, jsonOption{Name: o.Name, Value: o.Value})
 	}
 	return j
