@@ -21,6 +21,7 @@
 //	trusted.mortar.dir      of directories: byte 1, uint64 version, uint16 home set
 //	trusted.mortar.pointer  of an empty regular file of mode 01000 without an ID: byte 1,
 //	                        16 bytes ID, uint32 type bits, uint16 set
+//	trusted.mortar.target   of a symbolic link that holds longLink: its target, too long for XFS
 //
 // The format's version is in the identity; a brick of another is refused.
 // (The index has one level of 256 directories, made beforehand: with two

@@ -28,7 +28,7 @@ func (h *file) check(ctx context.Context, op string, fd int, off, n int64) error
 	if fd < 0 {
 		return h.fail(op, &volume.Error{Op: op, Where: h.o.id.String(), Errno: unix.EBADF})
 	}
-	if off < 0 || n < 0 {
+	if off < 0 || n < 0 || n > volume.IOMax && op != opAllocate {
 		return h.fail(op, unix.EINVAL)
 	}
 	if off+n < off {
@@ -100,7 +100,7 @@ func (h *file) write(op string, p []byte, off int64) (int, error) {
 // WriteAt writes p at off.
 func (h *file) WriteAt(ctx context.Context, p []byte, off int64, f volume.WriteFlags) (int, error) {
 	const op = "write"
-	if err := h.check(ctx, op, h.wr, off, int64(len(p))); err != nil {
+	if err := h.check(ctx, op, h.wr, off, int64(len(p))); err != nil || len(p) == 0 {
 		return 0, err
 	}
 	h.o.size.RLock()
@@ -121,7 +121,7 @@ func (h *file) Append(ctx context.Context, p []byte, f volume.WriteFlags) (int64
 	}
 	h.o.size.Lock()
 	defer h.o.size.Unlock()
-	if f&volume.WriteKillPriv != 0 {
+	if f&volume.WriteKillPriv != 0 && len(p) > 0 {
 		if err := h.killPriv(op); err != nil {
 			return 0, err
 		}
@@ -220,9 +220,11 @@ func validAlloc(mode uint32) bool {
 	return false
 }
 
+const opAllocate = "allocate"
+
 // Allocate is fallocate(2).
 func (h *file) Allocate(ctx context.Context, mode uint32, off, length int64) error {
-	const op = "allocate"
+	const op = opAllocate
 	if err := h.check(ctx, op, h.wr, off, length); err != nil {
 		return err
 	}

@@ -379,6 +379,13 @@ func (s *Store) attr(f found, fd int, path string) (volume.Attr, error) {
 	if f.isPointer() {
 		return volume.Attr{ID: f.ID, Mode: f.Mode, Held: f.Held}, nil
 	}
+	if f.info.Mode&unix.S_IFMT == unix.S_IFLNK && f.info.Size == longLinkLen {
+		target, err := s.readlink(fd, path)
+		if err != nil && err != unix.ENOENT {
+			return volume.Attr{}, fail("getattr", f.ID.String(), err)
+		}
+		f.info.Size = int64(len(target))
+	}
 	var extra uint32
 	if !f.isDir() {
 		st := s.objs.stripe(f.ID)
@@ -436,9 +443,23 @@ func (s *Store) Readlink(ctx context.Context, id volume.ID) (string, error) {
 	if t.Mode != unix.S_IFLNK {
 		return "", &volume.Error{Op: op, Where: id.String(), Errno: unix.EINVAL}
 	}
-	target, err := s.sys.Readlink(t.fd, t.path)
+	target, err := s.readlink(t.fd, t.path)
 	if err != nil {
-		return "", fail(op, id.String(), err)
+		return "", s.failAttr(op, &t, id.String(), err)
 	}
 	return target, nil
+}
+
+// readlink returns the target of the symbolic link at path below fd.
+func (s *Store) readlink(fd int, path string) (string, error) {
+	target, err := s.sys.Readlink(fd, path)
+	if err != nil || target != longLink {
+		return target, err
+	}
+	var buf [volume.TargetMax]byte
+	n, err := s.sys.Lgetxattr(procPath(fd)+path, attrTarget, buf[:])
+	if err == unix.ENODATA {
+		return target, nil
+	}
+	return string(buf[:max(n, 0)]), err
 }

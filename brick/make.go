@@ -165,6 +165,9 @@ func (s *Store) Make(ctx context.Context, dir volume.ID, name string, n volume.N
 	if err != nil {
 		return volume.Attr{}, err
 	}
+	if f.Mode == unix.S_IFLNK {
+		f.info.Size = int64(len(n.Target))
+	}
 	return s.attrOf(&f, 0), nil
 }
 
@@ -269,7 +272,7 @@ func (s *Store) bearOther(b *birth) (f found, err error) {
 	case unix.S_IFDIR:
 		err = s.sys.Mkdir(s.tmpFD, tmp, b.mode)
 	case unix.S_IFLNK:
-		err = s.sys.Symlink(b.node.Target, s.tmpFD, tmp)
+		err = s.bearSymlink(b, tmp)
 	default:
 		err = s.sys.Mknod(s.tmpFD, tmp, typ|b.mode, b.node.Rdev)
 	}
@@ -284,6 +287,22 @@ func (s *Store) bearOther(b *birth) (f found, err error) {
 	}
 	s.sys.Unlink(s.tmpFD, tmp, removeFlag(typ))
 	return found{}, fail(b.op, b.name, err)
+}
+
+// bearSymlink makes a symbolic link in .mortar/tmp.
+func (s *Store) bearSymlink(b *birth, tmp string) error {
+	err := s.sys.Symlink(b.node.Target, s.tmpFD, tmp)
+	if err != unix.ENAMETOOLONG {
+		return err
+	}
+	if err := s.sys.Symlink(longLink, s.tmpFD, tmp); err != nil {
+		return err
+	}
+	if err := s.sys.Lsetxattr(s.tmpProc+tmp, attrTarget, []byte(b.node.Target), 0); err != nil {
+		s.sys.Unlink(s.tmpFD, tmp, 0)
+		return err
+	}
+	return nil
 }
 
 func removeFlag(typ uint32) int {

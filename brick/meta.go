@@ -3,6 +3,7 @@ package brick
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -13,6 +14,7 @@ const (
 	attrID      = attrPrefix + "id"
 	attrDir     = attrPrefix + "dir"
 	attrPointer = attrPrefix + "pointer"
+	attrTarget  = attrPrefix + "target"
 )
 
 // The attributes that are POSIX ACLs.
@@ -88,6 +90,16 @@ func decodePointer(b []byte) (volume.Pointer, error) {
 	}
 	return p, nil
 }
+
+// longLink is the contents of a symbolic link whose target is too long for the
+// file system (XFS takes 1023 bytes); the target is the value of attrTarget. It is
+// as long as XFS takes, so that its length tells nearly all other links from it.
+var longLink = func() string {
+	const text = "/this link is too long for the file system; its target is in the attribute " + attrTarget
+	return text + strings.Repeat("/", longLinkLen-len(text))
+}()
+
+const longLinkLen = 1023
 
 // node is what the store knows of a file of its file system: which object it
 // is, or to which one it points.

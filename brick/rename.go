@@ -113,7 +113,11 @@ func (s *Store) lockInto(op string, r *rename) (unlock func(), err error) {
 }
 
 func (s *Store) callRename(r *rename) error {
-	return s.sys.Rename(r.from.fd, r.oldName, r.to.fd, r.newName, uint(r.flags))
+	err := s.sys.Rename(r.from.fd, r.oldName, r.to.fd, r.newName, uint(r.flags))
+	if err == unix.EEXIST && r.flags&volume.RenameNoReplace == 0 {
+		return unix.ENOTEMPTY // as XFS says it
+	}
+	return err
 }
 
 // renameOther renames what is no directory. What is replaced goes as by

@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// xfsACLPrefix begins the attributes under which XFS keeps and shows ACLs a
+// second time; only system.posix_acl_* is there for callers.
+const xfsACLPrefix = "trusted.SGI_ACL_"
+
 // checkAttr says why an attribute is not there for callers.
 func checkAttr(op, name string, set bool) error {
 	e := &volume.Error{Op: op, Where: name}
@@ -16,7 +20,7 @@ func checkAttr(op, name string, set bool) error {
 		e.Errno = unix.ERANGE
 	case strings.IndexByte(name, 0) >= 0:
 		e.Errno = unix.EINVAL
-	case strings.HasPrefix(name, attrPrefix):
+	case strings.HasPrefix(name, attrPrefix), strings.HasPrefix(name, xfsACLPrefix):
 		if e.Errno = unix.ENODATA; set {
 			e.Errno = unix.EPERM
 		}
