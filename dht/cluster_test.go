@@ -25,7 +25,12 @@ type cluster struct {
 	nodes map[volume.SetID]*node
 	fs    *Distribute
 	fast  bool // short timeouts, for tests with faults
+	net   atomic.Pointer[network]
 }
+
+// network decides about each step between sets. It returns what carries out
+// the step, or does not.
+type network func(from *life, to volume.SetID, step []byte, send func() ([]byte, error)) ([]byte, error)
 
 // node is one set.
 type node struct {
@@ -169,7 +174,13 @@ func (l *link) lost(to *life, err error) error {
 }
 
 func (l *link) Step(ctx context.Context, b []byte) ([]byte, error) {
-	return fwd1(l, func(o *Owner) ([]byte, error) { return o.Step(ctx, b) })
+	send := func() ([]byte, error) {
+		return fwd1(l, func(o *Owner) ([]byte, error) { return o.Step(ctx, b) })
+	}
+	if net := l.n.c.net.Load(); net != nil {
+		return (*net)(l.from, l.n.id, b, send)
+	}
+	return send()
 }
 
 func fwd1[A any](l *link, f func(o *Owner) (A, error)) (a A, err error) {
@@ -256,37 +267,44 @@ func (c *cluster) quiet() {
 	c.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		what := ""
-		for _, id := range c.ids {
-			o := c.nodes[id].owner()
-			o.mu.Lock()
-			if n := len(o.mu.active) + len(o.mu.finished) + len(o.mu.parts) + len(o.mu.dying); n > 0 {
-				what += fmt.Sprintf(" set %d: %d active, %d finished, %d parts, %d dying;", id, len(o.mu.active), len(o.mu.finished), len(o.mu.parts), len(o.mu.dying))
-				for _, it := range o.mu.active {
-					what += fmt.Sprintf(" [%x state %d waiting %v live %v]", it.number, it.state, it.waiting, it.live)
-				}
-			}
-			o.mu.Unlock()
-			if n := o.names.hidden.Load(); n != 0 {
-				what += fmt.Sprintf(" set %d: %d names hidden;", id, n)
-			}
-			list, err := c.nodes[id].store.Discards(context.Background())
-			if err != nil {
-				c.t.Fatal(err)
-			}
-			if len(list) > 0 {
-				what += fmt.Sprintf(" set %d: discards %v;", id, list)
-			}
-		}
+		what := c.unrest()
 		if what == "" {
 			return
 		}
 		if time.Now().After(deadline) {
 			c.t.Fatalf("the volume does not come to rest:%s", what)
 		}
-		select {
-		case <-time.After(2 * time.Millisecond):
-		case <-c.t.Context().Done():
+		c.pause()
+	}
+}
+
+// pause lets the others go on between two looks.
+func (c *cluster) pause() {
+	select {
+	case <-time.After(time.Millisecond):
+	case <-c.t.Context().Done():
+	}
+}
+
+// unrest says what is still under way, "" if nothing is.
+func (c *cluster) unrest() (what string) {
+	for _, id := range c.ids {
+		o := c.nodes[id].owner()
+		o.mu.Lock()
+		if n := len(o.mu.active) + len(o.mu.finished) + len(o.mu.parts) + len(o.mu.dying); n > 0 {
+			what += fmt.Sprintf(" set %d: %d active, %d finished, %d parts, %d dying;", id, len(o.mu.active), len(o.mu.finished), len(o.mu.parts), len(o.mu.dying))
+		}
+		o.mu.Unlock()
+		if n := o.names.hidden.Load(); n != 0 {
+			what += fmt.Sprintf(" set %d: %d names hidden;", id, n)
+		}
+		list, err := c.nodes[id].store.Discards(context.Background())
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if len(list) > 0 {
+			what += fmt.Sprintf(" set %d: discards %v;", id, list)
 		}
 	}
+	return what
 }

@@ -325,10 +325,11 @@ func (o *Owner) ensureIfCopy(ctx context.Context, v *view, dir volume.ID) error 
 
 // rest hands an intent over to Run.
 func (o *Owner) rest(it *intent) {
+	open := it.state != finished && it.state != aborting || len(it.waiting) > 0
 	o.mu.Lock()
 	it.live = false
 	o.mu.Unlock()
-	if it.state != finished && it.state != aborting || len(it.waiting) > 0 {
+	if open {
 		o.wake()
 	}
 }
