@@ -1,0 +1,22 @@
+package realwork_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/mortarfs/mortar/test/realwork"
+)
+
+// TestLocal shows that the work can be done at all: on the machine's own disk.
+func TestLocal(t *testing.T) {
+	dir, err := os.MkdirTemp("/var/tmp", "mortar-realwork-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+	})
+	realwork.Run(t, dir, realwork.Tiny())
+}
