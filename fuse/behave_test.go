@@ -349,14 +349,14 @@ func TestInterrupt(t *testing.T) {
 // is on its way at once.
 func TestAbort(t *testing.T) {
 	h := &hookFS{FS: model.New()}
-	m, s := mount(t, h, "")
-	write(t, m+"/f", "x")
 	reading := make(chan struct{}, 1)
 	h.readAt = func(ctx context.Context) error {
 		reading <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	m, s := mount(t, h, "")
+	write(t, m+"/f", "x")
 	c := exec.Command("cat", m+"/f")
 	must(t, c.Start())
 	<-reading

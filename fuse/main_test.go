@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -97,6 +99,26 @@ func TestCommand(t *testing.T) {
 	gone(t, dir, log)
 }
 
+// TestCommandDead: a mount whose process was killed is recognised.
+func TestCommandDead(t *testing.T) {
+	dir, log := t.TempDir(), filepath.Join(t.TempDir(), "log")
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	if _, errs, code := command(t, "h:/good", dir, "-o", "log-file="+log); code != 0 {
+		t.Fatal(code, errs)
+	}
+	b, err := os.ReadFile(log)
+	must(t, err)
+	_, rest, _ := strings.Cut(string(b), "pid=")
+	pid, err := strconv.Atoi(strings.TrimSpace(strings.SplitN(rest, "\n", 2)[0]))
+	must(t, err)
+	must(t, syscall.Kill(pid, syscall.SIGKILL))
+	eventually(t, "the mount is dead", func() bool { return errors.Is(unix.Stat(dir, &unix.Stat_t{}), syscall.ENOTCONN) })
+	_, errs, code := command(t, "h:/good", dir, "-o", "log-file="+log)
+	if want := "mount: mount point " + dir + ": the process that served it is gone; remove it first: umount -l " + dir + "\n"; code != 32 || errs != want {
+		t.Error(code, errs)
+	}
+}
+
 func TestCommandRefuses(t *testing.T) {
 	dir, log := t.TempDir(), filepath.Join(t.TempDir(), "log")
 	for _, c := range []struct {
@@ -127,6 +149,24 @@ func TestCommandRefuses(t *testing.T) {
 	}
 }
 
+// syncBuffer is a buffer for several goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
 // TestForeground: the end of the context unmounts, busy or not; and gives up a
 // start that does not come to an end.
 func TestForeground(t *testing.T) {
@@ -134,11 +174,12 @@ func TestForeground(t *testing.T) {
 		dir := t.TempDir()
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		var errs bytes.Buffer
+		var errs syncBuffer
 		p := Program{Connect: testConnect, Stdout: &errs, Stderr: &errs}
-		code := make(chan int)
+		code := make(chan int, 1)
 		go func() { code <- p.Main(ctx, []string{"h:/good", dir, "--foreground"}) }()
-		eventually(t, "mounted", func() bool { m, _ := mountsOn(dir); return len(m) == 1 })
+		// Not before: this process serves the mount, and must leave it alone until pollOnce is done.
+		eventually(t, "mounted", func() bool { return strings.Contains(errs.String(), "msg=mounted") })
 		var f *os.File
 		if busy {
 			f = open(t, dir+"/f", os.O_CREATE|os.O_RDWR)

@@ -41,6 +41,10 @@ type Server struct {
 // Mount mounts a volume and serves it until it is unmounted, by Unmount or by
 // anyone. It returns when the mount can be used. ctx bounds only Mount itself.
 // Errors are one sentence; then nothing is mounted.
+//
+// A process should leave alone what it serves itself, above all before Mount has
+// returned (see pollOnce): a thread that waits in the kernel for an answer of
+// its own process can keep that process from ending. umount -f helps then.
 func Mount(ctx context.Context, cfg Config) (*Server, error) {
 	log := cfg.Logger
 	if log == nil {
