@@ -4,7 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
-	"strconv"
 	"sync"
 	"time"
 
@@ -80,8 +79,5 @@ func (s *Sets) Close() error {
 
 // timeout is the option network.timeout.
 func timeout(m *spec.Map) time.Duration {
-	if n, err := strconv.Atoi(m.Options["network.timeout"]); err == nil && n > 0 {
-		return time.Duration(n) * time.Second
-	}
-	return 10 * time.Second
+	return spec.Values(m.Options).Duration("network.timeout")
 }

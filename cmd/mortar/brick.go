@@ -24,7 +24,7 @@ import (
 
 // comeBack is how long clients have after a brick's restart to open again what
 // they had open; files without a name that nobody claimed are then removed.
-const comeBack = 2 * time.Minute
+const comeBack = 30 * time.Second
 
 // brickOptions are what the daemon tells a brick process.
 type brickOptions struct {

@@ -45,7 +45,8 @@ func (s *Server) MountPID(dir string) int {
 	for _, c := range procs {
 		b, _ := os.ReadFile(c)
 		args := strings.Split(string(b), "\x00")
-		if len(args) > 2 && args[1] == "mount" && strings.Contains(string(b), "\x00"+dir+"\x00") {
+		mount := filepath.Base(args[0]) == "mount.mortar" || len(args) > 1 && args[1] == "mount"
+		if mount && strings.Contains(string(b), "\x00"+dir+"\x00") {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(c)))
 			return pid
 		}

@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/mortarfs/mortar/volume/manage/api"
 )
 
 // Server is one daemon with its bricks.
@@ -140,15 +138,23 @@ func (s *Server) VolumeOn(name string, bricks ...string) {
 	s.Must("volume", "start", name)
 }
 
+// Brick is what `volume status --json` tells of a brick.
+type Brick struct {
+	Name   string
+	Online bool
+	Port   int
+	PID    int
+}
+
 // Status returns the bricks of a started volume.
-func (s *Server) Status(name string) []api.BrickStatus {
+func (s *Server) Status(name string) []Brick {
 	s.t.Helper()
-	var all []api.VolumeStatus
+	var all struct{ Volumes []struct{ Bricks []Brick } }
 	out := s.Must("--json", "volume", "status", name)
-	if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 1 {
+	if err := json.Unmarshal([]byte(out), &all); err != nil || len(all.Volumes) != 1 {
 		s.t.Fatalf("volume status --json: %v\n%s", err, out)
 	}
-	return all[0].Bricks
+	return all.Volumes[0].Bricks
 }
 
 // KillBrick kills brick i (from 0) of a volume with SIGKILL and returns its process ID.

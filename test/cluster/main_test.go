@@ -1,0 +1,12 @@
+package cluster
+
+import (
+	"os"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	CleanUp()
+	os.Exit(code)
+}
