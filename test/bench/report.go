@@ -79,7 +79,11 @@ func (r report) markdown() string {
 		for _, t := range r.targets[1:] {
 			row = append(row, fmt.Sprintf("%.2f", median(of[first.name])/median(of[t.name])))
 		}
-		rows = append(rows, append(row, fmt.Sprintf("%.0f %%", 100*spread(of[first.name]))))
+		apart := "–"
+		if r.rounds > 1 {
+			apart = fmt.Sprintf("%.0f %%", 100*spread(of[first.name]))
+		}
+		rows = append(rows, append(row, apart))
 	}
 
 	var b strings.Builder
