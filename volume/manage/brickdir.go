@@ -45,7 +45,7 @@ func (d *daemon) checkBrickDir(path, name string, force bool) (missing bool, err
 	switch {
 	case err == nil && !st.IsDir():
 		return false, refuse("The provided path %s which is already present, is not a directory", name)
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		missing, existing = true, filepath.Dir(path)
 		if parent, err := os.Stat(existing); err != nil {
 			return true, refuse("Failed to create brick directory for brick %s. Reason : %s", name, reason(err))
@@ -215,6 +215,8 @@ func unmakeBrickDir(path string, id brick.Identity, made bool) error {
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
+	case errors.Is(err, syscall.ENOTDIR): // not what the create made
+		return nil
 	case err != nil:
 		return err
 	case have != id:

@@ -135,7 +135,7 @@ func (d *daemon) operate(ctx context.Context) error {
 	s, err := openStore(ctx, d.dir.join("etcd"), peering{name: d.dir.id, self: "http://localhost:1"}, d.log)
 	if err != nil {
 		d.setTrouble(err)
-		return err
+		return ended(ctx, err)
 	}
 	defer s.close()
 	start, cancel := context.WithTimeout(ctx, storeStartTimeout)
@@ -153,8 +153,9 @@ func (d *daemon) operate(ctx context.Context) error {
 	if err := d.enroll(start); err != nil {
 		return ended(ctx, err)
 	}
+	d.supervisor.begin(ctx)
 	d.open(ctx)
-	defer d.shut()
+	defer func() { stop(); d.shut() }() // changes under way give up, and are waited for
 	wg.Go(func() { d.supervisor.run(ctx) })
 	wg.Go(func() { d.resume(ctx) })
 	if d.cfg.Ready != nil {

@@ -204,7 +204,7 @@ func (k *keeper) settle(ctx context.Context, o order, want condition) {
 	v, b := o.volume, o.brick
 	id := brick.Identity{VolumeID: v.ID, Volume: v.Name, Set: b.Set, BrickID: b.ID}
 	var err error
-	k.d.cfg.step("brick " + string(v.Phase))
+	k.d.cfg.step("brick " + string(v.Phase) + " " + string(want))
 	switch {
 	case want == erased:
 		err = unmakeBrickDir(b.Path, id, b.Made)

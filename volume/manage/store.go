@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/bbolt"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
@@ -76,6 +78,9 @@ func openStore(ctx context.Context, dir string, p peering, log *slog.Logger) (*s
 		return nil, fmt.Errorf("the configuration store in %s failed: %w", dir, err)
 	case <-ctx.Done():
 		s.close()
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil, ctx.Err()
+		}
 		return nil, fmt.Errorf("the configuration store in %s did not start within %v", dir, storeStartTimeout)
 	}
 }
@@ -100,30 +105,82 @@ func storeConfig(dir string, p peering, log *slog.Logger, trap *fatalTrap) (*emb
 	return c, nil
 }
 
-// startEtcd calls StartEtcd, which may return, panic, fault on a mapped file
-// that is too short, or end its goroutine through the trap.
+// startEtcd calls StartEtcd, which may return, panic, or end this goroutine or
+// one that it waits for, through the trap.
 func startEtcd(cfg *embed.Config, trap *fatalTrap) (*embed.Etcd, error) {
+	if err := checkDatabase(cfg.Dir); err != nil {
+		return nil, err
+	}
 	type result struct {
 		etcd *embed.Etcd
 		err  error
 	}
 	done := make(chan result, 1)
-	go func() {
-		debug.SetPanicOnFault(true)
-		r := result{err: errors.New("it ended by itself")}
+	go func() { // it can't be waited for where etcd waits for what has ended: the process ends then
+		var r result
 		defer func() {
 			if p := recover(); p != nil {
-				r = result{err: fmt.Errorf("%v", p)}
-			}
-			if err := trap.err(); err != nil {
-				r.err = err
+				r.err = fmt.Errorf("%v", p)
 			}
 			done <- r
 		}()
+		r.err = errors.New("it ended by itself")
 		r.etcd, r.err = embed.StartEtcd(cfg)
 	}()
-	r := <-done
-	return r.etcd, r.err
+	select {
+	case <-trap.failed:
+		return nil, trap.err()
+	case r := <-done:
+		if err := trap.err(); err != nil {
+			return nil, err
+		}
+		return r.etcd, r.err
+	}
+}
+
+// checkDatabase looks through all pages of etcd's database, if there is one.
+// etcd itself maps it unseen and, in goroutines that nobody can guard, would end
+// the process at a place that is damaged or cut off; and without its log it
+// would wait for ever for what the database has seen already.
+func checkDatabase(dir string) (err error) {
+	path := filepath.Join(dir, "member", "snap", "db")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "member", "wal", "*.wal"))
+	if err != nil || len(logs) == 0 {
+		return errors.New("its log is gone")
+	}
+	debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(false)
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("its database is damaged: %v", p)
+		}
+	}()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		return fmt.Errorf("its database is damaged: %w", err)
+	}
+	err = db.View(func(tx *bbolt.Tx) error {
+		st, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if tx.Size() > st.Size() {
+			return fmt.Errorf("%d of %d bytes are there", st.Size(), tx.Size())
+		}
+		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
+			return b.ForEach(func(_, _ []byte) error { return nil })
+		})
+	})
+	if err != nil {
+		err = fmt.Errorf("its database is damaged: %w", err)
+	}
+	if e := db.Close(); err == nil {
+		err = e
+	}
+	return err
 }
 
 // close stops etcd. A store that failed is left to the end of the process: its
@@ -136,10 +193,4 @@ func (s *store) close() {
 		s.client.Close()
 	}
 	s.etcd.Close()
-}
-
-// storeExists reports whether there is a store in dir.
-func storeExists(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "member"))
-	return err == nil
 }

@@ -24,25 +24,29 @@ func newSupervisor(d *daemon) *supervisor {
 	return s
 }
 
-// run keeps keepers for the bricks of the view's volumes until ctx ends, and
-// waits for them. Processes of earlier lives are found first.
-func (s *supervisor) run(ctx context.Context) {
-	defer s.wg.Wait()
+// begin finds the processes of earlier lives and gives each brick of the view
+// its keeper, which runs until ctx ends.
+func (s *supervisor) begin(ctx context.Context) {
 	processes := map[string][]found{}
 	for _, f := range findBricks(0) {
 		processes[f.brick] = append(processes[f.brick], f)
 	}
-	for {
-		snap, changed := s.d.view.next()
-		s.sync(ctx, snap, processes)
-		for _, left := range processes {
-			for _, f := range left {
-				if f.daemon == s.d.cfg.Socket {
-					s.endOrphan(ctx, f)
-				}
+	s.sync(ctx, s.d.view.now(), processes)
+	for _, left := range processes {
+		for _, f := range left {
+			if f.daemon == s.d.cfg.Socket {
+				s.endOrphan(ctx, f)
 			}
 		}
-		clear(processes) // later ones are this daemon's own
+	}
+}
+
+// run keeps up with the view until ctx ends, and waits for the keepers.
+func (s *supervisor) run(ctx context.Context) {
+	defer s.wg.Wait()
+	for {
+		snap, changed := s.d.view.next()
+		s.sync(ctx, snap, map[string][]found{}) // later processes are this daemon's own
 		select {
 		case <-ctx.Done():
 			return
