@@ -25,7 +25,8 @@ func (o *Owner) spread(ctx context.Context, v *view, dir volume.ID, name string,
 	if c.Home != o.self { // the caller chose an ID of another set: that set decides, so it must have it
 		one := s
 		if _, err := o.tell(ctx, v, c.Home, &one); err != nil {
-			return errors.Join(err, o.store.Rmdir(ctx, dir, name))
+			o.unspread(nameKey{dir, name}, id)
+			return err
 		}
 		o.marks.add(id, c.Home)
 	}
@@ -43,6 +44,21 @@ func (o *Owner) spread(ctx context.Context, v *view, dir volume.ID, name string,
 		}
 	}
 	return nil
+}
+
+// unspread removes what was made here of a directory unless its home, which
+// could not be asked, turns out to have it.
+func (o *Owner) unspread(k nameKey, id volume.ID) {
+	it, err := o.begin(id)
+	if err != nil {
+		return // no home, no directory: what is here counts as dead
+	}
+	it.commit = action{kind: actGone, set: o.self, dir: k.dir, name: k.name, id: id}
+	it.actions = []action{{kind: actGone, id: id}}
+	if err := o.replan(it); err != nil {
+		o.log.Warn("a directory without a home stays", "dir", id, "err", err)
+	}
+	o.rest(it)
 }
 
 // ensure makes the copy of a directory that is missing here, ancestors first.
