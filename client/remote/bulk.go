@@ -106,7 +106,7 @@ func (r *Remote) bulkReply(l *link, c *call, f wire.Frame) {
 // bulkCall sends the call on a bulk stream and waits for its reply. When it
 // returns nobody uses the caller's buffers any more.
 func (l *link) bulkCall(c *call) (f wire.Frame, err error) {
-	st, err := l.borrow()
+	st, err := l.borrow(c.bulk.ctx)
 	if err != nil {
 		return f, err
 	}
@@ -140,7 +140,7 @@ func (l *link) bulkCall(c *call) (f wire.Frame, err error) {
 
 // borrow returns an idle bulk stream, or a new one: on a lane that nobody uses,
 // or on another lane as long as there may be more, or on the least busy one.
-func (l *link) borrow() (*bulkStream, error) {
+func (l *link) borrow(call context.Context) (*bulkStream, error) {
 	l.mu.Lock()
 	if n := len(l.mu.idle); n > 0 {
 		st := l.mu.idle[n-1]
@@ -167,6 +167,7 @@ func (l *link) borrow() (*bulkStream, error) {
 	}
 	l.mu.Unlock()
 	ctx, cancel := context.WithCancel(l.ctx)
+	defer context.AfterFunc(call, cancel)() // while the lane is connecting
 	st, err := ln.grpc.NewStream(ctx, wire.StreamDesc, wire.BulkMethod)
 	if err != nil {
 		ln.busy.Add(-1)

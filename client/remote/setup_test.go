@@ -177,6 +177,12 @@ func (w *world) restart(t testing.TB, change func(*server.Config)) {
 	w.proxy.target.Store(&addr)
 }
 
+// reconnected waits until the Remote has noticed that the server is another.
+func (w *world) reconnected(t testing.TB) {
+	t.Helper()
+	eventually(t, "reconnected", func() bool { return len(w.server.Clients()) > 0 && w.remote.Up() })
+}
+
 // create makes a file and opens it.
 func (w *world) create(t testing.TB, name string) volume.File {
 	t.Helper()
