@@ -3,6 +3,7 @@ package brick
 import (
 	"context"
 
+	"github.com/mortarfs/mortar/brick/internal/sys"
 	"github.com/mortarfs/mortar/volume"
 	"golang.org/x/sys/unix"
 )
@@ -236,7 +237,12 @@ func (h *file) Allocate(ctx context.Context, mode uint32, off, length int64) err
 	}
 	h.o.size.Lock()
 	defer h.o.size.Unlock()
-	if err := h.s.sys.Fallocate(h.wr, mode, off, length); err != nil {
+	err := h.s.sys.Fallocate(h.wr, mode, off, length)
+	if err == nil && mode&volume.AllocPunchHole != 0 && h.s.fsType == unix.BTRFS_SUPER_MAGIC {
+		// Btrfs leaves the times alone where there was nothing to punch.
+		err = h.s.sys.Utimens(h.wr, "", sys.Timespec{Omit: true}, sys.Timespec{Now: true}, unix.AT_EMPTY_PATH)
+	}
+	if err != nil {
 		return h.fail(op, err)
 	}
 	return nil

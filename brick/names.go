@@ -205,8 +205,8 @@ func (s *Store) takeFromIndex(id volume.ID) error {
 // backToIndex takes back takeFromIndex.
 func (s *Store) backToIndex(id volume.ID) {
 	if err := s.sys.Rename(s.tmpFD, noteRemove+id.String(), s.indexFD, indexPath(id), 0); err != nil {
-		s.log.Error("a directory can't be found by its ID until it was looked up or the brick was started again",
-			"brick", s.path, "id", id, "err", err)
+		s.notes.Store(true)
+		s.log.Error("a directory's place in the index could not be restored", "brick", s.path, "id", id, "err", err)
 	}
 }
 

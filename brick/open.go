@@ -125,6 +125,11 @@ func (s *Store) open0(op string) error {
 		return err
 	}
 	s.dev = info.Dev
+	disk, err := s.sys.Statfs(s.rootFD)
+	if err != nil {
+		return err
+	}
+	s.fsType = disk.Type
 	fd, err := s.sys.Open(s.rootFD, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err

@@ -229,8 +229,8 @@ func (s *Store) renameDir(op string, r *rename) error {
 	}
 	for _, id := range moved {
 		if err := s.sys.Rename(s.tmpFD, noteMove+id.String(), s.indexFD, indexPath(id), 0); err != nil {
-			s.log.Error("a moved directory can't be found by its ID until the brick was started again",
-				"brick", s.path, "id", id, "err", err)
+			s.notes.Store(true)
+			s.log.Error("a moved directory's place in the index could not be written", "brick", s.path, "id", id, "err", err)
 		}
 	}
 	if replaced {

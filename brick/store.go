@@ -28,6 +28,7 @@ type Store struct {
 	rootFD, mortarFD, indexFD, openFD, discardFD, tmpFD int
 	indexProc, discardProc, tmpProc                     string // "/proc/self/fd/N/"
 	dev                                                 uint64 // of the file system
+	fsType                                              int64  // statfs(2)'s
 
 	dirs   *dirCache
 	inodes *inodes
@@ -46,6 +47,7 @@ type Store struct {
 	// waiting is set from Open until Orphans: clients may still come back to
 	// what they had open, so what is kept in .mortar/open counts as open.
 	waiting atomic.Bool
+	notes   atomic.Bool   // a note was left in .mortar/tmp, see resolveNote
 	serial  atomic.Uint64 // numbers names in .mortar/tmp
 
 	unhealthy struct {

@@ -213,6 +213,11 @@ func (s *Store) loadDiscard(op string, k volume.Key, key string) error {
 		return s.dropDangling(op, n.ID)
 	default:
 		s.objs.stripe(n.ID).addDiscards(n.ID, 1)
+		if info.Nlink == 1 { // its end was begun: the index link went first
+			if err := s.sys.Link(s.discardFD, key, s.indexFD, indexPath(n.ID), 0); err != unix.EEXIST {
+				return err
+			}
+		}
 	}
 	return nil
 }
