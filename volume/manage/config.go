@@ -41,6 +41,8 @@ type Config struct {
 
 	// step is called before each step of a change, with its name: tests end the process there.
 	step func(name string)
+	// patience is how long a request waits for a store that is being opened; 5 s if 0.
+	patience time.Duration
 	// rootDevice overrides the device number that counts as the root partition's.
 	rootDevice *uint64
 }
@@ -83,6 +85,9 @@ func (c *Config) complete() error {
 	}
 	if c.StopTimeout == 0 {
 		c.StopTimeout = 10 * time.Second
+	}
+	if c.patience == 0 {
+		c.patience = 5 * time.Second
 	}
 	if c.step == nil {
 		c.step = func(string) {}

@@ -44,9 +44,6 @@ type daemon struct {
 
 var _ api.Daemon = (*daemon)(nil)
 
-// readyTimeout is how long a request waits for a store that is being opened.
-const readyTimeout = 5 * time.Second
-
 // Run runs a daemon until ctx ends (nil) or it can't go on: then the error is a
 // sentence for people. The brick processes go on without it.
 func Run(ctx context.Context, cfg Config) error {
@@ -245,7 +242,7 @@ func (d *daemon) trouble() error {
 // ready waits for the store, which is there soon after the daemon's start; the
 // error says what is the matter otherwise.
 func (d *daemon) ready(ctx context.Context) error {
-	t := time.NewTimer(readyTimeout)
+	t := time.NewTimer(d.cfg.patience)
 	defer t.Stop()
 	select {
 	case <-d.opened:

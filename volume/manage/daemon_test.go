@@ -123,6 +123,7 @@ func TestStoreDamaged(t *testing.T) {
 func TestAnswersBeforeTheStore(t *testing.T) {
 	s := newSite(t)
 	cfg := s.config()
+	cfg.patience = 300 * time.Millisecond
 	held, let := make(chan struct{}), make(chan struct{})
 	cfg.step = func(name string) {
 		if name == "enroll" {
@@ -202,12 +203,12 @@ func TestPidFileSocketAndMetrics(t *testing.T) {
 	}
 }
 
-// What sixty volumes cost: the bounds are those of the pool of servers, with room to spare.
+// What sixty volumes cost.
 func TestManyVolumes(t *testing.T) {
 	s := newSite(t)
-	cmd := s.spawn(daemonSetup{})
+	d := s.spawn(daemonSetup{})
 	c, ctx := s.dial(), t.Context()
-	const volumes = 60
+	const volumes = 60 // the bounds are those of the pool of servers
 	for i := range volumes {
 		name := fmt.Sprintf("v%02d", i)
 		must[api.Volume](t)(c.VolumeCreate(ctx, api.CreateRequest{Name: name, Bricks: s.bricks(3, name+"-")}))
@@ -219,7 +220,7 @@ func TestManyVolumes(t *testing.T) {
 	} else {
 		t.Logf("info of %d volumes: %v", volumes, took)
 	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,10 +231,10 @@ func TestManyVolumes(t *testing.T) {
 		}
 		_, _ = fmt.Sscanf(line, "VmRSS: %d kB", &kib)
 	}
-	if kib == 0 || kib > 120<<10 {
+	if kib == 0 || kib > 120<<10 && !underRace {
 		t.Errorf("the daemon has %d KiB in memory", kib)
 	}
-	kill(t, cmd)
+	d.kill()
 	begin = time.Now()
 	s.spawn(daemonSetup{})
 	c = s.dial()

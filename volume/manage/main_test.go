@@ -203,8 +203,20 @@ func (s *site) run(cfg Config) (status api.Status, stop func()) {
 	return status, stop
 }
 
+// child is a daemon in a process of its own.
+type child struct {
+	process *os.Process
+	died    chan struct{} // closed when it has ended
+}
+
+// kill is kill -9.
+func (c *child) kill() {
+	_ = c.process.Kill() // it may have ended
+	<-c.died
+}
+
 // spawn runs a daemon in a process of its own, which the test's end kills.
-func (s *site) spawn(setup daemonSetup) *exec.Cmd {
+func (s *site) spawn(setup daemonSetup) *child {
 	s.t.Helper()
 	setup.StateDir, setup.Socket, setup.Listen = s.state, s.socket, "127.0.0.1:0"
 	setup.Log = filepath.Join(s.dir, "daemon.log")
@@ -221,8 +233,13 @@ func (s *site) spawn(setup daemonSetup) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	return cmd
+	c := &child{cmd.Process, make(chan struct{})}
+	go func() {
+		defer close(c.died)
+		_ = cmd.Wait() // "signal: killed"
+	}()
+	s.t.Cleanup(c.kill)
+	return c
 }
 
 // dial connects to the site's daemon, which may be starting.

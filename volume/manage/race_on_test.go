@@ -1,0 +1,6 @@
+//go:build race
+
+package manage
+
+// underRace: the detector makes everything slower and larger.
+const underRace = true
