@@ -11,6 +11,10 @@
 // other users in (allow_other). A random test prints its seed; MORTAR_SEED
 // repeats it.
 //
+// The file system must not be served by the process that runs the suite: a page
+// fault of a mapping would wait for the server, and Go's runtime, when it stops
+// the world, for the thread in the page fault.
+//
 // What a file system can't do goes into Options, each with its reason.
 package posixtest
 
@@ -34,18 +38,18 @@ import (
 // Options says how the file system below a path differs from ext4. The zero
 // value is ext4 without ACLs.
 type Options struct {
-	ACL         bool // POSIX ACLs work (mount option acl)
-	NoAllocate  bool // fallocate(2) is EOPNOTSUPP
-	NoShift     bool // collapse and insert range are EOPNOTSUPP: not in FUSE's kernel part
-	NoHoles     bool // SEEK_DATA sees no holes
-	NoDirNlink  bool // a directory's nlink is always 1 (Btrfs)
-	NoExchange  bool // RENAME_EXCHANGE is EINVAL
-	NoMmap      bool // no shared mappings (FUSE with direct_io before Linux 6.6)
-	NoTrusted   bool // trusted.* is EOPNOTSUPP
-	NoExec      bool // mounted noexec
-	Entries     int  // of the large directory; 0: 10,000
-	Exercises   int  // operations of the file exerciser; 0: 3,000
-	LocksShared bool // locks are asked for at a server: a blocked one is not interrupted at once
+	ACL        bool // POSIX ACLs work (mount option acl)
+	NoAllocate bool // fallocate(2) is EOPNOTSUPP
+	NoShift    bool // collapse and insert range are EOPNOTSUPP: not in FUSE's kernel part
+	NoHoles    bool // SEEK_DATA sees no holes
+	NoDirNlink bool // a directory's nlink is always 1 (Btrfs)
+	NoExchange bool // RENAME_EXCHANGE is EINVAL
+	NoMmap     bool // no shared mappings (FUSE with direct_io before Linux 6.6)
+	NoTrusted  bool // trusted.* is EOPNOTSUPP
+	NoExec     bool // mounted noexec
+	StaleOpen  bool // open(2) of a name that is replaced all the time may be ESTALE: the kernel looks up again only once (NFS, FUSE)
+	Entries    int  // of the large directory; 0: 10,000
+	Exercises  int  // operations of the file exerciser; 0: 3,000
 }
 
 // env is what a test works with.
@@ -272,15 +276,26 @@ var (
 func (e *env) as(w who, f func() error) error {
 	e.Helper()
 	result := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := become(w); err != nil {
-			result <- fmt.Errorf("become user %d: %w", w.uid, err)
-			return
-		}
-		result <- f()
-	}()
+	go onThread(w, f, result)
 	return <-result
+}
+
+// onThread gives the goroutine's thread to w, calls f and ends the thread.
+func onThread(w who, f func() error, result chan<- error) {
+	runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	if unix.Gettid() == os.Getpid() {
+		// The process's first thread would not end, and /proc/self is its.
+		defer runtime.UnlockOSThread()
+		inner := make(chan error)
+		go onThread(w, f, inner)
+		result <- <-inner
+		return
+	}
+	if err := become(w); err != nil {
+		result <- fmt.Errorf("become user %d: %w", w.uid, err)
+		return
+	}
+	result <- f()
 }
 
 // become changes the credentials of the calling thread alone (the system calls

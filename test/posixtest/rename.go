@@ -96,7 +96,11 @@ var renameTests = []test{
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			for !done.Load() {
-				if b, err := os.ReadFile(e.path("target")); err != nil || len(b) == 0 {
+				b, err := os.ReadFile(e.path("target"))
+				if is(err, unix.ESTALE) && e.opts.StaleOpen {
+					continue
+				}
+				if err != nil || len(b) == 0 {
 					e.Errorf("the target is missing or empty: %q, %v", b, err)
 					return
 				}

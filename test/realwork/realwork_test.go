@@ -20,3 +20,11 @@ func TestLocal(t *testing.T) {
 	})
 	realwork.Run(t, dir, realwork.Tiny())
 }
+
+// TestPath does all the work, at full size, in the directory that
+// MORTAR_TEST_PATH names; without that variable there is nothing to do.
+func TestPath(t *testing.T) {
+	if dir := os.Getenv("MORTAR_TEST_PATH"); dir != "" {
+		realwork.Run(t, dir)
+	}
+}
