@@ -1,0 +1,106 @@
+package wire
+
+import (
+	"testing"
+
+	"google.golang.org/grpc/mem"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// FuzzBatch feeds what a server does with a message of a Session: no bytes may
+// make it panic, or allocate more than a few times what came.
+func FuzzBatch(f *testing.F) {
+	for op, a := range arguments {
+		b := AppendRequest(AppendBatchHeader(nil), op, 1, Header{})
+		b = EndFrame(a.Append(b), BatchHeader)
+		b = AppendAck(AppendEmpty(b, Ping, 0), []uint64{1, 2})
+		EndBatch(b)
+		f.Add(b)
+	}
+	hello := (&HelloBody{VersionMin: 1, VersionMax: 1, Unanswered: []uint64{1}, Handles: []uint64{2}}).Append(AppendBatchHeader(nil))
+	EndBatch(hello)
+	f.Add(hello)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		frames, err := ParseBatch(b)
+		for err == nil && len(frames) > 0 {
+			var fr Frame
+			if fr, frames, err = NextFrame(frames); err != nil {
+				return
+			}
+			r := NewReader(fr.Body)
+			switch fr.Kind {
+			case Hello:
+				var h HelloBody
+				h.Parse(&r)
+			case Welcome:
+				var w WelcomeBody
+				w.Parse(&r)
+			case Request:
+				ParseHeader(&r)
+				if a := arguments[fr.Op]; a != nil {
+					parse(a, r.b)
+				}
+				var w WriteArgs
+				w.Parse(&r)
+			case Reply:
+				parseReply(fr.Op, &r)
+			}
+		}
+	})
+}
+
+// parseReply decodes what a client would of a reply to op.
+func parseReply(op Op, r *Reader) {
+	if ParseStatus(r) != nil {
+		return
+	}
+	switch op {
+	case OpCreate:
+		r.Created()
+	case OpReadDir:
+		r.Entries()
+	case OpListxattr:
+		r.Names()
+	case OpGetxattr:
+		r.Value(volume.XattrValueMax)
+	case OpReadlink:
+		r.Text(volume.TargetMax)
+	case OpStatfs:
+		r.Statfs()
+	case OpStep:
+		r.Rest(StepMax)
+	default:
+		r.Attr()
+	}
+}
+
+// FuzzReply feeds what a client does with the body of a reply.
+func FuzzReply(f *testing.F) {
+	f.Add(uint8(OpLookup), AppendAttr(AppendStatus(nil, nil), &attr))
+	f.Add(uint8(OpCreate), AppendCreated(AppendStatus(nil, nil), true, &attr))
+	f.Add(uint8(OpReadDir), AppendEntries(AppendStatus(nil, nil), []volume.Entry{{Name: "n", HasAttr: true, Attr: attr}}, true))
+	f.Add(uint8(OpListxattr), AppendNames(AppendStatus(nil, nil), []string{"user.a"}))
+	f.Add(uint8(OpGetxattr), AppendValue(AppendStatus(nil, nil), []byte("v")))
+	f.Add(uint8(OpUnlink), AppendStatus(nil, &volume.Error{Op: "o", Errno: 2}))
+	f.Fuzz(func(t *testing.T, op uint8, b []byte) {
+		r := NewReader(b)
+		PeekErrno(b)
+		parseReply(Op(op), &r)
+	})
+}
+
+// FuzzBulk feeds messages of a Bulk stream to both sides.
+func FuzzBulk(f *testing.F) {
+	f.Add(bulkMessage(OpWrite, Request, []byte("body"), []byte("payload")).Materialize())
+	f.Add(bulkMessage(OpRead, Reply, []byte{0, 0}, []byte("payload")).Materialize())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		data := mem.BufferSlice{mem.SliceBuffer(b[:len(b)/2]), mem.SliceBuffer(b[len(b)/2:])}
+		var in BulkIn
+		if (Codec{}).Unmarshal(data, &in) == nil {
+			in.Free()
+		}
+		reply := BulkReply{Payload: make([]byte, 100)}
+		_ = (Codec{}).Unmarshal(data, &reply)
+	})
+}
