@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -26,8 +27,11 @@ type front struct {
 	dirs    *slots[dirHandle]
 	changes atomic.Uint64 // counts changes made through this mount; see node.changed
 	watcher watcher
-	ahead   sync.WaitGroup // pages of listings being fetched ahead, notices being written
+	ahead   sync.WaitGroup // pages fetched ahead, files held, notices being written
 	copies  sync.Pool      // *[volume.IOMax]byte for CopyFileRange
+	recent  recent
+	held    atomic.Int32  // files kept by hold
+	ending  chan struct{} // closed after the last request
 	notify  atomic.Pointer[gofuse.Server]
 }
 
@@ -42,6 +46,8 @@ func newFront(fs volume.FS, root volume.ID, opts Options, log *slog.Logger) *fro
 		nodes:         newNodes(root),
 		files:         newSlots[openFile](1),
 		dirs:          newSlots[dirHandle](1),
+		recent:        recent{seed: maphash.MakeSeed()},
+		ending:        make(chan struct{}),
 	}
 	f.watcher.device = -1
 	f.copies.New = func() any { return new([volume.IOMax]byte) }
@@ -70,6 +76,7 @@ func (f *front) Init(s *gofuse.Server) { f.notify.Store(s) }
 
 // OnUnmount is called after the last request. What the kernel still had open is closed.
 func (f *front) OnUnmount() {
+	close(f.ending)
 	f.watcher.close()
 	f.dirs.all(func(n uint64, d *dirHandle) { f.dirs.free(n); d.close() })
 	f.ahead.Wait()

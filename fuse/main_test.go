@@ -63,6 +63,37 @@ func command(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	return out.String(), errs.String(), c.ProcessState.ExitCode()
 }
 
+// mountProcess mounts an empty model, served by a process of its own, for the
+// length of the test. A mapping that is read by the process that serves it would
+// sooner or later stop that for good: the garbage collector waits for the reader,
+// who waits for a page.
+func mountProcess(t *testing.T, options string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/tmp", "mortar-fuse-")
+	must(t, err)
+	t.Cleanup(func() { os.Remove(dir) })
+	log := filepath.Join(t.TempDir(), "log")
+	if options != "" {
+		options += ","
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error("unmount: ", err)
+			unix.Unmount(dir, unix.MNT_DETACH)
+		}
+		if t.Failed() {
+			b, _ := os.ReadFile(log)
+			t.Logf("the mount's log:\n%s", b)
+		} else {
+			gone(t, dir, log)
+		}
+	})
+	if _, errs, code := command(t, "h:/good", dir, "-o", options+"log-file="+log); code != 0 {
+		t.Fatal(code, errs)
+	}
+	return dir
+}
+
 // gone waits until nothing is mounted on dir and the log tells the end.
 func gone(t *testing.T, dir, log string) {
 	t.Helper()

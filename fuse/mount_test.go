@@ -267,7 +267,7 @@ func TestRemovedButUsed(t *testing.T) {
 
 func TestBigData(t *testing.T) {
 	for _, options := range []string{"", "direct-io-mode=enable"} {
-		m, _ := mount(t, model.New(), options)
+		m := mountProcess(t, options)
 		data := make([]byte, 5<<20+123)
 		r := rand.NewChaCha8([32]byte{1})
 		r.Read(data)

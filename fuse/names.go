@@ -34,6 +34,9 @@ func (f *front) Lookup(cancel <-chan struct{}, h *gofuse.InHeader, name string, 
 		}
 		return s
 	}
+	if a.IsRegular() {
+		f.recent.note(dir, name, h.Pid, f.now())
+	}
 	_, s := f.entry(out, dir, &a)
 	return s
 }
@@ -140,6 +143,9 @@ func (f *front) Rename(cancel <-chan struct{}, in *gofuse.RenameIn, oldName, new
 	}
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
+	if flags == 0 && f.recent.byOthers(to, newName, in.Pid, f.now()) {
+		f.hold(c, to, newName)
+	}
 	err := f.fs.Rename(c, from.id, oldName, to.id, newName, flags)
 	f.touch(from)
 	f.touch(to)

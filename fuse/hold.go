@@ -1,0 +1,102 @@
+package fuse
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// Opening a file takes two requests, LOOKUP of its name and OPEN of what was
+// found. If the name is replaced between them (by a rename: how configuration
+// files, git's refs and databases' manifests are changed), OPEN comes for a
+// file that no longer is, and answers ESTALE; the kernel tries the pair once more, and gives up.
+// On a disk, where the kernel holds on to what it found, this can't happen.
+//
+// So a rename over a name that somebody else has looked up in the last moments
+// opens what the name leads to first, and keeps it open until an OPEN that is
+// on its way has arrived: an open file can be opened by its ID once more. That
+// costs two calls of the FS in the rare case that it is wanted, and otherwise a
+// note for each LOOKUP. Renames by other mounts are not helped.
+
+const (
+	recentFor = 20 * time.Millisecond // from the reply to LOOKUP until OPEN is here
+	holdFor   = 250 * time.Millisecond
+	holdMax   = 1024 // files kept at once; more are not
+)
+
+// recent remembers who looked up which names lately, in a hash table without
+// chains: the later of two names in one place counts. A place is one word:
+//
+//	bit 63 … 40   other bits of the name's hash
+//	bit 39 … 18   thread that asked; 0: several
+//	bit 17 … 0    when, in milliseconds, modulo 262 s
+type recent struct {
+	seed   maphash.Seed
+	places [1024]atomic.Uint64
+}
+
+const (
+	recentTime   = 1<<18 - 1
+	recentThread = 1<<22 - 1 // PID_MAX_LIMIT
+)
+
+// find returns the place of a name, and the bits 63 … 40 that it has there.
+func (r *recent) find(dir *node, name string) (*atomic.Uint64, uint64) {
+	h := maphash.String(r.seed, name) ^ dir.number*0x9e3779b97f4a7c15
+	h ^= h >> 32
+	return &r.places[h%uint64(len(r.places))], h >> 40 << 40
+}
+
+// fresh reports whether the note v is of the name with these bits and recent.
+func fresh(v, bits uint64, now int64) bool {
+	age := (uint64(now/int64(time.Millisecond)) - v) & recentTime
+	return v != 0 && v>>40<<40 == bits && age <= uint64(recentFor/time.Millisecond)
+}
+
+// note remembers that thread looked up a name.
+func (r *recent) note(dir *node, name string, thread uint32, now int64) {
+	place, bits := r.find(dir, name)
+	who := uint64(thread) & recentThread
+	if v := place.Load(); fresh(v, bits, now) && v>>18&recentThread != who {
+		who = 0
+	}
+	place.Store(bits | who<<18 | uint64(now/int64(time.Millisecond))&recentTime)
+}
+
+// byOthers reports whether another thread looked the name up lately.
+func (r *recent) byOthers(dir *node, name string, thread uint32, now int64) bool {
+	place, bits := r.find(dir, name)
+	v := place.Load()
+	return fresh(v, bits, now) && v>>18&recentThread != uint64(thread)&recentThread
+}
+
+// hold keeps what a name leads to open for a while. Failures don't matter.
+func (f *front) hold(c *call, dir *node, name string) {
+	if f.held.Add(1) > holdMax {
+		f.held.Add(-1)
+		return
+	}
+	var file volume.File
+	a, err := f.fs.Lookup(c, dir.id, name)
+	if err == nil && a.IsRegular() {
+		file, err = f.fs.Open(c, a.ID, volume.Read)
+	}
+	if err != nil || file == nil {
+		f.held.Add(-1)
+		return
+	}
+	f.ahead.Go(func() {
+		wait := time.NewTimer(holdFor)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-f.ending:
+		}
+		if err := file.Close(); err != nil {
+			f.grumble.line("close", err)
+		}
+		f.held.Add(-1)
+	})
+}
