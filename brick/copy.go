@@ -95,8 +95,8 @@ func (s *Store) MakeCopy(ctx context.Context, parent volume.ID, name string, c v
 	if err := checkNew(op, parent, name); err != nil {
 		return err
 	}
-	if c.ID.IsZero() || c.ID == volume.Root {
-		return volume.Errorf(op, name, unix.EINVAL, "no copy can be made of %s", c.ID)
+	if c.ID.IsZero() || c.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return volume.Errorf(op, name, unix.EINVAL, "no copy can be made of %s, mode %#o", c.ID, c.Mode)
 	}
 	d, err := s.dir(op, parent)
 	if err != nil {
@@ -120,11 +120,34 @@ func (s *Store) MakeCopy(ctx context.Context, parent volume.ID, name string, c v
 	} else if volume.ErrnoOf(err) != unix.ESTALE {
 		return err
 	}
-	if _, err := s.enter(op, d, 0); err != nil {
+	if s.discards.has(c.ID) {
+		return volume.Errorf(op, name, unix.EEXIST, "%s is here as a discard", c.ID)
+	}
+	return s.bearQuietly(op, d, name, c)
+}
+
+// bearQuietly makes a copy and leaves the parent's times as they are: they
+// changed when the directory was made at its home. Nothing else is made in the parent meanwhile.
+func (s *Store) bearQuietly(op string, d *dir, name string, c volume.Copy) error {
+	d.attr.Lock()
+	defer d.attr.Unlock()
+	if err := s.loadInherit(op, d); err != nil {
 		return err
 	}
-	defer d.attr.RUnlock()
-	return s.bearCopy(op, d, name, c)
+	if d.in.gone {
+		return stale(op, d.id)
+	}
+	before, err := s.sys.Stat(d.fd, "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return fail(op, name, err)
+	}
+	if err := s.bearCopy(op, d, name, c); err != nil {
+		return err
+	}
+	if err := s.sys.Utimens(d.fd, "", sys.Timespec{Omit: true}, sys.Timespec{Time: before.Mtime}, unix.AT_EMPTY_PATH); err != nil {
+		s.log.Warn("a directory's times could not be kept", "brick", s.path, "id", d.id, "err", err)
+	}
+	return nil
 }
 
 // bearCopy makes a copy as bearOther makes a directory, with attributes as they are at home.
@@ -206,9 +229,6 @@ func (s *Store) RefreshCopy(ctx context.Context, c volume.Copy) error {
 		return fail(op, c.ID.String(), err)
 	}
 	m.Version = c.Version
-	if c.Home != 0 {
-		m.Home = c.Home
-	}
 	return s.setDirMeta(op, &t, m)
 }
 

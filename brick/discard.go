@@ -1,8 +1,10 @@
 package brick
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,10 +98,23 @@ func (t *discardTable) drop(k volume.Key) {
 	delete(t.mu.m, k)
 }
 
+// has reports whether an object that lies here is discarded. It is asked where
+// an ID is about to be made, which is seldom: it looks through all.
+func (t *discardTable) has(id volume.ID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.mu.m {
+		if r.what.ID == id && r.what.Held == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // keyLock is the lock of a discard among the names.
 func keyLock(k volume.Key) lockName { return lockName{volume.ID{}, keyName(k)} }
 
-// Discards lists all discards.
+// Discards lists all discards, in order of their keys.
 func (s *Store) Discards(ctx context.Context) ([]volume.Discarded, error) {
 	if err := start(ctx, "discards"); err != nil {
 		return nil, err
@@ -110,6 +125,9 @@ func (s *Store) Discards(ctx context.Context) ([]volume.Discarded, error) {
 	for k, r := range s.discards.mu.m {
 		out = append(out, volume.Discarded{Key: k, Dir: r.dir, Name: r.name, Pointer: r.what})
 	}
+	slices.SortFunc(out, func(a, b volume.Discarded) int {
+		return cmp.Or(cmp.Compare(a.Key.Set, b.Key.Set), cmp.Compare(a.Key.Intent, b.Key.Intent), cmp.Compare(a.Key.Part, b.Key.Part))
+	})
 	return out, nil
 }
 
@@ -275,7 +293,7 @@ func (s *Store) Restore(ctx context.Context, k volume.Key) error {
 		return err
 	}
 	defer s.dirs.put(d)
-	suffix := ".restored-" + keyName(k)
+	suffix := fmt.Sprintf(".restored-%d-%d-%d", k.Set, k.Intent, k.Part)
 	other := r.name[:min(len(r.name), volume.NameMax-len(suffix))] + suffix
 	defer s.names.lock(keyLock(k), lockName{r.dir, r.name}, lockName{r.dir, other})()
 	if _, ok := s.discards.get(k); !ok {
@@ -283,8 +301,8 @@ func (s *Store) Restore(ctx context.Context, k volume.Key) error {
 	}
 	err = s.putBack(op, d, r.name, &r, k)
 	if err == unix.EEXIST {
-		var named bool
-		if named, err = s.hasName(op, &r); err == nil && named {
+		var needless bool
+		if needless, err = s.needless(op, d, &r); err == nil && needless {
 			return s.purge(op, k)
 		}
 		if err == nil {
@@ -300,11 +318,12 @@ func (s *Store) Restore(ctx context.Context, k volume.Key) error {
 	return nil
 }
 
-// hasName reports whether a discarded object has a name in the tree, for a
-// directory whether it is here. A pointer is one name's alone.
-func (s *Store) hasName(op string, r *discarded) (bool, error) {
+// needless reports whether a discard need not come back, its name being taken:
+// the object has another name (a directory: it is here), or the name leads to the same pointer.
+func (s *Store) needless(op string, d *dir, r *discarded) (bool, error) {
 	if r.what.Held != 0 {
-		return true, nil
+		f, err := s.find(op, d, r.name)
+		return err == nil && f.leads(r.what), err
 	}
 	a, err := s.getattr(op, r.what.ID)
 	if volume.ErrnoOf(err) == unix.ESTALE {

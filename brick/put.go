@@ -24,8 +24,8 @@ func (s *Store) Put(ctx context.Context, dir volume.ID, name string, e volume.Po
 	if err := checkNew(op, dir, name); err != nil {
 		return err
 	}
-	if e.ID.IsZero() {
-		return volume.Errorf(op, name, unix.EINVAL, "a name can't lead nowhere")
+	if e.Mode &= unix.S_IFMT; e.ID.IsZero() || e.Held != 0 && e.Mode == 0 {
+		return volume.Errorf(op, name, unix.EINVAL, "a name can't lead to %+v", e)
 	}
 	p := put{name: name, e: e}
 	var err error
@@ -34,9 +34,6 @@ func (s *Store) Put(ctx context.Context, dir volume.ID, name string, e volume.Po
 			return err
 		}
 		defer s.release(&p.src)
-		if p.src.isDir() {
-			return &volume.Error{Op: op, Where: name, Errno: unix.EPERM}
-		}
 	}
 	if p.d, err = s.dir(op, dir); err != nil {
 		return err
@@ -50,6 +47,8 @@ func (s *Store) Put(ctx context.Context, dir volume.ID, name string, e volume.Po
 		return err
 	case exists && f.leads(e):
 		return nil
+	case e.Held == 0 && p.src.isDir():
+		return &volume.Error{Op: op, Where: name, Errno: unix.EPERM}
 	case exists && old.IsZero():
 		return &volume.Error{Op: op, Where: name, Errno: unix.EEXIST}
 	case !old.IsZero() && (!exists || f.ID != old):

@@ -1,0 +1,467 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/test/model"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// backend is a model whose Statfs waits until it is let go or its context is done.
+type backend struct {
+	volume.FS
+	running, closes atomic.Int64
+	release         chan struct{}
+}
+
+func (b *backend) Step(context.Context, []byte) ([]byte, error) { return []byte("answer"), nil }
+
+func (b *backend) Statfs(ctx context.Context) (volume.Statfs, error) {
+	b.running.Add(1)
+	defer b.running.Add(-1)
+	select {
+	case <-b.release:
+		return volume.Statfs{Total: 1}, nil
+	case <-ctx.Done():
+		return volume.Statfs{}, ctx.Err()
+	}
+}
+
+func (b *backend) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
+	file, err := b.FS.Open(ctx, id, f)
+	if err != nil {
+		return nil, err
+	}
+	return closer{file, b}, nil
+}
+
+type closer struct {
+	volume.File
+	b *backend
+}
+
+func (c closer) Close() error {
+	c.b.closes.Add(1)
+	return c.File.Close()
+}
+
+// raw is a client that says whatever a test wants.
+type raw struct {
+	t       *testing.T
+	s       *Server
+	b       *backend
+	cc      *grpc.ClientConn
+	stream  grpc.ClientStream
+	frames  []byte
+	welcome wire.WelcomeBody
+	id      wire.SessionID
+}
+
+func newRaw(t *testing.T, change func(*Config)) *raw {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &raw{t: t, b: &backend{FS: model.New(), release: make(chan struct{})}, id: wire.SessionID{1}}
+	conf := Config{Set: r.b, VolumeID: "v", BrickID: "b", Grace: time.Minute}
+	if change != nil {
+		change(&conf)
+	}
+	r.s = New(conf)
+	done := make(chan error, 1)
+	go func() { done <- r.s.Serve(l) }()
+	r.cc, err = grpc.NewClient("passthrough:///"+l.Addr().String(), wire.DialOptions(nil)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = r.cc.Close()
+		r.s.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	r.open()
+	return r
+}
+
+// open begins a new Session stream.
+func (r *raw) open() {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	r.t.Cleanup(cancel)
+	st, err := r.cc.NewStream(ctx, wire.StreamDesc, wire.SessionMethod)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.stream, r.frames = st, nil
+}
+
+// send sends bytes as a message, whatever they are. Errors show when receiving.
+func (r *raw) send(b []byte) {
+	_ = r.stream.SendMsg(&wire.Out{Buffers: mem.BufferSlice{mem.SliceBuffer(b)}})
+}
+
+// batch sends frames.
+func (r *raw) batch(frames ...[]byte) {
+	b := wire.AppendBatchHeader(nil)
+	for _, f := range frames {
+		b = append(b, f...)
+	}
+	wire.EndBatch(b)
+	r.send(b)
+}
+
+// next returns the next frame, or how the stream ended.
+func (r *raw) next() (wire.Frame, error) {
+	for len(r.frames) == 0 {
+		var in wire.In
+		if err := r.stream.RecvMsg(&in); err != nil {
+			return wire.Frame{}, err
+		}
+		frames, err := wire.ParseBatch(in.Batch)
+		if err != nil {
+			return wire.Frame{}, err
+		}
+		r.frames = frames
+	}
+	f, rest, err := wire.NextFrame(r.frames)
+	r.frames = rest
+	return f, err
+}
+
+// hello introduces the client and returns the welcome.
+func (r *raw) hello(change func(*wire.HelloBody)) wire.WelcomeBody {
+	r.t.Helper()
+	h := wire.HelloBody{VersionMin: 1, VersionMax: 1, Volume: "v", Brick: "b", Session: r.id, Client: "raw"}
+	if change != nil {
+		change(&h)
+	}
+	r.batch(h.Append(nil))
+	f, err := r.next()
+	if err != nil || f.Kind != wire.Welcome {
+		r.t.Fatalf("%+v, %v", f, err)
+	}
+	rd := wire.NewReader(f.Body)
+	r.welcome = wire.WelcomeBody{}
+	if !r.welcome.Parse(&rd) {
+		r.t.Fatal("malformed welcome")
+	}
+	return r.welcome
+}
+
+// frameOf returns a request's frame.
+func frameOf(op wire.Op, n uint64, timeout time.Duration, args func([]byte) []byte) []byte {
+	b := wire.AppendRequest(nil, op, n, wire.Header{Timeout: timeout})
+	if args != nil {
+		b = args(b)
+	}
+	return wire.EndFrame(b, 0)
+}
+
+// reply receives the reply to request n and returns its error.
+func (r *raw) reply(n uint64) error {
+	r.t.Helper()
+	f, err := r.next()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if f.Kind != wire.Reply || f.Number != n {
+		r.t.Fatalf("%s %d, want the reply to %d", f.Kind, f.Number, n)
+	}
+	rd := wire.NewReader(f.Body)
+	return wire.ParseStatus(&rd)
+}
+
+// openFile opens a file under the handle 1, which a session's end must close.
+func (r *raw) openFile() {
+	r.t.Helper()
+	f, a, err := r.b.FS.Create(r.t.Context(), volume.Root, "file", volume.Node{Mode: syscall.S_IFREG | 0o644}, volume.Read)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_ = f.Close()
+	r.batch(frameOf(wire.OpOpen, 1, 0, (&wire.OpenArgs{ID: a.ID, Flags: volume.Read, Handle: 1}).Append))
+	if err := r.reply(1); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !f() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+		<-tick.C
+	}
+}
+
+// What is malformed or out of order ends the session with an error, and closes its files.
+func TestMalformed(t *testing.T) {
+	getattr := frameOf(wire.OpGetattr, 2, 0, (&wire.IDArgs{ID: volume.Root}).Append)
+	tests := map[string]func(r *raw){
+		"garbage":         func(r *raw) { r.send([]byte("GET / HTTP/1.0\r\n\r\n")) },
+		"nothing":         func(r *raw) { r.send(nil) },
+		"frame too long":  func(r *raw) { f := append([]byte{}, getattr...); f[2] = 0x7f; r.batch(f) },
+		"a reply":         func(r *raw) { r.batch(wire.EndFrame(wire.AppendFrameHeader(nil, wire.Reply, wire.OpGetattr, 2), 0)) },
+		"a second hello":  func(r *raw) { r.batch((&wire.HelloBody{VersionMax: 1}).Append(nil)) },
+		"a short request": func(r *raw) { r.batch(wire.EndFrame(wire.AppendFrameHeader(nil, wire.Request, wire.OpGetattr, 2), 0)) },
+		"short arguments": func(r *raw) {
+			r.batch(frameOf(wire.OpGetattr, 2, 0, func(b []byte) []byte { return append(b, 1, 2, 3) }))
+		},
+		"excess arguments":  func(r *raw) { r.batch(frameOf(wire.OpStatfs, 2, 0, func(b []byte) []byte { return append(b, 1) })) },
+		"number used twice": func(r *raw) { r.batch(frameOf(wire.OpClose, 1, 0, (&wire.HandleArgs{Handle: 9}).Append)) },
+	}
+	for name, spoil := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRaw(t, nil)
+			r.hello(nil)
+			r.openFile()
+			spoil(r)
+			for {
+				if _, err := r.next(); err != nil {
+					t.Log(err)
+					break
+				}
+			}
+			eventually(t, "the session ends", func() bool { return len(r.s.Clients()) == 0 && r.b.closes.Load() == 1 })
+			r.open() // and the server goes on
+			if w := r.hello(nil); w.Err != nil || w.Known {
+				t.Errorf("afterwards: %+v", w)
+			}
+		})
+	}
+}
+
+// A message over the limit is refused before it is read; the session waits for a better connection.
+func TestOversized(t *testing.T) {
+	r := newRaw(t, nil)
+	r.hello(nil)
+	r.openFile()
+	r.stream = oversized(t, r)
+	if w := r.hello(func(h *wire.HelloBody) { h.Handles = []uint64{1} }); w.Err != nil {
+		t.Fatal(w.Err)
+	}
+	r.send(make([]byte, wire.MessageMax+1))
+	if _, err := r.next(); err == nil || !strings.Contains(err.Error(), "larger than max") {
+		t.Errorf("%v", err)
+	}
+	r.open()
+	if w := r.hello(func(h *wire.HelloBody) { h.Handles = []uint64{1} }); !w.Known || r.b.closes.Load() != 0 {
+		t.Errorf("%+v, %d files closed", w, r.b.closes.Load())
+	}
+}
+
+// oversized opens a Session stream whose client side does not mind the limit.
+func oversized(t *testing.T, r *raw) grpc.ClientStream {
+	st, err := r.cc.NewStream(t.Context(), wire.StreamDesc, wire.SessionMethod, grpc.MaxCallSendMsgSize(64<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+func TestHelloFirst(t *testing.T) {
+	r := newRaw(t, nil)
+	r.batch(wire.AppendEmpty(nil, wire.Ping, 0))
+	if f, err := r.next(); err == nil || !strings.Contains(err.Error(), "begins with a hello") {
+		t.Errorf("%+v, %v", f, err)
+	}
+	r.open()
+	if w := r.hello(func(h *wire.HelloBody) { h.VersionMin, h.VersionMax = 7, 9 }); w.Err == nil || !strings.Contains(w.Err.Error(), "versions 7 to 9, the brick 1 to 1") {
+		t.Errorf("a later version: %v", w.Err)
+	}
+	r.open()
+	if w := r.hello(func(h *wire.HelloBody) { h.Session = wire.SessionID{} }); w.Err == nil {
+		t.Error("a session without an ID is taken")
+	}
+	r.open()
+	if _, err := r.next(); err == nil || !strings.Contains(err.Error(), "no hello came") {
+		t.Errorf("without a hello: %v", err)
+	}
+}
+
+// A newer connection takes the session over; what was asked before is answered there.
+func TestTakeOver(t *testing.T) {
+	r := newRaw(t, nil)
+	first := r.hello(nil)
+	if first.Known || first.Attachment != 1 || first.Server != r.s.Incarnation() {
+		t.Errorf("%+v", first)
+	}
+	r.openFile()
+	statfs := frameOf(wire.OpStatfs, 2, 0, nil)
+	r.batch(statfs)
+	eventually(t, "it runs", func() bool { return r.b.running.Load() == 1 })
+	old := r.stream
+	r.open()
+	second := r.hello(func(h *wire.HelloBody) { h.Unanswered = []uint64{1, 2} })
+	if !second.Known || second.Attachment != 2 || second.Server != first.Server {
+		t.Errorf("%+v", second)
+	}
+	var in wire.In
+	if err := old.RecvMsg(&in); err == nil || !strings.Contains(err.Error(), errReplaced.Error()) {
+		t.Errorf("the old connection: %v", err)
+	}
+	open := frameOf(wire.OpOpen, 1, 0, (&wire.OpenArgs{ID: volume.Root, Flags: volume.Read, Handle: 1}).Append)
+	r.batch(statfs, open)
+	if err := r.reply(1); err != nil { // remembered: the root could not be opened
+		t.Error(err)
+	}
+	close(r.b.release)
+	if err := r.reply(2); err != nil {
+		t.Error(err)
+	}
+	if n := r.b.running.Load(); n != 0 {
+		t.Errorf("%d run", n)
+	}
+}
+
+// Cancelled requests, and those over their deadline, end at the backend.
+func TestCancelAndDeadline(t *testing.T) {
+	r := newRaw(t, nil)
+	r.hello(nil)
+	r.batch(frameOf(wire.OpStatfs, 1, 0, nil))
+	eventually(t, "it runs", func() bool { return r.b.running.Load() == 1 })
+	r.batch(wire.AppendEmpty(nil, wire.Cancel, 1))
+	eventually(t, "it is cancelled", func() bool { return r.b.running.Load() == 0 })
+	r.batch(frameOf(wire.OpStatfs, 2, 50*time.Millisecond, nil))
+	if err := r.reply(2); volume.ErrnoOf(err) != syscall.ETIMEDOUT {
+		t.Errorf("%v, want ETIMEDOUT", err)
+	}
+}
+
+// Beyond its limit a session's requests wait, but Steps do not.
+func TestBackpressure(t *testing.T) {
+	r := newRaw(t, func(c *Config) { c.InFlight = 1 })
+	if w := r.hello(nil); w.InFlight != wire.InFlightMin {
+		t.Errorf("in flight %d", w.InFlight)
+	}
+	n := uint64(0)
+	for range wire.InFlightMin {
+		n++
+		r.batch(frameOf(wire.OpStatfs, n, 0, nil))
+	}
+	eventually(t, "all run", func() bool { return r.b.running.Load() == wire.InFlightMin })
+	n++
+	r.batch(frameOf(wire.OpStep, n, 0, nil))
+	if err := r.reply(n); err != nil {
+		t.Error(err)
+	}
+	for range 10 {
+		n++
+		r.batch(frameOf(wire.OpStatfs, n, 0, nil))
+	}
+	close(r.b.release)
+	for range wire.InFlightMin + 10 {
+		if f, err := r.next(); err != nil || f.Kind != wire.Reply {
+			t.Fatalf("%+v, %v", f, err)
+		}
+	}
+}
+
+// A client that never acknowledges replies is not remembered for ever.
+func TestNeverAcknowledged(t *testing.T) {
+	r := newRaw(t, func(c *Config) { c.InFlight = 1 })
+	r.hello(nil)
+	var err error
+	for n := uint64(1); n < 100*wire.InFlightMin && err == nil; n++ {
+		r.batch(frameOf(wire.OpUnlink, n, 0, (&wire.NameArgs{Dir: volume.Root, Name: "none"}).Append))
+		_, err = r.next()
+	}
+	if err == nil {
+		t.Error("it goes on")
+	}
+}
+
+// Bulk requests must belong to the session's present connection.
+func TestBulkFencing(t *testing.T) {
+	r := newRaw(t, nil)
+	w := r.hello(nil)
+	r.openFile()
+	ask := func(session wire.SessionID, attachment uint64) (wire.BulkReply, error) {
+		st, err := r.cc.NewStream(t.Context(), wire.StreamDesc, wire.BulkMethod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := wire.AppendBulkHeader(nil, wire.BulkPrefix{Session: session, Attachment: attachment})
+		b = append(b, frameOf(wire.OpRead, 5, 0, (&wire.ReadArgs{Handle: 1, Len: 100}).Append)...)
+		wire.EndBulk(b, 0)
+		_ = st.SendMsg(&wire.Out{Buffers: mem.BufferSlice{mem.SliceBuffer(b)}})
+		reply := wire.BulkReply{Payload: make([]byte, 100)}
+		return reply, st.RecvMsg(&reply)
+	}
+	if _, err := ask(r.id, w.Attachment); err != nil {
+		t.Error(err)
+	}
+	if _, err := ask(r.id, w.Attachment+1); err == nil {
+		t.Error("another connection's request is taken")
+	}
+	if _, err := ask(wire.SessionID{9}, 1); err == nil {
+		t.Error("an unknown session's request is taken")
+	}
+}
+
+// Stop ends what runs and closes the files.
+func TestStop(t *testing.T) {
+	r := newRaw(t, nil)
+	r.hello(nil)
+	r.openFile()
+	r.batch(frameOf(wire.OpStatfs, 2, 0, nil))
+	eventually(t, "it runs", func() bool { return r.b.running.Load() == 1 })
+	r.s.Stop()
+	if n, c := r.b.running.Load(), r.b.closes.Load(); n != 0 || c != 1 {
+		t.Errorf("%d run, %d files closed", n, c)
+	}
+	if _, err := r.next(); err == nil {
+		t.Error("the connection goes on")
+	}
+}
+
+// The context of a request is what package context expects of one.
+func TestRequestContext(t *testing.T) {
+	s := &session{srv: New(Config{Set: &backend{FS: model.New()}})}
+	t.Cleanup(s.srv.Stop)
+	frame, _, err := wire.NextFrame(frameOf(wire.OpStatfs, 1, time.Hour, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.newRequest(frame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, cancel := context.WithCancel(r)
+	defer cancel()
+	other, stop := context.WithTimeout(r, time.Hour)
+	stop()
+	if !errors.Is(other.Err(), context.Canceled) || r.Err() != nil {
+		t.Error("a child that is stopped stops its parent")
+	}
+	if d, ok := r.Deadline(); !ok || time.Until(d) > time.Minute {
+		t.Errorf("deadline %v", d)
+	}
+	r.cancel(context.DeadlineExceeded)
+	<-r.Done()
+	<-child.Done()
+	if !errors.Is(child.Err(), context.DeadlineExceeded) {
+		t.Errorf("child: %v", child.Err())
+	}
+	late, cancel2 := context.WithCancel(r)
+	defer cancel2()
+	<-late.Done()
+}
