@@ -23,6 +23,7 @@ var testIdentity = Identity{
 func newBrick(t testing.TB) string {
 	t.Helper()
 	path := t.TempDir()
+	check(t, os.Chmod(path, 0o755)) // whatever the umask is
 	check(t, Init(ctx, path, testIdentity))
 	return path
 }

@@ -11,8 +11,8 @@ import (
 
 // job is a request on its way to a worker.
 type job struct {
-	r       *request
-	counted bool // it holds one of the session's slots
+	r     *request
+	slots chan struct{} // of the session's; it holds one
 }
 
 // idleMax is how many idle workers are kept, scratchMax the bytes of reply buffer that an idle one keeps.
@@ -71,9 +71,7 @@ func (s *Server) run(j job, b []byte) []byte {
 			c.queue.Flush()
 		}
 	}
-	if j.counted {
-		<-r.sess.slots
-	}
+	<-j.slots
 	return b
 }
 

@@ -64,6 +64,12 @@ type Client struct {
 // tick is how often deadlines and graces are looked at.
 const tick = 100 * time.Millisecond
 
+// sessionsMax bounds the sessions of a server, stepsMax the Steps and Closes of a session at a time.
+const (
+	sessionsMax = 1 << 14
+	stepsMax    = 1 << 12
+)
+
 // helloTimeout is how long a connection may take to introduce itself.
 const helloTimeout = 5 * time.Second
 

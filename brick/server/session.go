@@ -20,7 +20,8 @@ type session struct {
 	name    string
 	version string
 	since   time.Time
-	slots   chan struct{} // one in it for each request in flight
+	slots   chan struct{} // one in it for each request in flight, except
+	steps   chan struct{} // each Step and Close
 	values  atomic.Pointer[values]
 
 	read, written, requests atomic.Uint64
@@ -86,7 +87,7 @@ func (s *session) attach(c *conn, addr string, h *wire.HelloBody) bool {
 	}
 	var files []volume.File
 	for n := range s.mu.handles {
-		if !known[n] && !h.AllHandles {
+		if !known[n] {
 			files = append(files, s.closeLocked(n)...)
 		}
 	}
@@ -244,11 +245,16 @@ func (s *session) open(r *request, number uint64, f volume.File) error {
 	s.mu.Lock()
 	ended := s.mu.ended
 	taken := s.mu.handles[number] != nil
-	if !ended && !taken {
+	full := len(s.mu.handles) >= wire.HandlesMax
+	if !ended && !taken && !full {
 		s.mu.handles[number] = &handle{file: f}
 		r.opened = number
 	}
 	s.mu.Unlock()
+	if full {
+		closeFiles([]volume.File{f})
+		return volume.Errorf(r.op.String(), "", syscall.ENFILE, "the client has %d files open", wire.HandlesMax)
+	}
 	if ended || taken {
 		closeFiles([]volume.File{f})
 		return volume.Errorf(r.op.String(), "", syscall.EIO, "the handle is in use or the session has ended")

@@ -140,10 +140,15 @@ func (s *Server) enter(h *wire.HelloBody, c *conn, addr string) (sess *session, 
 			return nil, false, volume.Errorf("connect", "", syscall.EIO, "the brick stops")
 		}
 		sess, known = s.mu.sessions[h.Session]
+		if !known && len(s.mu.sessions) >= sessionsMax {
+			s.mu.Unlock()
+			return nil, false, volume.Errorf("connect", "", syscall.EIO, "the brick has %d clients already", sessionsMax)
+		}
 		if !known {
 			sess = &session{
 				srv: s, id: h.Session, name: h.Client, version: h.ClientVersion, since: time.Now(),
 				slots: make(chan struct{}, s.conf.InFlight),
+				steps: make(chan struct{}, stepsMax),
 			}
 			sess.mu.requests = map[uint64]*request{}
 			sess.mu.handles = map[uint64]*handle{}
@@ -211,25 +216,24 @@ func (s *session) request(c *conn, f wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	counted := f.Op != wire.OpStep && f.Op != wire.OpClose
-	if counted {
-		select {
-		case s.slots <- struct{}{}:
-		case <-c.ctx.Done():
-			return context.Cause(c.ctx)
-		}
+	slots := s.slots
+	if f.Op == wire.OpStep || f.Op == wire.OpClose {
+		slots = s.steps
+	}
+	select {
+	case slots <- struct{}{}:
+	case <-c.ctx.Done():
+		return context.Cause(c.ctx)
 	}
 	old, err := s.admit(c.number, r)
 	if err == nil && old == nil {
 		s.requests.Add(1)
-		if s.srv.dispatch(job{r, counted}) {
+		if s.srv.dispatch(job{r, slots}) {
 			return nil
 		}
 		err = errEnded
 	}
-	if counted {
-		<-s.slots
-	}
+	<-slots
 	if err != nil || old == nil {
 		return err
 	}

@@ -7,7 +7,8 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// UnansweredMax and HandlesMax are the largest numbers of requests and handles that a Hello can list.
+// UnansweredMax and HandlesMax are the largest numbers of requests and handles
+// that a Hello can list. A session has no more files open (ENFILE).
 const (
 	UnansweredMax = 1 << 16
 	HandlesMax    = 1 << 18
@@ -27,10 +28,8 @@ type HelloBody struct {
 	// replies have not come. The server forgets all others.
 	Unanswered []uint64
 	// Handles are the open files that the client knows; the server closes all
-	// others, except what unanswered requests opened. AllHandles: there are
-	// too many to list, none is closed.
-	AllHandles bool
-	Handles    []uint64
+	// others, except what unanswered requests opened.
+	Handles []uint64
 }
 
 // Append encodes a whole frame.
@@ -41,7 +40,7 @@ func (h *HelloBody) Append(b []byte) []byte {
 	b = append(appendText(appendText(b, h.Volume), h.Brick), h.Session[:]...)
 	b = appendText(appendText(appendText(b, h.Client), h.ClientVersion), h.Token)
 	b = appendNumbers(appendU32(b, uint32(h.Layout)), h.Unanswered)
-	b = appendNumbers(appendBool(b, h.AllHandles), h.Handles)
+	b = appendNumbers(b, h.Handles)
 	return EndFrame(b, start)
 }
 
@@ -81,7 +80,6 @@ func (h *HelloBody) Parse(r *Reader) bool {
 	h.Client, h.ClientVersion, h.Token = r.Text(TextMax), r.Text(TextMax), r.Text(TextMax)
 	h.Layout = volume.LayoutVersion(r.U32())
 	h.Unanswered = r.numbers(UnansweredMax)
-	h.AllHandles = r.Bool()
 	h.Handles = r.numbers(HandlesMax)
 	return r.Done()
 }

@@ -30,7 +30,7 @@ const (
 )
 
 // InFlightMin is how many requests a server must let a session have unanswered;
-// a client has no more, Step and Close not counted.
+// a client has no more, Steps and Closes not counted.
 const InFlightMin = 256
 
 // StreamDesc describes both methods to a client.
