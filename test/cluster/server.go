@@ -38,6 +38,10 @@ func NewServer(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Mounts lie below it, and tests look at them as other users too.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	s := &Server{t: t, Dir: dir, Addr: addr, Host: host}
 	t.Cleanup(s.cleanUp)
 	s.Start()

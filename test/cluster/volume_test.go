@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mortarfs/mortar/test/posixtest"
+	"github.com/mortarfs/mortar/test/realwork"
 )
 
 // What only a kernel sees, on a mount of several bricks.
@@ -18,9 +19,16 @@ func TestPOSIX(t *testing.T) {
 		t.Run(fmt.Sprint(bricks, "bricks"), func(t *testing.T) {
 			s := NewServer(t)
 			s.Volume("v", bricks)
-			posixtest.Run(t, s.Mount("v", "acl"), posixtest.Options{ACL: true})
+			posixtest.Run(t, s.Mount("v", "acl"), posixtest.Options{ACL: true, NoShift: true})
 		})
 	}
+}
+
+// Real programs at work.
+func TestRealWork(t *testing.T) {
+	s := NewServer(t)
+	s.Volume("v", 3)
+	realwork.Run(t, s.Mount("v"))
 }
 
 // What one mount writes and closes another reads; renames and unlinks are seen.
