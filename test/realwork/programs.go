@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -254,7 +255,13 @@ func syncDir(dir string) error {
 // create, rename and remove there.
 func fillDirectory(t *testing.T, w *work, dir string) {
 	name := func(i int) string { return filepath.Join(dir, fmt.Sprintf("stay-%07d", i)) }
+	begin := time.Now()
+	lap := func(what string) {
+		t.Logf("%s: %v", what, time.Since(begin).Round(10*time.Millisecond))
+		begin = time.Now()
+	}
 	parallel(t, w.files, func(i int) error { return unix.Mknod(name(i), unix.S_IFREG|0o644, 0) })
+	lap("made")
 	var stop atomic.Bool
 	var others sync.WaitGroup
 	for o := range 2 {
@@ -274,13 +281,16 @@ func fillDirectory(t *testing.T, w *work, dir string) {
 	}
 	for round := range 3 {
 		listOnce(t, dir, w.files, round)
+		lap("listed")
 	}
 	stop.Store(true)
 	others.Wait()
 	if out := tool(t, dir, nil, "find", ".", "-name", "stay-*", "-type", "f", "-printf", "."); len(out) != w.files {
 		t.Errorf("find sees %d files of %d", len(out), w.files)
 	}
+	lap("found")
 	parallel(t, w.files, func(i int) error { return unix.Unlink(name(i)) })
+	lap("removed")
 	rest, err := os.ReadDir(dir)
 	must(t, err)
 	for _, x := range rest {

@@ -2,6 +2,7 @@ package realwork_test
 
 import (
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/mortarfs/mortar/test/realwork"
@@ -23,8 +24,15 @@ func TestLocal(t *testing.T) {
 
 // TestPath does all the work, at full size, in the directory that
 // MORTAR_TEST_PATH names; without that variable there is nothing to do.
+// MORTAR_TEST_FILES says how many files the large directory gets, if not 100,000.
 func TestPath(t *testing.T) {
-	if dir := os.Getenv("MORTAR_TEST_PATH"); dir != "" {
-		realwork.Run(t, dir)
+	dir := os.Getenv("MORTAR_TEST_PATH")
+	if dir == "" {
+		return
 	}
+	var opts []realwork.Option
+	if n, err := strconv.Atoi(os.Getenv("MORTAR_TEST_FILES")); err == nil {
+		opts = append(opts, realwork.Files(n))
+	}
+	realwork.Run(t, dir, opts...)
 }
