@@ -202,10 +202,27 @@ func (s *Store) getattr(op string, id volume.ID) (volume.Attr, error) {
 	if err != nil {
 		return volume.Attr{}, err
 	}
-	s.release(&t)
+	defer s.release(&t)
+	return s.finish(op, &t)
+}
+
+// look looks again at what was found, and returns its attributes.
+func (s *Store) look(op string, t *target) (volume.Attr, error) {
+	info, err := s.sys.Stat(t.fd, t.path, noFollow)
+	if err != nil {
+		return volume.Attr{}, s.failAttr(op, t, t.ID.String(), err)
+	}
+	if t.info = info; t.d != nil && info.Nlink == 0 {
+		return volume.Attr{}, stale(op, t.ID)
+	}
+	return s.finish(op, t)
+}
+
+// finish returns the attributes of what was found, if it is there for callers.
+func (s *Store) finish(op string, t *target) (volume.Attr, error) {
 	a, err := s.attr(t.found, t.fd, t.path)
-	if err == nil && a.Nlink == 0 && !s.alive(id) {
-		return volume.Attr{}, stale(op, id)
+	if err == nil && a.Nlink == 0 && !s.alive(t.ID) {
+		return volume.Attr{}, stale(op, t.ID)
 	}
 	return a, err
 }

@@ -127,7 +127,11 @@ func (s *Store) fate(st *objectStripe, id volume.ID, nlink uint32) lastLink {
 // whole and mendIndex puts it back into the index. If it is open it moves to .mortar/open.
 func (s *Store) removeLink(fd int, name string, f *found) error {
 	if f.isPointer() {
-		return s.sys.Unlink(fd, name, 0)
+		err := s.sys.Unlink(fd, name, 0)
+		if err == nil {
+			s.inodes.drop(f.info.Ino)
+		}
+		return err
 	}
 	st := s.objs.stripe(f.ID)
 	st.Lock()
@@ -154,6 +158,7 @@ func (s *Store) removeLink(fd int, name string, f *found) error {
 		s.sys.Link(fd, name, s.indexFD, index, 0)
 		return err
 	}
+	s.inodes.drop(info.Ino)
 	return nil
 }
 

@@ -166,6 +166,7 @@ func (s *Store) renameOver(r *rename) error {
 		s.sys.Link(r.to.fd, r.newName, s.indexFD, index, 0)
 		return err
 	}
+	s.inodes.drop(info.Ino)
 	return nil
 }
 

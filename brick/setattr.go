@@ -43,7 +43,7 @@ func (s *Store) Setattr(ctx context.Context, id volume.ID, c volume.Change) (vol
 		}
 		return volume.Attr{}, fail(op, id.String(), err)
 	}
-	return s.getattr(op, id)
+	return s.look(op, &t)
 }
 
 // beginDirChange makes sure that the directory is there and, if what is about

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -58,7 +57,7 @@ type Store struct {
 
 var _ volume.Store = (*Store)(nil)
 
-// Path returns the brick's directory as it was given to Open.
+// Brick returns the brick's directory as it was given to Open.
 func (s *Store) Brick() string { return s.path }
 
 // Identity returns the brick's identity.
@@ -129,9 +128,6 @@ func (e noObject) Unwrap() error { return e.error }
 func damaged(op, where, format string, a ...any) error {
 	return &volume.Error{Op: op, Where: where, Errno: unix.EIO, Reason: volume.Damaged, Err: noObject{fmt.Errorf(format, a...)}}
 }
-
-// missing reports whether an error says that there is no such name.
-func missing(err error) bool { return err == unix.ENOENT || errors.Is(err, fs.ErrNotExist) }
 
 // hidden reports whether name is Mortar's own directory.
 func hidden(dir volume.ID, name string) bool {

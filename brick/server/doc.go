@@ -20,8 +20,8 @@
 // # What may wait for what
 //
 // Receiving never waits for an operation: each runs on a goroutine of its own, idle ones are
-// kept. It waits only when the session has more requests in flight than
-// Welcome allowed; Step and Close are counted apart, so operations between sets never
+// kept. It waits for a Close, for 10 ms at most, so that what comes after
+// it finds the file closed, and when the session has more requests in flight than Welcome allowed; Step and Close are counted apart, so operations between sets never
 // wait for clients' ones. A reply to a client that does not read waits
 // in its queue, a full queue holds the workers that answer this very client.
 //

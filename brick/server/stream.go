@@ -209,6 +209,23 @@ func (s *session) take(c *conn, f wire.Frame) error {
 	return nil
 }
 
+// closeTime is how long receiving may wait for a Close, so that nearly always
+// what is asked after it finds the file closed: a client does not wait for the reply.
+const closeTime = 10 * time.Millisecond
+
+// settle waits a moment for a Close to finish; it does nothing for other requests.
+func (r *request) settle() {
+	if r.op != wire.OpClose {
+		return
+	}
+	t := time.NewTimer(closeTime)
+	defer t.Stop()
+	select {
+	case <-r.finished:
+	case <-t.C:
+	}
+}
+
 // request starts a request that came on the session's stream, or answers one
 // that has come before.
 func (s *session) request(c *conn, f wire.Frame) error {
@@ -225,10 +242,14 @@ func (s *session) request(c *conn, f wire.Frame) error {
 	case <-c.ctx.Done():
 		return context.Cause(c.ctx)
 	}
+	if f.Op == wire.OpClose {
+		r.finished = make(chan struct{})
+	}
 	old, err := s.admit(c.number, r)
 	if err == nil && old == nil {
 		s.requests.Add(1)
 		if s.srv.dispatch(job{r, slots}) {
+			r.settle()
 			return nil
 		}
 		err = errEnded
