@@ -109,7 +109,7 @@ func (n *node) start() {
 			peers[id] = &link{n: p, from: l}
 		}
 	}
-	cfg := OwnerConfig{Self: n.id, Map: n.c.m, Store: &faultyStore{Store: n.store, n: n, life: l}, Peers: peers, SettleEvery: 20 * time.Millisecond}
+	cfg := OwnerConfig{Self: n.id, Map: n.c.m, Store: &faultyStore{Store: n.store, n: n, life: l}, Peers: peers, SettleEvery: 5 * time.Millisecond}
 	if n.c.fast {
 		cfg.StepTimeout = 300 * time.Millisecond
 	}

@@ -77,17 +77,17 @@ func (o *Owner) recordLocked(rec *record) error {
 	return nil
 }
 
-// begin numbers and records an intent.
-func (o *Owner) begin(victim volume.ID) (*intent, error) {
+// begin numbers and records an intent about a name of this set.
+func (o *Owner) begin(k nameKey, victim volume.ID) (*intent, error) {
 	it := &intent{
-		victim: victim, live: true, touched: map[volume.SetID]bool{},
+		victim: victim, live: true, commit: action{set: o.self, dir: k.dir, name: k.name}, touched: map[volume.SetID]bool{},
 		waiting: map[volume.SetID]bool{}, acked: map[volume.SetID]uint32{},
 	}
 	o.book.Lock()
 	defer o.book.Unlock()
 	o.book.counter++
 	it.number = uint64(o.epoch)<<32 | uint64(o.book.counter)
-	if err := o.recordLocked(&record{kind: recBegin, number: it.number, victim: victim}); err != nil {
+	if err := o.recordLocked(&record{kind: recBegin, number: it.number, victim: victim, commit: it.commit}); err != nil {
 		return nil, err
 	}
 	o.mu.Lock()
@@ -203,31 +203,25 @@ func (o *Owner) finish(ctx context.Context, v *view, it *intent, all bool) {
 	if all {
 		from = 0
 	}
-	var sets []volume.SetID
+	// A set that holds a name for the intent comes last: once the name is free
+	// another operation may put there, on any set, what this one still takes away.
+	var sets, holders []volume.SetID
 	for set, must := range it.waiting {
-		if all || must || len(forSet(it.actions[from:], set)) > 0 {
+		switch {
+		case it.touched[set]:
+			holders = append(holders, set)
+		case all || must || len(forSet(it.actions[from:], set)) > 0:
 			sets = append(sets, set)
 		}
 	}
-	epochs := make(map[volume.SetID]uint32, len(sets))
-	var mu sync.Mutex
-	each(sets, func(set volume.SetID) error {
-		if set != o.self && !v.up(set) && !it.waiting[set] {
-			return nil
-		}
-		a, err := o.tell(ctx, v, set, &step{op: opFinish, intent: it.number, actions: forSet(it.actions[from:], set)})
-		if err != nil {
-			o.log.Debug("step of an intent failed, to be repeated", "intent", it.number, "set", set, "err", err)
-			return err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		epochs[set] = a.epoch
-		return nil
-	})
-	for set, epoch := range epochs {
-		it.acked[set] = epoch
-		delete(it.waiting, set)
+	actions := it.actions[from:]
+	done := o.tellFinish(ctx, v, it, actions, sets, 0)
+	if len(holders) > 1 { // the same among them
+		done = o.tellFinish(ctx, v, it, actions, holders, keep) && done
+		actions = nil
+	}
+	if done {
+		o.tellFinish(ctx, v, it, actions, holders, 0)
 	}
 	for _, must := range it.waiting {
 		if must {
@@ -236,6 +230,39 @@ func (o *Owner) finish(ctx context.Context, v *view, it *intent, all bool) {
 		}
 	}
 	o.free(it)
+}
+
+// tellFinish tells some sets the decision, and notes who has carried it out. It
+// reports whether all did whose names depend on it. With keep the sets are not
+// to end their part yet.
+func (o *Owner) tellFinish(ctx context.Context, v *view, it *intent, actions []action, sets []volume.SetID, flags uint8) bool {
+	var mu sync.Mutex
+	epochs := make(map[volume.SetID]uint32, len(sets))
+	errs := each(sets, func(set volume.SetID) error {
+		if set != o.self && !v.up(set) {
+			return unavailable("finish", set)
+		}
+		a, err := o.tell(ctx, v, set, &step{op: opFinish, flags: flags, intent: it.number, actions: forSet(actions, set)})
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		epochs[set] = a.epoch
+		return nil
+	})
+	all := true
+	for i, set := range sets {
+		switch {
+		case errs[i] != nil:
+			o.log.Debug("step of an intent failed, to be repeated", "intent", it.number, "set", set, "err", errs[i])
+			all = all && !it.waiting[set]
+		case flags&keep == 0:
+			it.acked[set] = epochs[set]
+			delete(it.waiting, set)
+		}
+	}
+	return all
 }
 
 // free gives the names of a carried out intent back.
@@ -255,7 +282,9 @@ func (o *Owner) free(it *intent) {
 }
 
 // giveUp decides against an intent and undoes it. The names that h holds stay
-// held until everything is undone if a directory was being removed, for its
+// held until everything is undone: what another set still has of it would be in
+// the way of the next operation, or be taken for its work and undone with this
+// one. They can be read, though, unless a directory was being removed, for its
 // place here may be empty.
 func (o *Owner) giveUp(ctx context.Context, v *view, it *intent, h *held) {
 	it.state = aborting
@@ -265,8 +294,11 @@ func (o *Owner) giveUp(ctx context.Context, v *view, it *intent, h *held) {
 	for set := range it.touched {
 		it.waiting[set] = true
 	}
-	if !it.victim.IsZero() {
-		it.names, h.names = h.names, nil
+	it.names, h.names = h.names, nil
+	if it.victim.IsZero() {
+		for _, k := range it.names {
+			o.names.show(k)
+		}
 	}
 	o.undo(ctx, v, it)
 	o.rest(it)
@@ -287,21 +319,17 @@ func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
 			delete(it.waiting, set)
 		}
 	}
-	if !it.victim.IsZero() && len(it.names) > 0 && !it.waiting[v.home(it.victim)] {
+	if len(it.waiting) > 0 {
+		o.wake()
+		return
+	}
+	if !it.victim.IsZero() {
 		// The directory lives: its name must lead to it again.
 		if err := o.ensureIfCopy(ctx, v, it.victim); err != nil {
 			o.log.Warn("a directory that was not removed after all has no copy at its name's owner yet", "dir", it.victim, "err", err)
 			o.wake()
 			return
 		}
-		for _, k := range it.names {
-			o.names.unlock(k)
-		}
-		it.names = nil
-	}
-	if len(it.waiting) > 0 || len(it.names) > 0 {
-		o.wake()
-		return
 	}
 	if err := o.record(&record{kind: recDone, number: it.number}); err != nil {
 		return
@@ -309,6 +337,10 @@ func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
 	o.mu.Lock()
 	delete(o.mu.active, it.number)
 	o.mu.Unlock()
+	for _, k := range it.names {
+		o.names.unlock(k)
+	}
+	it.names = nil
 }
 
 // ensureIfCopy is ensure, for a directory that may have its home here or be gone.

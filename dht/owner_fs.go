@@ -68,12 +68,20 @@ func (o *Owner) Create(ctx context.Context, dir volume.ID, name string, n volume
 	if err := o.names.lock(ctx, k, false, true); err != nil {
 		return nil, volume.Attr{}, err
 	}
-	defer o.names.unlock(k)
+	mine := true
+	defer func() {
+		if mine {
+			o.names.unlock(k)
+		}
+	}()
 	if n.ID.IsZero() {
 		n.ID = volume.NewID(o.self)
 	}
 	if o.space.low.Load() {
-		if a, done, err := o.createAway(ctx, v, k, n); done {
+		h := held{o: o, names: []nameKey{k}}
+		a, done, err := o.createAway(ctx, v, k, n, &h)
+		mine = len(h.names) > 0
+		if done {
 			return nil, a, err
 		}
 	}
@@ -103,12 +111,13 @@ func (o *Owner) Make(ctx context.Context, dir volume.ID, name string, n volume.N
 	if err := o.names.lock(ctx, k, false, true); err != nil {
 		return volume.Attr{}, err
 	}
-	defer o.names.unlock(k)
+	h := held{o: o, names: []nameKey{k}}
+	defer h.release()
 	if n.ID.IsZero() {
 		n.ID = volume.NewID(o.self)
 	}
 	if n.Mode&syscall.S_IFMT == syscall.S_IFREG && o.space.low.Load() {
-		if a, done, err := o.createAway(ctx, v, k, n); done {
+		if a, done, err := o.createAway(ctx, v, k, n, &h); done {
 			return a, err
 		}
 	}
@@ -156,7 +165,7 @@ func (o *Owner) Unlink(ctx context.Context, dir volume.ID, name string) error {
 		return unavailable("unlink", a.Held)
 	}
 	d := planNames([]nameChange{{name: k, owner: o.self, before: o.objectOf(a)}})
-	it, err := o.begin(volume.ID{})
+	it, err := o.begin(k, volume.ID{})
 	if err != nil {
 		return err
 	}

@@ -143,7 +143,7 @@ func (r *rename) check() (done bool, err error) {
 // try is one try of a rename over several sets.
 func (r *rename) try(ctx context.Context, withToken bool) error {
 	o := r.o
-	it, err := o.begin(volume.ID{})
+	it, err := o.begin(r.new, volume.ID{})
 	if err != nil {
 		return err
 	}
@@ -309,7 +309,7 @@ func (o *Owner) linkAway(ctx context.Context, v *view, id volume.ID, k nameKey, 
 	}
 	dctx, cancel := detached(ctx)
 	defer cancel()
-	it, err := o.begin(volume.ID{})
+	it, err := o.begin(k, volume.ID{})
 	if err != nil {
 		return volume.Attr{}, err
 	}
@@ -324,9 +324,10 @@ func (o *Owner) linkAway(ctx context.Context, v *view, id volume.ID, k nameKey, 
 }
 
 // createAway makes a file whose data goes to the set with the most free space,
-// with a pointer here. Not done: it should be made here, as ever.
-func (o *Owner) createAway(ctx context.Context, v *view, k nameKey, n volume.Node) (a volume.Attr, done bool, err error) {
-	set := o.roomiest(ctx, v)
+// with a pointer here. Not done: it should be made here, as ever, and h still
+// has the name.
+func (o *Owner) createAway(ctx context.Context, v *view, k nameKey, n volume.Node, h *held) (a volume.Attr, done bool, err error) {
+	set := o.roomiest(v)
 	if set == 0 {
 		return a, false, nil
 	}
@@ -335,21 +336,24 @@ func (o *Owner) createAway(ctx context.Context, v *view, k nameKey, n volume.Nod
 	}
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	it, err := o.begin(volume.ID{})
+	it, err := o.begin(k, volume.ID{})
 	if err != nil {
 		return a, false, nil
 	}
 	n.Mode |= syscall.S_IFREG
 	it.touched[set], it.linked = false, set
-	h := held{o: o}
 	b, err := o.tell(ctx, v, set, &step{op: opBirth, intent: it.number, dir: k.dir, name: k.name, node: &n, cred: volume.CredOf(ctx)})
 	if err != nil {
-		o.log.Debug("a file was made here for want of a better place", "set", set, "err", err)
-		o.giveUp(ctx, v, it, &h)
-		return a, false, nil
+		o.log.Debug("a file was not made where there is space", "set", set, "err", err)
+		o.giveUp(ctx, v, it, h)
+		if !isUnsure(err) && o.names.lock(ctx, k, false, false) == nil { // all was undone
+			h.names = []nameKey{k}
+			return a, false, nil
+		}
+		return a, true, err
 	}
 	d := planNames([]nameChange{{name: k, owner: o.self, after: object{n.ID, syscall.S_IFREG, set}}})
-	if err := o.carry(ctx, v, it, d, &h); err != nil {
+	if err := o.carry(ctx, v, it, d, h); err != nil {
 		return a, true, err
 	}
 	return volume.Attr{ID: n.ID, Mode: b.mode, Held: set}, true, nil

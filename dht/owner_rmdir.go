@@ -31,7 +31,7 @@ func (o *Owner) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 	}
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	it, err := o.begin(a.ID)
+	it, err := o.begin(k, a.ID)
 	if err != nil {
 		return err
 	}

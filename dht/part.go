@@ -2,6 +2,7 @@ package dht
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -142,55 +143,57 @@ func (o *Owner) reserve(ctx context.Context, v *view, s *step) (*answer, error) 
 		return nil, fail("reserve", s.name, syscall.EINVAL)
 	}
 	k := nameKey{s.dir, s.name}
+	if slices.Contains(p.mu.names, k) { // asked again
+		return o.reserved(ctx, v, s, p, k)
+	}
 	if err := o.names.lock(ctx, k, true, s.flags&noWait == 0); err != nil {
 		return nil, err
 	}
-	a, err := o.reserveLocked(ctx, v, s, p, k)
-	if err != nil && len(p.mu.names) == 0 {
+	names := p.mu.names
+	p.mu.names = append(names[:len(names):len(names)], k)
+	a, err := o.reserved(ctx, v, s, p, k)
+	if err != nil && len(p.mu.links) == 0 { // with a link, opAbort will undo both
+		p.mu.names = names
 		o.names.unlock(k)
 	}
 	return a, err
 }
 
-func (o *Owner) reserveLocked(ctx context.Context, v *view, s *step, p *part, k nameKey) (*answer, error) {
+// reserved answers for a name that is held for the part, and makes the link.
+func (o *Owner) reserved(ctx context.Context, v *view, s *step, p *part, k nameKey) (*answer, error) {
+	if k == tokenKey {
+		return &answer{}, o.save(p)
+	}
+	if v.owner(k.dir, k.name) != o.self {
+		return nil, tooLate("reserve", s)
+	}
+	at, err := o.lookupHere(ctx, v, k.dir, k.name)
+	if err != nil && !isErrno(err, syscall.ENOENT) {
+		return nil, err
+	}
 	a := &answer{}
-	if !k.dir.IsZero() {
-		if v.owner(k.dir, k.name) != o.self {
-			return nil, tooLate("reserve", s)
-		}
-		at, err := o.lookupHere(ctx, v, k.dir, k.name)
-		if err != nil && !isErrno(err, syscall.ENOENT) {
-			return nil, err
-		}
+	if err == nil {
 		a.id, a.mode, a.held = at.ID, at.Type(), at.Held
 	}
-	names, links := p.mu.names, p.mu.links
-	link := action{
-		set: o.self, part: linkPart, dir: s.dir2, name: s.name2, id: a.id, mode: a.mode,
+	if s.flags&wantLink == 0 || a.id.IsZero() || a.held != 0 || a.mode == syscall.S_IFDIR || a.id == s.id {
+		return a, o.save(p)
 	}
-	if s.set == o.self && !s.id.IsZero() {
+	link := action{set: o.self, part: linkPart, dir: s.dir2, name: s.name2, id: a.id, mode: a.mode}
+	if s.set == o.self && !s.id.IsZero() { // what is replaced lies here
 		t, err := o.store.Getattr(ctx, s.id)
 		if err != nil {
 			return nil, err
 		}
 		link.old, link.oldMode = s.id, t.Type()
 	}
-	a.linked = s.flags&wantLink != 0 && !a.id.IsZero() && a.held == 0 && a.mode != syscall.S_IFDIR && a.id != s.id
-	p.mu.names = append(names[:len(names):len(names)], k)
-	if a.linked {
-		p.mu.links = append(links[:len(links):len(links)], link)
+	a.linked = true
+	if !slices.Contains(p.mu.links, link) {
+		p.mu.links = append(p.mu.links, link)
 	}
-	err := o.save(p)
-	if err == nil && a.linked {
-		err = o.act(ctx, v, p.key, link)
-	}
-	if err != nil { // the coordinator will say opAbort, which undoes what the part has
-		if len(names) == 0 && !a.linked {
-			p.mu.names, p.mu.links = names, links
-		}
+	if err := o.save(p); err != nil {
 		return nil, err
 	}
-	return a, nil
+	return a, o.act(ctx, v, p.key, link)
 }
 
 func tooLate(op string, s *step) error {
@@ -268,7 +271,7 @@ func (o *Owner) finishPart(ctx context.Context, v *view, s *step) (*answer, erro
 			return nil, err
 		}
 	}
-	if p == nil {
+	if p == nil || s.flags&keep != 0 {
 		return &answer{}, nil
 	}
 	return &answer{}, o.end(p)

@@ -130,19 +130,21 @@ func (o *Owner) resume(it *intent) {
 		}
 	}
 	if it.state == finished {
+		for _, set := range o.others(v) {
+			it.waiting[set] = false
+		}
 		o.mu.finished[it.number] = it
 		return
 	}
 	o.mu.active[it.number] = it
-	if it.state == committed || !it.victim.IsZero() && it.commit.set != 0 {
-		names := []nameKey{{it.commit.dir, it.commit.name}}
-		if it.commit.kind == actSwap {
-			names = append(names, nameKey{it.commit.dir2, it.commit.name2})
-		}
-		for _, k := range names {
-			if v.owner(k.dir, k.name) == o.self && o.names.lock(context.Background(), k, true, false) == nil {
-				it.names = append(it.names, k)
-			}
+	names := []nameKey{{it.commit.dir, it.commit.name}}
+	if it.commit.kind == actSwap {
+		names = append(names, nameKey{it.commit.dir2, it.commit.name2})
+	}
+	for _, k := range names {
+		hide := it.state == committed || undecided
+		if !k.dir.IsZero() && v.owner(k.dir, k.name) == o.self && o.names.lock(context.Background(), k, hide, false) == nil {
+			it.names = append(it.names, k)
 		}
 	}
 }

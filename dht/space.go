@@ -62,7 +62,7 @@ func (o *Owner) findRoom(ctx context.Context, v *view, here volume.Statfs) volum
 }
 
 // roomiest returns the set where a new file's data should go, 0 for this one.
-func (o *Owner) roomiest(_ context.Context, v *view) volume.SetID {
+func (o *Owner) roomiest(v *view) volume.SetID {
 	o.space.mu.Lock()
 	defer o.space.mu.Unlock()
 	if !v.up(o.space.mu.best) {
