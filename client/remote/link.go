@@ -144,7 +144,7 @@ func (l *link) hello() (*wire.WelcomeBody, error) {
 		Volume: c.VolumeID, Brick: c.BrickID, Session: l.r.session,
 		Client: c.Client, ClientVersion: c.Version, Token: c.Token, Layout: c.Layout,
 	}
-	h.Unanswered, h.Handles, h.AllHandles = l.r.remembered()
+	h.Unanswered, h.Handles = l.r.remembered()
 	b := h.Append(wire.AppendBatchHeader(nil))
 	wire.EndBatch(b)
 	if err := l.stream.SendMsg(&wire.Out{Buffers: mem.BufferSlice{mem.SliceBuffer(b)}}); err != nil {

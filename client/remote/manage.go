@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/mortarfs/mortar/brick/wire"
-	"github.com/mortarfs/mortar/volume"
 )
 
 // manage keeps a link until Close.
@@ -99,8 +98,8 @@ func (r *Remote) detach(l *link, err error) {
 }
 
 // remembered lists the requests that the brick must not forget, and the files
-// that it must keep open; all: there are too many of those.
-func (r *Remote) remembered() (unanswered, handles []uint64, all bool) {
+// that it must keep open.
+func (r *Remote) remembered() (unanswered, handles []uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for n, c := range r.mu.pending {
@@ -108,10 +107,7 @@ func (r *Remote) remembered() (unanswered, handles []uint64, all bool) {
 			unanswered = append(unanswered, n)
 		}
 	}
-	if len(r.mu.files) > wire.HandlesMax {
-		return unanswered, nil, true
-	}
-	return unanswered, slices.Collect(maps.Keys(r.mu.files)), false
+	return unanswered, slices.Collect(maps.Keys(r.mu.files))
 }
 
 // adopt makes a link that was welcomed the Remote's: it opens the files again
@@ -226,9 +222,6 @@ func (r *Remote) reopenSome(l *link, files []*file, booted bool) error {
 func (r *Remote) reopened(f *file, body []byte, booted bool) {
 	rd := wire.NewReader(body)
 	err := wire.ParseStatus(&rd)
-	if volume.ReasonOf(err) == volume.Unavailable {
-		err = nil // asked again when the file is used: EBADF then tells
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f.err = err

@@ -176,7 +176,7 @@ func (r *Remote) Await(ctx context.Context) error {
 		switch {
 		case up:
 			return nil
-		case errors.As(err, &refused):
+		case errors.As(err, &refused) && refused.Errno != syscall.EIO:
 			return refused
 		case r.closing.Err() != nil:
 			return r.unavailable("connect", errClosed)

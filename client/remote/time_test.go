@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mortarfs/mortar/brick/server"
+	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/client/remote"
 	"github.com/mortarfs/mortar/volume"
 )
@@ -114,6 +115,34 @@ func TestStall(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A slow brick is no stalled connection: a call may take longer than a stall.
+func TestSlowIsNoStall(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := connect(t, w.proxy.addr(), func(c *remote.Config) { c.Timeout = 30 * time.Second })
+	f, _, err := r.Create(w.ctx, volume.Root, "file", regular, volume.Read|volume.Write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(w.ctx, make([]byte, 1<<20), 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	release := w.holdBack()
+	before := w.proxy.dialed.Load()
+	small := start(func() error { _, err := f.ReadAt(w.ctx, make([]byte, 10), 0); return err })
+	bulk := start(func() error { _, err := f.ReadAt(w.ctx, make([]byte, 1<<20), 0); return err })
+	timer := time.NewTimer(wire.StallAfter + 2*time.Second)
+	defer timer.Stop()
+	<-timer.C
+	release()
+	if err := errors.Join(ends(t, small), ends(t, bulk)); err != nil {
+		t.Error(err)
+	}
+	if n := w.proxy.dialed.Load() - before; n > 0 {
+		t.Errorf("%d new connections", n)
 	}
 }
 
