@@ -90,6 +90,6 @@
 // # What is still one server's
 //
 // A pool of servers (peer probe) changes: peering gives etcd a listener and
-// members; tasks.resume takes over tasks of daemons that are gone; hostPeer
+// members; resume takes over tasks of daemons that are gone; hostPeer
 // knows other servers' names. Records, tasks and keepers are made for it.
 package manage

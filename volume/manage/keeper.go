@@ -6,9 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,7 +24,7 @@ const (
 // reportRetry is the pause before a have record is written again that could not be.
 const reportRetry = time.Second
 
-// task of a keeper: what its brick should be.
+// order says what a keeper's brick should be: its volume's want.
 type order struct {
 	volume *volumeRecord
 	brick  brickRecord
@@ -393,42 +391,4 @@ func (k *keeper) register(ctx context.Context, pid, port int) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// brickArgs is the command line of a brick's process. The names of the flags
-// are `mortar brick`'s.
-func (d *daemon) brickArgs(o order, logFile string) []string {
-	level := "info"
-	if s := o.volume.options()["diagnostics.brick-log-level"]; s != "" {
-		level = strings.ToLower(s)
-	}
-	return append(append([]string(nil), d.cfg.BrickCommand...),
-		"--volume", o.volume.Name,
-		"--volume-id", o.volume.ID,
-		"--set", strconv.Itoa(int(o.brick.Set)),
-		"--brick", o.brick.ID,
-		"--path", o.brick.Path,
-		"--listen", net.JoinHostPort(d.host, "0"),
-		"--daemon", d.cfg.Socket,
-		"--log-file", logFile,
-		"--log-level", level,
-	)
-}
-
-// brickLog is the log of a brick's process.
-func (d *daemon) brickLog(volume, path string) string {
-	name := volume + strings.ReplaceAll(path, "/", "-") + ".log"
-	if len(name) > 255 {
-		name = name[:100] + "…" + name[len(name)-140:]
-	}
-	return filepath.Join(d.cfg.BrickLogs, name)
-}
-
-// clientHost is the host by which clients reach a brick: the address that this
-// daemon was told to listen on, or else what the administrator called it.
-func (d *daemon) clientHost(b brickRecord) string {
-	if d.host != "" {
-		return d.host
-	}
-	return b.Host
 }

@@ -1,0 +1,46 @@
+package manage
+
+import (
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// brickArgs is the command line of a brick's process. The names of the flags
+// are `mortar brick`'s.
+func (d *daemon) brickArgs(o order, logFile string) []string {
+	level := "info"
+	if s := o.volume.options()["diagnostics.brick-log-level"]; s != "" {
+		level = strings.ToLower(s)
+	}
+	return append(append([]string(nil), d.cfg.BrickCommand...),
+		"--volume", o.volume.Name,
+		"--volume-id", o.volume.ID,
+		"--set", strconv.Itoa(int(o.brick.Set)),
+		"--brick", o.brick.ID,
+		"--path", o.brick.Path,
+		"--listen", net.JoinHostPort(d.host, "0"),
+		"--daemon", d.cfg.Socket,
+		"--log-file", logFile,
+		"--log-level", level,
+	)
+}
+
+// brickLog is the log of a brick's process.
+func (d *daemon) brickLog(volume, path string) string {
+	name := volume + strings.ReplaceAll(path, "/", "-") + ".log"
+	if len(name) > 255 {
+		name = name[:100] + "…" + name[len(name)-140:]
+	}
+	return filepath.Join(d.cfg.BrickLogs, name)
+}
+
+// clientHost is the host by which clients reach a brick: the address that this
+// daemon was told to listen on, or else what the administrator called it.
+func (d *daemon) clientHost(b brickRecord) string {
+	if d.host != "" {
+		return d.host
+	}
+	return b.Host
+}
