@@ -21,3 +21,13 @@ func TestRandom(t *testing.T) { fstest.Random(t, fstest.Config{New: onModel}, 50
 func TestRandomConcurrent(t *testing.T) {
 	fstest.RandomConcurrent(t, fstest.Config{New: onStore}, 3000)
 }
+
+func TestRandomStore(t *testing.T) {
+	fstest.RandomStore(t, fstest.StoreConfig{
+		New: func(*testing.T) volume.Store { return model.NewStore(1) },
+		Restart: func(_ *testing.T, s volume.Store) volume.Store {
+			s.(*model.Store).Crash()
+			return s
+		},
+	}, 3000)
+}

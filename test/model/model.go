@@ -93,7 +93,7 @@ func (s *FS) start() {
 	now := s.now()
 	s.mu.tree = tree{objects: map[volume.ID]*object{}, discards: map[volume.Key]discard{}}
 	s.mu.objects[volume.Root] = &object{
-		id: volume.Root, mode: syscall.S_IFDIR | 0o755, version: 1, home: s.set, names: 1,
+		id: volume.Root, mode: syscall.S_IFDIR | 0o755, version: 1, names: 1, // its home is the volume map's affair
 		atime: now, mtime: now, ctime: now, btime: now,
 		children: map[string]volume.Pointer{}, xattrs: map[string][]byte{},
 	}
