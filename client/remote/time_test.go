@@ -181,6 +181,7 @@ func TestCancel(t *testing.T) {
 func TestFilesAreClosed(t *testing.T) {
 	w := newWorld(t)
 	w.restart(t, func(c *server.Config) { c.Grace = 300 * time.Millisecond })
+	w.reconnected(t)
 	_, f := w.create(t, "a"), w.create(t, "b")
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
