@@ -78,9 +78,10 @@ func (s *Store) find(op string, d *dir, name string) (found, error) {
 }
 
 // failIn makes an Error of what a system call on a directory's entry returned.
-// A directory that was removed has no entries: ENOENT is ESTALE there.
+// A directory that was removed has no entries: ENOENT is ESTALE there, and so is
+// EPERM, which ext4 says of a new file in it.
 func (s *Store) failIn(op string, d *dir, name string, err error) error {
-	if err == unix.ENOENT {
+	if err == unix.ENOENT || err == unix.EPERM {
 		if i, e := s.sys.Stat(d.fd, "", unix.AT_EMPTY_PATH); e == nil && i.Nlink == 0 {
 			return stale(op, d.id)
 		}

@@ -290,3 +290,35 @@ func TestXattrs(t *testing.T) {
 		wants(t, s.Removexattr(ctx, o, "user.a"), unix.ENODATA)
 	}
 }
+
+// TestRemovedDirectory: who holds a directory that was removed can't make anything in it.
+func TestRemovedDirectory(t *testing.T) {
+	each(t, func(t *testing.T, kind string, newStore func(t *testing.T) *Store) {
+		s := newStore(t)
+		id := mkdir(t, s, volume.Root, "d")
+		a := create(t, s, volume.Root, "a", "")
+		d, err := s.dir("test", id)
+		check(t, err)
+		defer s.dirs.put(d)
+		in, err := s.enter("test", d, 0)
+		check(t, err)
+		d.attr.RUnlock()
+		check(t, s.Rmdir(ctx, volume.Root, "d"))
+		for _, mode := range []uint32{unix.S_IFREG, unix.S_IFDIR, unix.S_IFIFO} {
+			b := s.newBirth(ctx, "make", d, in, "x", volume.Node{Mode: mode | 0o644})
+			if mode == unix.S_IFREG {
+				_, _, err = s.bearFile(&b)
+			} else {
+				_, err = s.bearOther(&b)
+			}
+			wants(t, err, unix.ESTALE)
+		}
+		f, err := s.target("link", a)
+		check(t, err)
+		_, err = s.link("link", &f, d, "x")
+		wants(t, err, unix.ESTALE)
+		_, err = s.find("lookup", d, "x")
+		wants(t, err, unix.ESTALE)
+		clean(t, s)
+	})
+}
