@@ -24,7 +24,7 @@ ROUNDS ?= 3
 SOAK   ?= 30m
 
 .DEFAULT_GOAL := build
-.PHONY: build up down clean install uninstall check test packages bench soak generate help
+.PHONY: build up down clean install uninstall check test packages bench soak help
 
 build: ## build bin/mortar, one static binary
 	@mkdir -p bin
@@ -78,9 +78,6 @@ bench: build ## compare with GlusterFS, a bare FUSE loopback and ext4: SHAPE=dis
 
 soak: packages build ## the random-operation tests with fresh seeds for SOAK=30m
 	MORTAR_BINARY=$(CURDIR)/bin/mortar MORTAR_SOAK=$(SOAK) go test -count=1 -timeout 0 -v -run 'Random|Soak' $(ALL)
-
-generate: ## write generated code anew (needs protoc: apt-get install protobuf-compiler)
-	go generate $(ALL)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile

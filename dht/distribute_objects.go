@@ -77,8 +77,17 @@ func (d *Distribute) dirAttr(ctx context.Context, v *view, id volume.ID, from vo
 	if a.ID.IsZero() {
 		return a, unavailable("getattr", home)
 	}
-	for _, b := range answers {
-		a.Atime, a.Mtime, a.Ctime = later(a.Atime, b.Atime), later(a.Mtime, b.Mtime), later(a.Ctime, b.Ctime)
+	for set, b := range answers {
+		a.Atime, a.Mtime = later(a.Atime, b.Atime), later(a.Mtime, b.Mtime)
+		if set == home {
+			a.Ctime = later(a.Ctime, b.Ctime)
+		} else if b.Mtime.Before(b.Ctime) {
+			// A copy's ctime is also that of its making and refreshing, which
+			// are no changes of the directory; its entries' changes set both times.
+			a.Ctime = later(a.Ctime, b.Mtime)
+		} else {
+			a.Ctime = later(a.Ctime, b.Ctime)
+		}
 	}
 	if atHome {
 		d.versions.put(id, a.Version)

@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg Config) error {
 		ending: make(chan struct{}), opened: make(chan struct{}),
 	}
 	d.supervisor = newSupervisor(d)
-	d.mu.trouble = errors.New("The configuration store is being opened; try again in a moment.")
+	d.mu.trouble = api.Errorf(api.ErrGeneric, "The configuration store is being opened; try again in a moment.")
 	if err := os.MkdirAll(cfg.BrickLogs, 0o750); err != nil {
 		return fmt.Errorf("the directory of the bricks' logs can't be made: %w", err)
 	}

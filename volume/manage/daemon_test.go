@@ -189,7 +189,7 @@ func TestPidFileSocketAndMetrics(t *testing.T) {
 	if st, err := os.Stat(s.socket); err != nil || st.Mode().Perm() != 0o600 {
 		t.Errorf("socket %v %v", st.Mode(), err)
 	}
-	h := http.Client{Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) {
+	h := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial("unix", filepath.Join(s.state, "debug.sock"))
 	}, DisableKeepAlives: true}}
 	r, err := h.Get("http://mortar/metrics")

@@ -89,7 +89,7 @@ func dialOne(ctx context.Context, target string) (*Conn, error) {
 		grpc.WithAuthority("mortar"),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(codec{}), grpc.MaxCallRecvMsgSize(replyMax), grpc.MaxCallSendMsgSize(requestMax)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
-		grpc.WithReadBufferSize(8<<10), grpc.WithWriteBufferSize(8<<10), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(8<<10), grpc.WithWriteBufferSize(8<<10),
 		grpc.WithDisableServiceConfig(), grpc.WithIdleTimeout(0),
 	)
 	if err != nil {
