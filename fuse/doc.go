@@ -25,8 +25,8 @@
 //     which the kernel asks before the first write after each refresh.
 //
 // Close-to-open: no open sets FOPEN_KEEP_CACHE, so each open of a file drops
-// the kernel's pages, and FLUSH is answered after File.Flush. Mount point
-// pages are dropped too whenever a refresh shows another mtime or size
+// the kernel's pages, and FLUSH is answered after File.Flush. The pages
+// are dropped too whenever a refresh shows another mtime or size
 // (AUTO_INVAL_DATA). FUSE_WRITEBACK_CACHE is never asked for: it would write
 // whole pages back over other mounts' bytes.
 //
