@@ -3,6 +3,7 @@ package brick
 import (
 	"context"
 
+	"github.com/mortarfs/mortar/brick/internal/sys"
 	"github.com/mortarfs/mortar/volume"
 	"golang.org/x/sys/unix"
 )
@@ -110,15 +111,22 @@ const (
 	last                     // it ends
 )
 
-// fate tells which link this is of an object with that many; the stripe is locked.
-func (s *Store) fate(st *objectStripe, id volume.ID, nlink uint32) lastLink {
+// fate tells which link this is of an object that is as info says; the stripe is locked.
+func (s *Store) fate(st *objectStripe, id volume.ID, info *sys.Info) lastLink {
 	switch {
-	case nlink > 2: // the index's and this one
+	case info.Nlink > 2: // the index's and this one
 		return notLast
-	case st.open[id] != nil, s.opt.Reclaim && s.waiting.Load():
+	case st.open[id] != nil, s.mayBeClaimed(info):
 		return lastOpen
 	}
 	return last
+}
+
+// mayBeClaimed reports whether a client may still come back to an object that
+// it had open before this start: not to what can't be open, nor to what was born since.
+func (s *Store) mayBeClaimed(info *sys.Info) bool {
+	return s.opt.Reclaim && s.waiting.Load() && info.Mode&unix.S_IFMT == unix.S_IFREG &&
+		!(info.HasBtime && s.opened.Before(info.Btime))
 }
 
 // removeLink takes away the link called name below fd, a name or a discard, of
@@ -140,7 +148,7 @@ func (s *Store) removeLink(fd int, name string, f *found) error {
 	if err != nil {
 		return err
 	}
-	switch s.fate(st, f.ID, info.Nlink) {
+	switch s.fate(st, f.ID, &info) {
 	case notLast:
 		return s.sys.Unlink(fd, name, 0)
 	case lastOpen:

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/mortarfs/mortar/brick/internal/sys"
 	"github.com/mortarfs/mortar/volume"
@@ -21,7 +22,8 @@ type Options struct {
 	Expect Identity
 
 	// Reclaim says that clients that had files open before a restart will open
-	// them again: until Orphans, whatever loses its last name is kept for them.
+	// them again: until Orphans, a file that was born before this start and
+	// loses its last name is kept for them.
 	Reclaim bool
 
 	// Unhealthy is called once, when the first write to the disk has failed
@@ -45,7 +47,7 @@ type Options struct {
 // or of an unknown version, or not the expected one; EBUSY, another process serves it.
 func Open(path string, opt Options) (*Store, error) {
 	const op = "open brick"
-	s := &Store{path: path, opt: opt, log: opt.Logger, sys: opt.sys,
+	s := &Store{path: path, opt: opt, log: opt.Logger, sys: opt.sys, opened: volume.TimeOf(time.Now()),
 		rootFD: -1, mortarFD: -1, indexFD: -1, openFD: -1, discardFD: -1, tmpFD: -1}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -145,7 +145,7 @@ func (s *Store) renameOver(r *rename) error {
 	if err != nil {
 		return err
 	}
-	switch s.fate(st, id, info.Nlink) {
+	switch s.fate(st, id, &info) {
 	case notLast:
 		return s.callRename(r)
 	case lastOpen:

@@ -46,6 +46,7 @@ type Store struct {
 	// waiting is set from Open until Orphans: clients may still come back to
 	// what they had open, so what is kept in .mortar/open counts as open.
 	waiting atomic.Bool
+	opened  volume.Time   // when Open began
 	notes   atomic.Bool   // a note was left in .mortar/tmp, see resolveNote
 	serial  atomic.Uint64 // numbers names in .mortar/tmp
 
