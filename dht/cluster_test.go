@@ -26,6 +26,29 @@ type cluster struct {
 	fs    *Distribute
 	fast  bool // short timeouts, for tests with faults
 	net   atomic.Pointer[network]
+
+	trace struct { // what was done to the stores, with MORTAR_TRACE set
+		sync.Mutex
+		on    bool
+		lines []string
+	}
+}
+
+func (c *cluster) note(set volume.SetID, err error, what ...any) {
+	if c.trace.on {
+		c.trace.Lock()
+		defer c.trace.Unlock()
+		c.trace.lines = append(c.trace.lines, fmt.Sprintln(append([]any{"TRACE", len(c.trace.lines), set}, append(what, err)...)...))
+	}
+}
+
+// tell logs the end of the trace.
+func (c *cluster) tell() {
+	c.trace.Lock()
+	defer c.trace.Unlock()
+	for _, l := range c.trace.lines[max(0, len(c.trace.lines)-50000):] {
+		c.t.Log(l)
+	}
 }
 
 // network decides about each step between sets. It returns what carries out
@@ -46,6 +69,7 @@ type node struct {
 type life struct {
 	dead  atomic.Bool
 	owner atomic.Pointer[Owner]
+	ctx   context.Context
 	stop  func()
 }
 
@@ -79,6 +103,7 @@ func newCluster(t testing.TB, n int, fast bool) *cluster {
 		c.ids = append(c.ids, s.ID)
 		c.nodes[s.ID] = &node{c: c, id: s.ID, store: model.NewStore(s.ID)}
 	}
+	c.trace.on = os.Getenv("MORTAR_TRACE") != ""
 	for _, id := range c.ids {
 		c.nodes[id].start()
 	}
@@ -103,6 +128,8 @@ func (c *cluster) client() *Distribute {
 func (n *node) start() {
 	n.t().Helper()
 	l := &life{}
+	var cancel context.CancelFunc
+	l.ctx, cancel = context.WithCancel(context.Background())
 	peers := map[volume.SetID]volume.Set{}
 	for id, p := range n.c.nodes {
 		if id != n.id {
@@ -123,7 +150,7 @@ func (n *node) start() {
 	var wg sync.WaitGroup
 	wg.Go(func() { o.Run(context.Background()) })
 	l.owner.Store(o)
-	l.stop = func() { o.Close(); wg.Wait() }
+	l.stop = func() { cancel(); o.Close(); wg.Wait() }
 	n.life.Store(l)
 }
 
@@ -175,7 +202,7 @@ func (l *link) lost(to *life, err error) error {
 
 func (l *link) Step(ctx context.Context, b []byte) ([]byte, error) {
 	send := func() ([]byte, error) {
-		return fwd1(l, func(o *Owner) ([]byte, error) { return o.Step(ctx, b) })
+		return fwd1(ctx, l, func(ctx context.Context, o *Owner) ([]byte, error) { return o.Step(ctx, b) })
 	}
 	if net := l.n.c.net.Load(); net != nil {
 		return (*net)(l.from, l.n.id, b, send)
@@ -183,83 +210,86 @@ func (l *link) Step(ctx context.Context, b []byte) ([]byte, error) {
 	return send()
 }
 
-func fwd1[A any](l *link, f func(o *Owner) (A, error)) (a A, err error) {
+func fwd1[A any](ctx context.Context, l *link, f func(ctx context.Context, o *Owner) (A, error)) (a A, err error) {
 	to := l.ask()
 	if to == nil {
 		return a, errDown
 	}
-	a, err = f(to.owner.Load())
+	ctx, cancel := context.WithCancel(ctx) // a request dies with the process that serves it
+	defer cancel()
+	defer context.AfterFunc(to.ctx, cancel)()
+	a, err = f(ctx, to.owner.Load())
 	return a, l.lost(to, err)
 }
 
-func fwd0(l *link, f func(o *Owner) error) error {
-	_, err := fwd1(l, func(o *Owner) (struct{}, error) { return struct{}{}, f(o) })
+func fwd0(ctx context.Context, l *link, f func(ctx context.Context, o *Owner) error) error {
+	_, err := fwd1(ctx, l, func(ctx context.Context, o *Owner) (struct{}, error) { return struct{}{}, f(ctx, o) })
 	return err
 }
 
 func (l *link) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
-	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Lookup(ctx, dir, name) })
+	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Attr, error) { return o.Lookup(ctx, dir, name) })
 }
 func (l *link) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error) {
-	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Getattr(ctx, id) })
+	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Attr, error) { return o.Getattr(ctx, id) })
 }
 func (l *link) Setattr(ctx context.Context, id volume.ID, c volume.Change) (volume.Attr, error) {
-	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Setattr(ctx, id, c) })
+	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Attr, error) { return o.Setattr(ctx, id, c) })
 }
 func (l *link) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
-	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Make(ctx, dir, name, n) })
+	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Attr, error) { return o.Make(ctx, dir, name, n) })
 }
 func (l *link) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
 	var file volume.File
-	a, err := fwd1(l, func(o *Owner) (a volume.Attr, err error) {
+	a, err := fwd1(ctx, l, func(ctx context.Context, o *Owner) (a volume.Attr, err error) {
 		file, a, err = o.Create(ctx, dir, name, n, f)
 		return a, err
 	})
 	return file, a, err
 }
 func (l *link) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
-	return fwd1(l, func(o *Owner) (volume.File, error) { return o.Open(ctx, id, f) })
+	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.File, error) { return o.Open(ctx, id, f) })
 }
 func (l *link) Readlink(ctx context.Context, id volume.ID) (string, error) {
-	return fwd1(l, func(o *Owner) (string, error) { return o.Readlink(ctx, id) })
+	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (string, error) { return o.Readlink(ctx, id) })
 }
 func (l *link) Link(ctx context.Context, id, dir volume.ID, name string) (volume.Attr, error) {
-	return fwd1(l, func(o *Owner) (volume.Attr, error) { return o.Link(ctx, id, dir, name) })
+	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Attr, error) { return o.Link(ctx, id, dir, name) })
 }
 func (l *link) Unlink(ctx context.Context, dir volume.ID, name string) error {
-	return fwd0(l, func(o *Owner) error { return o.Unlink(ctx, dir, name) })
+	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Unlink(ctx, dir, name) })
 }
 func (l *link) Rmdir(ctx context.Context, dir volume.ID, name string) error {
-	return fwd0(l, func(o *Owner) error { return o.Rmdir(ctx, dir, name) })
+	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Rmdir(ctx, dir, name) })
 }
 func (l *link) Rename(ctx context.Context, od volume.ID, on string, nd volume.ID, nn string, f volume.RenameFlags) error {
-	return fwd0(l, func(o *Owner) error { return o.Rename(ctx, od, on, nd, nn, f) })
+	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Rename(ctx, od, on, nd, nn, f) })
 }
 func (l *link) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
 	end := false
-	list, err := fwd1(l, func(o *Owner) (list []volume.Entry, err error) {
+	list, err := fwd1(ctx, l, func(ctx context.Context, o *Owner) (list []volume.Entry, err error) {
 		list, end, err = o.ReadDir(ctx, dir, after, max, attrs)
 		return list, err
 	})
 	return list, end, err
 }
 func (l *link) Getxattr(ctx context.Context, id volume.ID, name string) ([]byte, error) {
-	return fwd1(l, func(o *Owner) ([]byte, error) { return o.Getxattr(ctx, id, name) })
+	return fwd1(ctx, l, func(ctx context.Context, o *Owner) ([]byte, error) { return o.Getxattr(ctx, id, name) })
 }
 func (l *link) Setxattr(ctx context.Context, id volume.ID, name string, v []byte, f volume.XattrFlags) error {
-	return fwd0(l, func(o *Owner) error { return o.Setxattr(ctx, id, name, v, f) })
+	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Setxattr(ctx, id, name, v, f) })
 }
 func (l *link) Listxattr(ctx context.Context, id volume.ID) ([]string, error) {
-	return fwd1(l, func(o *Owner) ([]string, error) { return o.Listxattr(ctx, id) })
+	return fwd1(ctx, l, func(ctx context.Context, o *Owner) ([]string, error) { return o.Listxattr(ctx, id) })
 }
 func (l *link) Removexattr(ctx context.Context, id volume.ID, name string) error {
-	return fwd0(l, func(o *Owner) error { return o.Removexattr(ctx, id, name) })
+	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Removexattr(ctx, id, name) })
 }
 func (l *link) Sync(ctx context.Context, id volume.ID) error {
-	return fwd0(l, func(o *Owner) error { return o.Sync(ctx, id) })
+	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Sync(ctx, id) })
 }
 func (l *link) Statfs(ctx context.Context) (volume.Statfs, error) {
-	return fwd1(l, func(o *Owner) (volume.Statfs, error) { return o.Statfs(ctx) })
+	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Statfs, error) { return o.Statfs(ctx) })
 }
 
 // quiet waits until no intent is open and no discard is left anywhere.
@@ -272,6 +302,7 @@ func (c *cluster) quiet() {
 			return
 		}
 		if time.Now().After(deadline) {
+			c.tell()
 			c.t.Fatalf("the volume does not come to rest:%s", what)
 		}
 		c.pause()

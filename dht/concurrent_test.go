@@ -65,6 +65,7 @@ func storm(t *testing.T, c *cluster, ops int, faults bool) {
 		for _, w := range wrong {
 			t.Error(w)
 		}
+		c.tell()
 	}
 	c.snapshot()
 }

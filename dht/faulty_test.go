@@ -2,6 +2,7 @@ package dht
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -15,7 +16,8 @@ type faultyStore struct {
 }
 
 // change runs one change of the store.
-func (s *faultyStore) change(f func() error) error {
+func (s *faultyStore) change(f func() error, what ...any) (err error) {
+	defer func() { s.n.c.note(s.n.id, err, what...) }()
 	if s.life.dead.Load() {
 		return errDown
 	}
@@ -31,46 +33,46 @@ func (s *faultyStore) change(f func() error) error {
 }
 
 func (s *faultyStore) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (a volume.Attr, err error) {
-	err = s.change(func() (err error) { a, err = s.Store.Make(ctx, dir, name, n); return err })
+	err = s.change(func() (err error) { a, err = s.Store.Make(ctx, dir, name, n); return err }, "Make", dir, name, n)
 	return a, err
 }
 func (s *faultyStore) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (file volume.File, a volume.Attr, err error) {
-	err = s.change(func() (err error) { file, a, err = s.Store.Create(ctx, dir, name, n, f); return err })
+	err = s.change(func() (err error) { file, a, err = s.Store.Create(ctx, dir, name, n, f); return err }, "Create", dir, name, n)
 	return file, a, err
 }
 func (s *faultyStore) Link(ctx context.Context, id, dir volume.ID, name string) (a volume.Attr, err error) {
-	err = s.change(func() (err error) { a, err = s.Store.Link(ctx, id, dir, name); return err })
+	err = s.change(func() (err error) { a, err = s.Store.Link(ctx, id, dir, name); return err }, "Link", id, dir, name)
 	return a, err
 }
 func (s *faultyStore) Unlink(ctx context.Context, dir volume.ID, name string) error {
-	return s.change(func() error { return s.Store.Unlink(ctx, dir, name) })
+	return s.change(func() error { return s.Store.Unlink(ctx, dir, name) }, "Unlink", dir, name)
 }
 func (s *faultyStore) Rmdir(ctx context.Context, dir volume.ID, name string) error {
-	return s.change(func() error { return s.Store.Rmdir(ctx, dir, name) })
+	return s.change(func() error { return s.Store.Rmdir(ctx, dir, name) }, "Rmdir", dir, name)
 }
 func (s *faultyStore) Rename(ctx context.Context, od volume.ID, on string, nd volume.ID, nn string, f volume.RenameFlags) error {
-	return s.change(func() error { return s.Store.Rename(ctx, od, on, nd, nn, f) })
+	return s.change(func() error { return s.Store.Rename(ctx, od, on, nd, nn, f) }, "Rename", od, on, nd, nn)
 }
 func (s *faultyStore) MakeCopy(ctx context.Context, parent volume.ID, name string, c volume.Copy) error {
-	return s.change(func() error { return s.Store.MakeCopy(ctx, parent, name, c) })
+	return s.change(func() error { return s.Store.MakeCopy(ctx, parent, name, c) }, "MakeCopy", parent, name, c)
 }
 func (s *faultyStore) RefreshCopy(ctx context.Context, c volume.Copy) error {
-	return s.change(func() error { return s.Store.RefreshCopy(ctx, c) })
+	return s.change(func() error { return s.Store.RefreshCopy(ctx, c) }, "RefreshCopy", c)
 }
 func (s *faultyStore) Put(ctx context.Context, dir volume.ID, name string, e volume.Pointer, old volume.ID, k volume.Key) error {
-	return s.change(func() error { return s.Store.Put(ctx, dir, name, e, old, k) })
+	return s.change(func() error { return s.Store.Put(ctx, dir, name, e, old, k) }, "Put", dir, name, e, old, k)
 }
 func (s *faultyStore) Discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key) error {
-	return s.change(func() error { return s.Store.Discard(ctx, dir, name, id, k) })
+	return s.change(func() error { return s.Store.Discard(ctx, dir, name, id, k) }, "Discard", dir, name, id, k)
 }
 func (s *faultyStore) Purge(ctx context.Context, k volume.Key) error {
-	return s.change(func() error { return s.Store.Purge(ctx, k) })
+	return s.change(func() error { return s.Store.Purge(ctx, k) }, "Purge", k)
 }
 func (s *faultyStore) Restore(ctx context.Context, k volume.Key) error {
-	return s.change(func() error { return s.Store.Restore(ctx, k) })
+	return s.change(func() error { return s.Store.Restore(ctx, k) }, "Restore", k)
 }
 func (s *faultyStore) Settle(ctx context.Context) error {
-	return s.change(func() error { return s.Store.Settle(ctx) })
+	return s.change(func() error { return s.Store.Settle(ctx) }, "Settle")
 }
 func (s *faultyStore) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
 	if s.life.dead.Load() {
@@ -92,11 +94,16 @@ type faultyJournal struct {
 }
 
 func (j *faultyJournal) Append(rec []byte) error {
-	return j.s.change(func() error { return j.Journal.Append(rec) })
+	return j.s.change(func() error { return j.Journal.Append(rec) }, "journal", traceRecord(rec))
 }
 func (j *faultyJournal) Sync(ctx context.Context) error {
-	return j.s.change(func() error { return j.Journal.Sync(ctx) })
+	return j.s.change(func() error { return j.Journal.Sync(ctx) }, "journal Sync")
 }
 func (j *faultyJournal) Rewrite(recs [][]byte) error {
-	return j.s.change(func() error { return j.Journal.Rewrite(recs) })
+	return j.s.change(func() error { return j.Journal.Rewrite(recs) }, "journal Rewrite")
+}
+
+func traceRecord(b []byte) string {
+	rec, err := decodeRecord(b)
+	return fmt.Sprintf("%+v %v", rec, err)
 }

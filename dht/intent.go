@@ -2,6 +2,7 @@ package dht
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -215,6 +216,9 @@ func (o *Owner) finish(ctx context.Context, v *view, it *intent, all bool) {
 		}
 	}
 	actions := it.actions[from:]
+	if homes := it.homes(v); len(homes) > 0 { // the homes of moved directories first, see place
+		o.tellFinish(ctx, v, it, actions, homes, keep)
+	}
 	done := o.tellFinish(ctx, v, it, actions, sets, 0)
 	if len(holders) > 1 { // the same among them
 		done = o.tellFinish(ctx, v, it, actions, holders, keep) && done
@@ -225,11 +229,32 @@ func (o *Owner) finish(ctx context.Context, v *view, it *intent, all bool) {
 	}
 	for _, must := range it.waiting {
 		if must {
-			o.wake()
 			return
 		}
 	}
 	o.free(it)
+}
+
+// homes returns the homes of directories that the intent moves and that have
+// not been told so.
+func (it *intent) homes(v *view) []volume.SetID {
+	var list []volume.SetID
+	add := func(id volume.ID) {
+		home := v.home(id)
+		if _, waits := it.waiting[home]; waits && !slices.Contains(list, home) {
+			list = append(list, home)
+		}
+	}
+	switch it.commit.kind {
+	case actSwap:
+		add(it.commit.id)
+		if it.commit.oldMode == syscall.S_IFDIR {
+			add(it.commit.old)
+		}
+	case actPlace:
+		add(it.commit.id)
+	}
+	return list
 }
 
 // tellFinish tells some sets the decision, and notes who has carried it out. It
@@ -320,14 +345,12 @@ func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
 		}
 	}
 	if len(it.waiting) > 0 {
-		o.wake()
 		return
 	}
 	if !it.victim.IsZero() {
 		// The directory lives: its name must lead to it again.
 		if err := o.ensureIfCopy(ctx, v, it.victim); err != nil {
 			o.log.Warn("a directory that was not removed after all has no copy at its name's owner yet", "dir", it.victim, "err", err)
-			o.wake()
 			return
 		}
 	}
@@ -357,9 +380,10 @@ func (o *Owner) ensureIfCopy(ctx context.Context, v *view, dir volume.ID) error 
 
 // rest hands an intent over to Run.
 func (o *Owner) rest(it *intent) {
-	open := it.state != finished && it.state != aborting || len(it.waiting) > 0
 	o.mu.Lock()
 	it.live = false
+	_, open := o.mu.active[it.number]
+	open = open || len(it.waiting) > 0
 	o.mu.Unlock()
 	if open {
 		o.wake()

@@ -161,6 +161,14 @@ func (o *Owner) clearWay(ctx context.Context, v *view, dir volume.ID, name strin
 	if err != nil || !a.IsDir() || v.home(a.ID) == o.self {
 		return false
 	}
+	k := nameKey{dir: a.ID} // out of order, so without waiting
+	if o.dirs.lock(ctx, k, false, false) != nil {
+		return false
+	}
+	defer o.dirs.unlock(k)
+	if b, err := o.store.Lookup(ctx, dir, name); err != nil || b.ID != a.ID {
+		return false
+	}
 	f, err := o.tell(ctx, v, v.home(a.ID), &step{op: opFetch, dir: a.ID})
 	if isStale(err) {
 		return o.removeDead(ctx, v, dir, name)
@@ -313,8 +321,30 @@ func (o *Owner) aclChanged(ctx context.Context, v *view, id volume.ID, name stri
 	}
 }
 
-// place moves the copy of a directory to where it belongs.
+// place moves the copy of a directory to where it belongs. It holds the
+// directory's lock in dirs, as ensure does, and the home is told first: so a
+// copy that is being made by what the home said before is moved as well. A zero
+// dir stands for where the home says.
 func (o *Owner) place(ctx context.Context, v *view, id, dir volume.ID, name string) error {
+	k := nameKey{dir: id}
+	if err := o.dirs.lock(ctx, k, false, true); err != nil {
+		return err
+	}
+	defer o.dirs.unlock(k)
+	if dir.IsZero() {
+		a, err := o.tell(ctx, v, v.home(id), &step{op: opFetch, dir: id})
+		if isStale(err) {
+			return nil // removed since
+		}
+		if err != nil {
+			return err
+		}
+		dir, name = a.dir, a.name
+	}
+	return o.placeLocked(ctx, v, id, dir, name)
+}
+
+func (o *Owner) placeLocked(ctx context.Context, v *view, id, dir volume.ID, name string) error {
 	for try := 0; ; try++ {
 		parent, old, err := o.store.Path(ctx, id)
 		if isStale(err) || err == nil && parent == dir && old == name {
@@ -337,6 +367,12 @@ func (o *Owner) place(ctx context.Context, v *view, id, dir volume.ID, name stri
 // swap moves the copy of a directory to where it belongs (dir/name), which was
 // the place of another directory or a file, and that to its own old place.
 func (o *Owner) swap(ctx context.Context, v *view, a action) error {
+	k, l := nameKey{dir: a.id}, nameKey{dir: a.old}
+	if err := o.dirs.lockTwo(ctx, k, l, false); err != nil {
+		return err
+	}
+	defer o.dirs.unlock(k)
+	defer o.dirs.unlock(l)
 	for try := 0; ; try++ {
 		err := o.swapOnce(ctx, v, a)
 		if err == nil || !o.mend(ctx, v, a.dir, 0, err, try) && !o.mend(ctx, v, a.dir2, 0, err, try) {
@@ -362,13 +398,15 @@ func (o *Owner) swapOnce(ctx context.Context, v *view, a action) error {
 	switch {
 	case here && there && parent == a.dir2 && name == a.name2:
 		return o.store.Rename(ctx, parent, name, a.dir, a.name, volume.RenameExchange)
-	case there && !here:
-		return o.store.Rename(ctx, a.dir, a.name, a.dir2, a.name2, volume.RenameNoReplace)
+	case there:
+		if err := o.store.Rename(ctx, a.dir, a.name, a.dir2, a.name2, volume.RenameNoReplace); err != nil || !here {
+			return err
+		}
 	}
 	if err := o.placeOther(ctx, v, a); err != nil {
 		return err
 	}
-	return o.place(ctx, v, a.id, a.dir, a.name)
+	return o.placeLocked(ctx, v, a.id, a.dir, a.name)
 }
 
 // placeOther is place for the other party of a swap, if that is a directory.
@@ -376,5 +414,5 @@ func (o *Owner) placeOther(ctx context.Context, v *view, a action) error {
 	if a.oldMode != syscall.S_IFDIR {
 		return nil
 	}
-	return o.place(ctx, v, a.old, a.dir2, a.name2)
+	return o.placeLocked(ctx, v, a.old, a.dir2, a.name2)
 }

@@ -2,6 +2,7 @@ package dht
 
 import (
 	"context"
+	"slices"
 	"syscall"
 	"time"
 
@@ -141,7 +142,7 @@ func (o *Owner) idle() []*intent {
 				delete(it.acked, set)
 			}
 			if it.state != begun {
-				it.waiting[set] = it.state != finished
+				it.waiting[set] = true
 			}
 		}
 		it.again = nil
@@ -194,9 +195,9 @@ func (o *Owner) judge(ctx context.Context, v *view, it *intent) {
 	}
 }
 
-// repeat tells sets that were away, or have started anew, what a finished
-// intent wants of them, if the intent's own name is still as it left it; it is
-// locked meanwhile, so that nothing later is undone by it.
+// repeat tells sets that were away, or have started anew (true in waiting),
+// what a finished intent wants of them, if the intent's own name is still as it
+// left it; it is locked meanwhile, so that nothing later is undone by it.
 func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 	k := nameKey{it.commit.dir, it.commit.name}
 	if it.commit.kind == actSwap && v.owner(k.dir, k.name) != o.self {
@@ -206,16 +207,26 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 		return true
 	}
 	defer o.names.unlock(k)
-	actions := it.actions
-	if !o.stands(ctx, it.commit) {
-		actions = nil
+	stands := o.stands(ctx, it.commit)
+	order := it.homes(v)
+	if len(order) > 0 {
+		for _, set := range o.others(v) { // they may have made copies by what the home said until now
+			it.waiting[set] = it.waiting[set]
+		}
 	}
 	for set := range it.waiting {
+		if !slices.Contains(order, set) {
+			order = append(order, set)
+		}
+	}
+	for _, set := range order {
+		anew := it.waiting[set]
 		if set != o.self && !v.up(set) && v.has(set) {
 			more = true
 			continue
 		}
-		s := &step{op: opFinish, intent: it.number, flags: redo, actions: forSet(actions, set)}
+		s := &step{op: opFinish, intent: it.number, flags: redo}
+		s.actions = it.repeatable(v, set, anew, stands)
 		a, err := o.tell(ctx, v, set, s)
 		if err != nil && v.has(set) {
 			more = true
@@ -227,6 +238,39 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 		}
 	}
 	return more
+}
+
+// repeatable returns what can be carried out at a set once more although other
+// names of the intent than the coordinator's own may have changed since.
+// Directories go where their home says now, and their home, if it was away, where
+// the intent says, if that stands. At a set that has started anew, and may have
+// lost it, also what concerns the own name or says what it expects to replace.
+func (it *intent) repeatable(v *view, set volume.SetID, anew, stands bool) []action {
+	var list []action
+	place := func(id volume.ID, dir volume.ID, name string) {
+		switch {
+		case v.home(id) != set:
+			list = append(list, action{kind: actPlace, set: set, id: id})
+		case stands:
+			list = append(list, action{kind: actPlace, set: set, id: id, dir: dir, name: name})
+		}
+	}
+	for _, a := range forSet(it.actions, set) {
+		switch {
+		case a.kind == actGone:
+			list = append(list, a)
+		case a.kind == actPlace:
+			place(a.id, a.dir, a.name)
+		case a.kind == actSwap && a.oldMode == syscall.S_IFDIR:
+			place(a.id, a.dir, a.name)
+			place(a.old, a.dir2, a.name2)
+		case a.kind == actSwap && !(anew && stands):
+			place(a.id, a.dir, a.name)
+		case anew && stands && (a.kind != actPut || !a.old.IsZero() || a.dir == it.commit.dir && a.name == it.commit.name):
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // stands reports whether a commit's name is as the commit left it.
@@ -317,7 +361,7 @@ func (o *Owner) retire(ctx context.Context, v *view, ripe []*intent, settled map
 			case epoch == 0: // its life was not noted: from now on it counts
 				it.acked[set] = now
 			case set != o.self && now != epoch:
-				it.waiting[set] = false
+				it.waiting[set] = true
 				durable = false
 			}
 		}
