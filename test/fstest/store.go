@@ -157,9 +157,7 @@ func (w *storeWalker) step() error {
 		w.note("restore %v", k)
 		return w.both(func(s volume.Store) error { return s.Restore(w.ctx, k) })
 	case n < 76:
-		d2, name2, f := w.dir(), w.aName(), []volume.RenameFlags{0, 0, volume.RenameNoReplace, volume.RenameExchange}[w.rng.IntN(4)]
-		w.note("rename %v %q to %v %q flags %d", d, name, d2, name2, f)
-		return w.either(func(s volume.Store) error { return s.Rename(w.ctx, d, name, d2, name2, f) })
+		return w.rename(d, name)
 	case n < 82:
 		w.note("unlink %v %q", d, name)
 		return w.both(func(s volume.Store) error { return s.Unlink(w.ctx, d, name) })
@@ -184,8 +182,10 @@ func (w *storeWalker) put(d volume.ID, name string, k volume.Key) error {
 	case 0:
 		e = volume.Pointer{ID: volume.NewID(2), Mode: syscall.S_IFREG, Held: 2}
 		w.files = append(w.files, e.ID)
-	case 1:
-		e = volume.Pointer{ID: w.file(), Mode: syscall.S_IFREG, Held: volume.SetID(2 + w.rng.IntN(2))}
+	case 1: // an object lies on one set only, so never one of this
+		if id := w.file(); id.Born() != storeSet {
+			e = volume.Pointer{ID: id, Mode: syscall.S_IFREG, Held: id.Born()}
+		}
 	}
 	var old volume.ID
 	if w.rng.IntN(3) > 0 {
@@ -193,6 +193,20 @@ func (w *storeWalker) put(d volume.ID, name string, k volume.Key) error {
 	}
 	w.note("put %v %q → %+v instead of %v as %v", d, name, e, old, k)
 	return w.either(func(s volume.Store) error { return s.Put(w.ctx, d, name, e, old, k) })
+}
+
+// rename renames, but not one pointer onto another of the same object: whether
+// a store takes them for two names of one object or for two entries does not
+// show, since owners handle names with pointers themselves.
+func (w *storeWalker) rename(d volume.ID, name string) error {
+	d2, name2, f := w.dir(), w.aName(), []volume.RenameFlags{0, 0, volume.RenameNoReplace, volume.RenameExchange}[w.rng.IntN(4)]
+	a, _ := w.want.Lookup(w.ctx, d, name)
+	b, _ := w.want.Lookup(w.ctx, d2, name2)
+	if a.Held != 0 && a.ID == b.ID {
+		return nil
+	}
+	w.note("rename %v %q to %v %q flags %d", d, name, d2, name2, f)
+	return w.either(func(s volume.Store) error { return s.Rename(w.ctx, d, name, d2, name2, f) })
 }
 
 // create opens or makes a file; on a pointer nothing happens.
@@ -230,7 +244,7 @@ func (w *storeWalker) copy(d volume.ID, name string) error {
 	case 0:
 		w.dirs = append(w.dirs, c.ID)
 	case 1:
-		c.ID = w.led(d, name)
+		c.ID = w.dirs[w.rng.IntN(len(w.dirs))]
 	default:
 		c.ID = w.dirs[1%len(w.dirs):][w.rng.IntN(max(1, len(w.dirs)-1))]
 		w.note("refresh %+v", c)
@@ -291,11 +305,15 @@ func (w *storeWalker) compareDirectory(id volume.ID) error {
 	if err := agree(got, want, false); err != nil || got != nil {
 		return err
 	}
-	plain := func(x volume.Entry) volume.Entry {
-		return volume.Entry{Name: x.Name, Cookie: x.Cookie, ID: x.ID, Mode: x.Mode & syscall.S_IFMT, Held: x.Held}
+	plain := func(es []volume.Entry) string {
+		var all strings.Builder
+		for _, x := range es {
+			fmt.Fprintf(&all, " %q→%v %s %d", x.Name, x.ID, typeName(x.Mode), x.Held)
+		}
+		return all.String()
 	}
-	if !end || !slices.EqualFunc(xs, ys, func(x, y volume.Entry) bool { return plain(x) == plain(y) }) {
-		return fmt.Errorf("got entries %+v (end %v), want %+v", xs, end, ys)
+	if a, b := plain(xs), plain(ys); !end || a != b {
+		return fmt.Errorf("got entries (end %v)\n%s\nwant\n%s", end, a, b)
 	}
 	e, got := w.got.Empty(w.ctx, id)
 	f, want := w.want.Empty(w.ctx, id)
