@@ -34,8 +34,9 @@ type intent struct {
 	waiting map[volume.SetID]bool   // to be told the decision; true: its names depend on it
 	acked   map[volume.SetID]uint32 // have carried it out in this epoch of theirs
 
-	live  bool                  // guarded by Owner.mu
-	again map[volume.SetID]bool // guarded by Owner.mu: have started anew and ask
+	live    bool                  // guarded by Owner.mu
+	expects bool                  // likewise: see Owner.expect
+	again   map[volume.SetID]bool // guarded by Owner.mu: have started anew and ask
 }
 
 // book is the journal and what is numbered in it.
@@ -298,6 +299,7 @@ func (o *Owner) free(it *intent) {
 	it.state = finished
 	o.mu.Lock()
 	delete(o.mu.active, it.number)
+	o.unexpectLocked(it)
 	o.mu.finished[it.number] = it
 	o.mu.Unlock()
 	for _, k := range it.names {
@@ -359,6 +361,7 @@ func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
 	}
 	o.mu.Lock()
 	delete(o.mu.active, it.number)
+	o.unexpectLocked(it)
 	o.mu.Unlock()
 	for _, k := range it.names {
 		o.names.unlock(k)
@@ -439,10 +442,11 @@ func (o *Owner) undoLink(ctx context.Context, k partKey, a action) error {
 	return o.store.Purge(ctx, taken)
 }
 
-// ignoreAbsent drops the errors that say that something is not there: what was
-// to be undone or discarded is gone already.
+// ignoreAbsent drops the errors that say that something is not there, or can't
+// ever have been: what was to be undone or discarded is gone already.
 func ignoreAbsent(err error) error {
-	if isErrno(err, syscall.ENOENT) || isErrno(err, syscall.ESTALE) {
+	switch volume.ErrnoOf(err) {
+	case syscall.ENOENT, syscall.ESTALE, syscall.EINVAL, syscall.EPERM, syscall.ENOTDIR:
 		return nil
 	}
 	return err

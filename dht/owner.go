@@ -53,6 +53,7 @@ type Owner struct {
 		parts    map[partKey]*part  // of others' intents here
 		peers    map[volume.SetID]*peer
 		dying    map[volume.ID]partKey // directories with their home here
+		expected map[volume.ID]int     // directories that intents will put something into, see expect
 		strays   bool                  // discards of unknown intents may be here
 	}
 
@@ -96,6 +97,7 @@ func NewOwner(cfg OwnerConfig) (*Owner, error) {
 	o.mu.peers = map[volume.SetID]*peer{}
 	o.mu.dying = map[volume.ID]partKey{}
 	o.mu.strays = true
+	o.mu.expected = map[volume.ID]int{}
 	o.book.open = map[partKey][][]byte{}
 	if err := o.Update(cfg.Map, cfg.Peers); err != nil {
 		return nil, err

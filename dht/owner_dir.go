@@ -173,8 +173,8 @@ func (o *Owner) clearWay(ctx context.Context, v *view, dir volume.ID, name strin
 	if isStale(err) {
 		return o.removeDead(ctx, v, dir, name)
 	}
-	if err != nil || f.dir == dir && f.name == name {
-		return false
+	if err != nil || f.dir == dir && f.name == name || v.owner(dir, name) == o.self {
+		return false // it is in its place; of a name that this set owns, this set knows before the home
 	}
 	if _, _, perr := o.store.Path(ctx, f.dir); isStale(perr) && o.ensure(ctx, v, f.dir) != nil {
 		return false
@@ -228,8 +228,40 @@ func (o *Owner) sweep(ctx context.Context, v *view, dir volume.ID) bool {
 	}
 }
 
+// expects reports whether an intent of this set is about to put something into
+// a directory that may be empty until then.
+func (o *Owner) expects(dir volume.ID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.mu.expected[dir] > 0
+}
+
+// expect notes that an intent can't do without the directory of its name any more.
+func (o *Owner) expect(it *intent) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !it.expects && it.commit.kind != actGone && it.commit.kind != actDiscard {
+		it.expects = true
+		o.mu.expected[it.commit.dir]++
+	}
+}
+
+// unexpectLocked ends that. Owner.mu is locked.
+func (o *Owner) unexpectLocked(it *intent) {
+	if !it.expects {
+		return
+	}
+	it.expects = false
+	if o.mu.expected[it.commit.dir]--; o.mu.expected[it.commit.dir] == 0 {
+		delete(o.mu.expected, it.commit.dir)
+	}
+}
+
 // empty reports whether nothing with a right to it is in a directory here.
 func (o *Owner) empty(ctx context.Context, v *view, dir volume.ID) error {
+	if o.expects(dir) {
+		return fail("rmdir", dir.String(), syscall.ENOTEMPTY)
+	}
 	ok, err := o.store.Empty(ctx, dir)
 	if isStale(err) {
 		return nil // no copy, no names
@@ -247,6 +279,9 @@ func (o *Owner) gone(ctx context.Context, v *view, dir volume.ID) error {
 		return err
 	}
 	defer o.dirs.unlock(k)
+	if o.expects(dir) {
+		return fail("rmdir", dir.String(), syscall.ENOTEMPTY)
+	}
 	for try := 0; ; try++ {
 		parent, name, err := o.store.Path(ctx, dir)
 		if isStale(err) {

@@ -198,6 +198,9 @@ func (o *Owner) Link(ctx context.Context, id volume.ID, dir volume.ID, name stri
 	if v.single {
 		return o.store.Link(ctx, id, dir, name)
 	}
+	if dir == volume.Root && name == volume.Reserved {
+		return volume.Attr{}, fail("link", name, syscall.EINVAL)
+	}
 	k := nameKey{dir, name}
 	if err := o.names.lock(ctx, k, false, true); err != nil {
 		return volume.Attr{}, err

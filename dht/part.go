@@ -267,7 +267,11 @@ func (o *Owner) finishPart(ctx context.Context, v *view, s *step) (*answer, erro
 		if a.set != o.self && a.set != allSets {
 			return nil, fail("finish", a.name, syscall.EINVAL)
 		}
-		if err := o.act(ctx, v, k, a); err != nil {
+		err := o.act(ctx, v, k, a)
+		if a.kind == actPut && s.flags&redo != 0 && (isStale(err) || isErrno(err, syscall.EEXIST)) {
+			err = nil // the name was used again since
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -137,6 +137,9 @@ func (o *Owner) resume(it *intent) {
 		return
 	}
 	o.mu.active[it.number] = it
+	if it.state == committed || undecided {
+		o.expect(it)
+	}
 	names := []nameKey{{it.commit.dir, it.commit.name}}
 	if it.commit.kind == actSwap {
 		names = append(names, nameKey{it.commit.dir2, it.commit.name2})

@@ -207,7 +207,7 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 		return true
 	}
 	defer o.names.unlock(k)
-	stands := o.stands(ctx, it.commit)
+	stands, first := o.stands(ctx, it.commit)
 	order := it.homes(v)
 	if len(order) > 0 {
 		for _, set := range o.others(v) { // they may have made copies by what the home said until now
@@ -226,9 +226,10 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 			continue
 		}
 		s := &step{op: opFinish, intent: it.number, flags: redo}
-		s.actions = it.repeatable(v, set, anew, stands)
+		s.actions = it.repeatable(v, set, anew, stands, first)
 		a, err := o.tell(ctx, v, set, s)
 		if err != nil && v.has(set) {
+			o.log.Debug("step of a finished intent failed, to be repeated", "intent", it.number, "set", set, "err", err)
 			more = true
 			continue
 		}
@@ -243,15 +244,16 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 // repeatable returns what can be carried out at a set once more although other
 // names of the intent than the coordinator's own may have changed since.
 // Directories go where their home says now, and their home, if it was away, where
-// the intent says, if that stands. At a set that has started anew, and may have
+// the intent says, if that stands; two that were exchanged go together if both
+// stand. At a set that has started anew, and may have
 // lost it, also what concerns the own name or says what it expects to replace.
-func (it *intent) repeatable(v *view, set volume.SetID, anew, stands bool) []action {
+func (it *intent) repeatable(v *view, set volume.SetID, anew, stands, first bool) []action {
 	var list []action
 	place := func(id volume.ID, dir volume.ID, name string) {
 		switch {
 		case v.home(id) != set:
 			list = append(list, action{kind: actPlace, set: set, id: id})
-		case stands:
+		case first && id == it.commit.id:
 			list = append(list, action{kind: actPlace, set: set, id: id, dir: dir, name: name})
 		}
 	}
@@ -261,6 +263,8 @@ func (it *intent) repeatable(v *view, set volume.SetID, anew, stands bool) []act
 			list = append(list, a)
 		case a.kind == actPlace:
 			place(a.id, a.dir, a.name)
+		case a.kind == actSwap && a.oldMode == syscall.S_IFDIR && stands:
+			list = append(list, a)
 		case a.kind == actSwap && a.oldMode == syscall.S_IFDIR:
 			place(a.id, a.dir, a.name)
 			place(a.old, a.dir2, a.name2)
@@ -273,17 +277,20 @@ func (it *intent) repeatable(v *view, set volume.SetID, anew, stands bool) []act
 	return list
 }
 
-// stands reports whether a commit's name is as the commit left it.
-func (o *Owner) stands(ctx context.Context, c action) bool {
+// stands reports whether a commit's name, or both names of a swap, are as the
+// commit left them here, and whether the first is.
+func (o *Owner) stands(ctx context.Context, c action) (both, first bool) {
 	a, err := o.store.Lookup(ctx, c.dir, c.name)
-	switch c.kind {
-	case actSwap:
-		b, berr := o.store.Lookup(ctx, c.dir2, c.name2)
-		return err == nil && a.ID == c.id && (berr == nil && b.ID == c.old || isErrno(berr, syscall.ENOENT))
-	case actGone, actDiscard:
-		return isErrno(err, syscall.ENOENT) || isStale(err) || err == nil && a.ID != c.id
+	if c.kind == actGone || c.kind == actDiscard {
+		free := isErrno(err, syscall.ENOENT) || isStale(err) || err == nil && a.ID != c.id
+		return free, free
 	}
-	return err == nil && a.ID == c.id && a.Held == c.held
+	first = err == nil && a.ID == c.id && a.Held == c.held
+	if c.kind != actSwap {
+		return first, first
+	}
+	b, err := o.store.Lookup(ctx, c.dir2, c.name2)
+	return first && (err == nil && b.ID == c.old || c.oldMode != syscall.S_IFDIR && isErrno(err, syscall.ENOENT)), first
 }
 
 // settleAll makes finished intents durable at all that took part, and then
