@@ -210,16 +210,29 @@ func (l *link) Step(ctx context.Context, b []byte) ([]byte, error) {
 	return send()
 }
 
-func fwd1[A any](ctx context.Context, l *link, f func(ctx context.Context, o *Owner) (A, error)) (a A, err error) {
+// fwd1 carries a request out at the node. It dies with the process that serves
+// it, whatever it waits for there.
+func fwd1[A any](ctx context.Context, l *link, f func(ctx context.Context, o *Owner) (A, error)) (A, error) {
+	type result struct {
+		a   A
+		err error
+	}
+	var none A
 	to := l.ask()
 	if to == nil {
-		return a, errDown
+		return none, errDown
 	}
-	ctx, cancel := context.WithCancel(ctx) // a request dies with the process that serves it
-	defer cancel()
-	defer context.AfterFunc(to.ctx, cancel)()
-	a, err = f(ctx, to.owner.Load())
-	return a, l.lost(to, err)
+	done := make(chan result, 1)
+	go func() {
+		a, err := f(ctx, to.owner.Load())
+		done <- result{a, err}
+	}()
+	select {
+	case r := <-done:
+		return r.a, l.lost(to, r.err)
+	case <-to.ctx.Done():
+		return none, errDown
+	}
 }
 
 func fwd0(ctx context.Context, l *link, f func(ctx context.Context, o *Owner) error) error {
@@ -240,12 +253,15 @@ func (l *link) Make(ctx context.Context, dir volume.ID, name string, n volume.No
 	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Attr, error) { return o.Make(ctx, dir, name, n) })
 }
 func (l *link) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
-	var file volume.File
-	a, err := fwd1(ctx, l, func(ctx context.Context, o *Owner) (a volume.Attr, err error) {
-		file, a, err = o.Create(ctx, dir, name, n, f)
-		return a, err
+	type made struct {
+		f volume.File
+		a volume.Attr
+	}
+	r, err := fwd1(ctx, l, func(ctx context.Context, o *Owner) (r made, err error) {
+		r.f, r.a, err = o.Create(ctx, dir, name, n, f)
+		return r, err
 	})
-	return file, a, err
+	return r.f, r.a, err
 }
 func (l *link) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
 	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.File, error) { return o.Open(ctx, id, f) })
@@ -266,12 +282,15 @@ func (l *link) Rename(ctx context.Context, od volume.ID, on string, nd volume.ID
 	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Rename(ctx, od, on, nd, nn, f) })
 }
 func (l *link) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
-	end := false
-	list, err := fwd1(ctx, l, func(ctx context.Context, o *Owner) (list []volume.Entry, err error) {
-		list, end, err = o.ReadDir(ctx, dir, after, max, attrs)
-		return list, err
+	type page struct {
+		list []volume.Entry
+		end  bool
+	}
+	r, err := fwd1(ctx, l, func(ctx context.Context, o *Owner) (r page, err error) {
+		r.list, r.end, err = o.ReadDir(ctx, dir, after, max, attrs)
+		return r, err
 	})
-	return list, end, err
+	return r.list, r.end, err
 }
 func (l *link) Getxattr(ctx context.Context, id volume.ID, name string) ([]byte, error) {
 	return fwd1(ctx, l, func(ctx context.Context, o *Owner) ([]byte, error) { return o.Getxattr(ctx, id, name) })

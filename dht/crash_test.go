@@ -26,7 +26,6 @@ type world struct {
 	dir volume.ID // where it happens
 	sub volume.ID // another directory, below dir
 	ids map[string]volume.ID
-	new map[string]volume.ID // IDs for what run makes, the same in each run
 }
 
 // owned returns a name in dir that set owns.

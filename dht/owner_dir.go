@@ -134,13 +134,8 @@ func (o *Owner) makeCopy(ctx context.Context, v *view, parent volume.ID, name st
 				return err
 			}
 		case isErrno(err, syscall.EEXIST):
-			if here, name2, perr := o.store.Path(ctx, c.ID); perr == nil {
-				if here == parent && name2 == name {
-					return nil
-				}
-				if rerr := o.store.Rename(ctx, here, name2, parent, name, volume.RenameNoReplace); rerr == nil {
-					return nil
-				}
+			if _, _, perr := o.store.Path(ctx, c.ID); perr == nil {
+				return nil // it is here already; where, is the business of those who move it
 			}
 			if !o.clearWay(ctx, v, parent, name, c.ID) {
 				return err

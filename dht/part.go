@@ -263,9 +263,16 @@ func (o *Owner) finishPart(ctx context.Context, v *view, s *step) (*answer, erro
 	if p != nil {
 		defer p.mu.Unlock()
 	}
+	done, err := o.doneBefore(ctx, k, s)
+	if err != nil {
+		return nil, err
+	}
 	for _, a := range s.actions {
 		if a.set != o.self && a.set != allSets {
 			return nil, fail("finish", a.name, syscall.EINVAL)
+		}
+		if done[a.part] && (a.kind == actDiscard || a.kind == actPut && !a.old.IsZero()) {
+			continue
 		}
 		err := o.act(ctx, v, k, a)
 		if a.kind == actPut && s.flags&redo != 0 && (isStale(err) || isErrno(err, syscall.EEXIST)) {
@@ -279,6 +286,26 @@ func (o *Owner) finishPart(ctx context.Context, v *view, s *step) (*answer, erro
 		return &answer{}, nil
 	}
 	return &answer{}, o.end(p)
+}
+
+// doneBefore tells which parts of an intent that is carried out once more have
+// left their discard: those were carried out, were not lost, and the name may
+// have been given again since.
+func (o *Owner) doneBefore(ctx context.Context, k partKey, s *step) (map[uint8]bool, error) {
+	if s.flags&redo == 0 || len(s.actions) == 0 {
+		return nil, nil
+	}
+	list, err := o.store.Discards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	done := map[uint8]bool{}
+	for _, d := range list {
+		if d.Key.Set == k.set && d.Key.Intent == k.number {
+			done[d.Key.Part] = true
+		}
+	}
+	return done, nil
 }
 
 // abortPart undoes what an intent has here.
