@@ -158,7 +158,9 @@ func (o *Owner) outcomeOf(s *step) outcome {
 				it.again = map[volume.SetID]bool{}
 			}
 			it.again[s.from] = true
-			o.wake()
+			if o.mu.finished[n] != nil { // the others are being told anyway
+				o.wake()
+			}
 		}
 		return outcomeOpen
 	}

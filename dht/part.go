@@ -20,8 +20,8 @@ type partKey struct {
 // it, links that can be undone until its decision is known, and a directory
 // marked dying. It is in the journal before it is anywhere else.
 type part struct {
-	key  partKey
-	born time.Time
+	key   partKey
+	asked time.Time // when its coordinator was last heard of; Run's, once it is in the table
 
 	mu struct { // one step of an intent after the other; before all other locks but that of a name it waits for
 		sync.Mutex
@@ -73,7 +73,7 @@ func (o *Owner) partOf(k partKey, create bool) *part {
 	o.mu.Lock()
 	p := o.mu.parts[k]
 	if p == nil && create && !o.ended(k) {
-		p = &part{key: k, born: time.Now()}
+		p = &part{key: k, asked: time.Now()}
 		o.mu.parts[k] = p
 	}
 	o.mu.Unlock()

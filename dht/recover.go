@@ -158,8 +158,10 @@ func (o *Owner) resume(it *intent) {
 func (o *Owner) outcomes(ctx context.Context, v *view) (more bool) {
 	var keys []partKey
 	o.mu.Lock()
+	more = len(o.mu.parts) > 0
 	for k, p := range o.mu.parts {
-		if time.Since(p.born) > o.cfg.StepTimeout {
+		if time.Since(p.asked) > o.cfg.StepTimeout {
+			p.asked = time.Now()
 			keys = append(keys, k)
 		}
 	}

@@ -203,11 +203,17 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 	if it.commit.kind == actSwap && v.owner(k.dir, k.name) != o.self {
 		k = nameKey{it.commit.dir2, it.commit.name2}
 	}
-	if err := o.names.lock(ctx, k, false, true); err != nil {
-		return true
+	if o.names.lock(ctx, k, false, false) != nil {
+		return true // perhaps held by an intent that waits for Run itself
 	}
 	defer o.names.unlock(k)
 	stands, first := o.stands(ctx, it.commit)
+	for _, a := range it.actions {
+		if a.kind == actSwap && it.commit.kind != actSwap {
+			both, _ := o.stands(ctx, a)
+			stands, first = stands && both, false
+		}
+	}
 	order := it.homes(v)
 	if len(order) > 0 {
 		for _, set := range o.others(v) { // they may have made copies by what the home said until now
@@ -263,13 +269,14 @@ func (it *intent) repeatable(v *view, set volume.SetID, anew, stands, first bool
 			list = append(list, a)
 		case a.kind == actPlace:
 			place(a.id, a.dir, a.name)
-		case a.kind == actSwap && a.oldMode == syscall.S_IFDIR && stands:
-			list = append(list, a)
-		case a.kind == actSwap && a.oldMode == syscall.S_IFDIR:
-			place(a.id, a.dir, a.name)
-			place(a.old, a.dir2, a.name2)
-		case a.kind == actSwap && !(anew && stands):
-			place(a.id, a.dir, a.name)
+		case a.kind == actSwap:
+			if stands && (anew || a.oldMode == syscall.S_IFDIR) {
+				list = append(list, a)
+			}
+			place(a.id, a.dir, a.name) // the other name may have changed just now: the home has the last word
+			if a.oldMode == syscall.S_IFDIR {
+				place(a.old, a.dir2, a.name2)
+			}
 		case anew && stands && (a.kind != actPut || !a.old.IsZero() || a.dir == it.commit.dir && a.name == it.commit.name):
 			list = append(list, a)
 		}
