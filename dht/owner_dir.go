@@ -103,6 +103,10 @@ func (o *Owner) ensureOnce(ctx context.Context, v *view, dir volume.ID, home vol
 		return err
 	}
 	defer o.dirs.unlock(k)
+	return o.ensureLocked(ctx, v, dir, home, depth)
+}
+
+func (o *Owner) ensureLocked(ctx context.Context, v *view, dir volume.ID, home volume.SetID, depth int) error {
 	if _, _, err := o.store.Path(ctx, dir); !isStale(err) {
 		return err // somebody else made it
 	}
@@ -377,6 +381,13 @@ func (o *Owner) place(ctx context.Context, v *view, id, dir volume.ID, name stri
 func (o *Owner) placeLocked(ctx context.Context, v *view, id, dir volume.ID, name string) error {
 	for try := 0; ; try++ {
 		parent, old, err := o.store.Path(ctx, id)
+		if isStale(err) && v.owner(dir, name) == o.self && v.home(id) != o.self {
+			// The name leads nowhere without it. The home knows the new place.
+			if err = o.ensureLocked(ctx, v, id, v.home(id), 0); err == nil && try < mendMax {
+				continue
+			}
+			return err
+		}
 		if isStale(err) || err == nil && parent == dir && old == name {
 			return nil // its copy will be made in the right place
 		}
