@@ -17,17 +17,22 @@ type Config struct {
 	Map    *spec.Map
 	Sets   map[volume.SetID]volume.Set // all sets of the map; they need not be up
 	Logger *slog.Logger                // nil: none
+
+	// Believe is how long what the sets said of a directory's attributes may be
+	// used again (see heard); 0: never, every answer is as of its request.
+	Believe time.Duration
 }
 
 // Distribute makes one file system of a volume's sets: it sends each request to
 // the set that the hash of the name, or the ID, says. It keeps no state that it
-// could not lose: two bounded caches.
+// could not lose: bounded caches.
 type Distribute struct {
 	log  *slog.Logger
 	view atomic.Pointer[view]
 
 	elsewhere idCache[volume.SetID] // files that do not lie where they were born
 	versions  idCache[uint64]       // Attr.Version of directories, as last seen
+	heard     heard                 // of directories, a moment ago
 
 	mu struct {
 		sync.Mutex
@@ -44,6 +49,7 @@ func New(cfg Config) *Distribute {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	d := &Distribute{log: cfg.Logger}
+	d.heard.believe = cfg.Believe
 	d.mu.updated = make(chan struct{})
 	if err := d.Update(cfg.Map, cfg.Sets); err != nil {
 		panic(err)

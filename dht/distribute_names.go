@@ -27,6 +27,7 @@ func (d *Distribute) Lookup(ctx context.Context, dir volume.ID, name string) (vo
 			return a, nil
 		}
 		d.elsewhere.put(a.ID, a.Held)
+		d.heard.scatter(dir)
 		s, err := v.set("lookup", a.Held)
 		if err != nil {
 			return volume.Attr{}, err
@@ -96,11 +97,16 @@ func (d *Distribute) version(ctx context.Context, dir volume.ID) uint64 {
 func (d *Distribute) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
 	var a volume.Attr
 	err := d.withVersion(ctx, "make", dir, name, &n, func(ctx context.Context, v *view, s volume.Set) (err error) {
-		if a, err = s.Make(ctx, dir, name, n); err != nil {
+		a, err = s.Make(ctx, dir, name, n)
+		at := v.owner(dir, name)
+		// The parent's home counts the links; a set that only takes a new
+		// directory's copy keeps its own parent's times.
+		d.heard.forget(dir, at, v.home(dir))
+		if err != nil {
 			return err
 		}
-		at := v.owner(dir, name)
 		if a.Held != 0 {
+			d.heard.forget(dir)
 			at = a.Held
 			if s, err = v.set("make", at); err == nil {
 				a, err = s.Getattr(ctx, a.ID)
@@ -120,6 +126,7 @@ func (d *Distribute) Create(ctx context.Context, dir volume.ID, name string, n v
 	err := d.withVersion(ctx, "create", dir, name, &n, func(ctx context.Context, v *view, s volume.Set) (err error) {
 		for try := 0; ; try++ {
 			file, a, err = s.Create(ctx, dir, name, n, f)
+			d.heard.forget(dir, v.owner(dir, name))
 			if err != nil {
 				return err
 			}
@@ -127,6 +134,7 @@ func (d *Distribute) Create(ctx context.Context, dir volume.ID, name string, n v
 				d.learn(v, a, v.owner(dir, name))
 				return nil
 			}
+			d.heard.forget(dir)
 			file, a, err = d.openHeld(ctx, v, a, f)
 			if !isErrno(err, syscall.ESTALE) || try >= triesMax {
 				return err
@@ -167,6 +175,7 @@ func (d *Distribute) Link(ctx context.Context, id, dir volume.ID, name string) (
 	var a volume.Attr
 	err := d.nameOp(ctx, "link", dir, name, func(ctx context.Context, s volume.Set) (err error) {
 		a, err = s.Link(ctx, id, dir, name)
+		d.heard.forget(dir)
 		return err
 	})
 	return a, err
@@ -175,14 +184,18 @@ func (d *Distribute) Link(ctx context.Context, id, dir volume.ID, name string) (
 // Unlink implements volume.FS.
 func (d *Distribute) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	return d.nameOp(ctx, "unlink", dir, name, func(ctx context.Context, s volume.Set) error {
-		return s.Unlink(ctx, dir, name)
+		err := s.Unlink(ctx, dir, name)
+		d.heard.forget(dir, d.view.Load().owner(dir, name))
+		return err
 	})
 }
 
 // Rmdir implements volume.FS.
 func (d *Distribute) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 	return d.nameOp(ctx, "rmdir", dir, name, func(ctx context.Context, s volume.Set) error {
-		return s.Rmdir(ctx, dir, name)
+		err := s.Rmdir(ctx, dir, name)
+		d.heard.forgetAll()
+		return err
 	})
 }
 
@@ -193,6 +206,7 @@ func (d *Distribute) Rename(ctx context.Context, oldDir volume.ID, oldName strin
 	}
 	return d.nameOp(ctx, "rename", newDir, newName, func(ctx context.Context, s volume.Set) error {
 		err := s.Rename(ctx, oldDir, oldName, newDir, newName, f)
+		d.heard.forgetAll() // it may have replaced a directory
 		return d.noDir(ctx, d.view.Load(), "rename", err, oldDir)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -14,6 +15,9 @@ func (d *Distribute) Getattr(ctx context.Context, id volume.ID) (volume.Attr, er
 	v := d.view.Load()
 	var a volume.Attr
 	at := v.home(id)
+	if d.heard.knows(id, at) {
+		return d.dirAttr(ctx, v, id, 0, volume.Attr{}, "")
+	}
 	err := d.idOp(ctx, "getattr", id, func(ctx context.Context, s volume.Set) (err error) {
 		a, err = s.Getattr(ctx, id)
 		return err
@@ -39,17 +43,18 @@ func (d *Distribute) Getattr(ctx context.Context, id volume.ID) (volume.Attr, er
 // does not exist stands: ENOENT if it was looked up as name, else ESTALE.
 func (d *Distribute) dirAttr(ctx context.Context, v *view, id volume.ID, from volume.SetID, have volume.Attr, name string) (volume.Attr, error) {
 	home := v.home(id)
+	began := time.Now()
+	answers, turn := d.heard.ask(id)
+	if from != 0 {
+		answers[from] = have
+	}
 	sets := make([]volume.SetID, 0, len(v.ids))
 	for _, set := range v.ids {
-		if set != from && v.up(set) {
+		if _, said := answers[set]; !said && v.up(set) {
 			sets = append(sets, set)
 		}
 	}
 	var mu sync.Mutex
-	answers := map[volume.SetID]volume.Attr{}
-	if from != 0 {
-		answers[from] = have
-	}
 	var homeErr error
 	each(sets, func(set volume.SetID) error {
 		a, err := v.sets[set].Getattr(ctx, id)
@@ -91,6 +96,7 @@ func (d *Distribute) dirAttr(ctx context.Context, v *view, id volume.ID, from vo
 	}
 	if atHome {
 		d.versions.put(id, a.Version)
+		d.heard.tell(id, turn, began, answers)
 	}
 	return a, nil
 }
@@ -110,6 +116,7 @@ func (d *Distribute) Setattr(ctx context.Context, id volume.ID, c volume.Change)
 		return err
 	})
 	v := d.view.Load()
+	d.heard.forget(id)
 	if err != nil || v.single || !a.IsDir() {
 		return a, d.final(err)
 	}
@@ -149,6 +156,7 @@ func (d *Distribute) Getxattr(ctx context.Context, id volume.ID, name string) ([
 
 // Setxattr implements volume.FS.
 func (d *Distribute) Setxattr(ctx context.Context, id volume.ID, name string, value []byte, f volume.XattrFlags) error {
+	defer d.heard.forget(id)
 	defer d.versions.drop(id) // an ACL is part of what it counts
 	return d.final(d.idOp(ctx, "setxattr", id, func(ctx context.Context, s volume.Set) error {
 		return s.Setxattr(ctx, id, name, value, f)
@@ -167,6 +175,7 @@ func (d *Distribute) Listxattr(ctx context.Context, id volume.ID) ([]string, err
 
 // Removexattr implements volume.FS.
 func (d *Distribute) Removexattr(ctx context.Context, id volume.ID, name string) error {
+	defer d.heard.forget(id)
 	defer d.versions.drop(id)
 	return d.final(d.idOp(ctx, "removexattr", id, func(ctx context.Context, s volume.Set) error {
 		return s.Removexattr(ctx, id, name)

@@ -399,10 +399,32 @@ func (o *Owner) placeLocked(ctx context.Context, v *view, id, dir volume.ID, nam
 			return err
 		case o.mend(ctx, v, dir, 0, err, try):
 		case isErrno(err, syscall.EEXIST) && o.clearWay(ctx, v, dir, name, id):
+		case isErrno(err, syscall.EEXIST) && o.trade(ctx, v, nameKey{parent, old}, nameKey{dir, name}):
+			return nil
 		default:
 			return err
 		}
 	}
+}
+
+// trade exchanges the copy of a directory with the copy of another that is in
+// its place. That other has been moved elsewhere too, and this set has yet to be
+// told, or its own place is taken in turn; so a ring of moves comes undone step by
+// step. It is not done where it would show: at the owner of the place that is left.
+func (o *Owner) trade(ctx context.Context, v *view, from, to nameKey) bool {
+	a, err := o.store.Lookup(ctx, to.dir, to.name)
+	if err != nil || !a.IsDir() || v.owner(from.dir, from.name) == o.self {
+		return false
+	}
+	k := nameKey{dir: a.ID}
+	if o.dirs.lock(ctx, k, false, false) != nil {
+		return false
+	}
+	defer o.dirs.unlock(k)
+	if b, err := o.store.Lookup(ctx, to.dir, to.name); err != nil || b.ID != a.ID {
+		return false
+	}
+	return o.store.Rename(ctx, from.dir, from.name, to.dir, to.name, volume.RenameExchange) == nil
 }
 
 // swap moves the copy of a directory to where it belongs (dir/name), which was
@@ -442,6 +464,14 @@ func (o *Owner) swapOnce(ctx context.Context, v *view, a action) error {
 	case there:
 		if err := o.store.Rename(ctx, a.dir, a.name, a.dir2, a.name2, volume.RenameNoReplace); err != nil || !here {
 			return err
+		}
+	}
+	if here { // its place may be where the other's copy is to be made
+		if _, _, err := o.store.Path(ctx, a.old); isStale(err) {
+			if err := o.placeLocked(ctx, v, a.id, a.dir, a.name); err != nil {
+				return err
+			}
+			return o.placeOther(ctx, v, a)
 		}
 	}
 	if err := o.placeOther(ctx, v, a); err != nil {

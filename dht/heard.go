@@ -1,0 +1,168 @@
+package dht
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// heard remembers for a moment what the sets said of directories. The kernel
+// asks for a directory's attributes again after each change that it makes in
+// it, and then one set knows something new, the owner of the name: the others
+// need not be asked each time. What another client changes is seen that moment
+// later; what this one changes it forgets here before the change is answered.
+type heard struct {
+	believe time.Duration // how long; 0: nothing is remembered
+	age     atomic.Uint64 // counts forgetAll
+	shards  [16]struct {
+		mu struct {
+			sync.Mutex
+			m map[volume.ID]*said
+		}
+	}
+}
+
+// heardMax bounds the directories remembered.
+const heardMax = 1 << 12
+
+// said is what was said of one directory.
+type said struct {
+	since time.Time // of the oldest answer in parts
+	age   uint64    // heard.age when parts were said
+	turn  uint64    // grows when something is forgotten: an answer to an older question is not kept
+	parts map[volume.SetID]volume.Attr
+
+	// scattered: some of its names were seen to be pointers, so a change of one
+	// may concern several sets.
+	scattered bool
+}
+
+func (h *heard) shard(id volume.ID) *struct {
+	sync.Mutex
+	m map[volume.ID]*said
+} {
+	return &h.shards[cacheHash(id)%16].mu
+}
+
+// ask returns what is still believed of a directory, to be completed by
+// asking, and the turn to come back with. parts is the caller's.
+func (h *heard) ask(id volume.ID) (parts map[volume.SetID]volume.Attr, turn uint64) {
+	parts = map[volume.SetID]volume.Attr{}
+	if h.believe == 0 {
+		return parts, 0
+	}
+	mu := h.shard(id)
+	mu.Lock()
+	defer mu.Unlock()
+	s := mu.m[id]
+	if s == nil {
+		if mu.m == nil {
+			mu.m = map[volume.ID]*said{}
+		}
+		if len(mu.m) >= heardMax/16 {
+			for old := range mu.m { // any one: its like comes up again soon enough
+				delete(mu.m, old)
+				break
+			}
+		}
+		s = &said{}
+		mu.m[id] = s
+	}
+	if h.old(s) {
+		s.parts = nil
+		s.turn++
+	}
+	for set, a := range s.parts {
+		parts[set] = a
+	}
+	return parts, s.turn
+}
+
+// knows reports whether the set's word on a directory is still believed.
+func (h *heard) knows(id volume.ID, set volume.SetID) bool {
+	if h.believe == 0 {
+		return false
+	}
+	mu := h.shard(id)
+	mu.Lock()
+	defer mu.Unlock()
+	s := mu.m[id]
+	if s == nil || h.old(s) {
+		return false
+	}
+	_, ok := s.parts[set]
+	return ok
+}
+
+// tell remembers the answers to a question of that turn.
+func (h *heard) tell(id volume.ID, turn uint64, began time.Time, parts map[volume.SetID]volume.Attr) {
+	if h.believe == 0 {
+		return
+	}
+	mu := h.shard(id)
+	mu.Lock()
+	defer mu.Unlock()
+	s := mu.m[id]
+	if s == nil || s.turn != turn || s.age != h.age.Load() {
+		return
+	}
+	if s.parts == nil {
+		s.since = began
+	}
+	s.parts = parts
+}
+
+// old reports whether nothing is believed any more, and if so makes ready for
+// new answers. The shard is locked.
+func (h *heard) old(s *said) bool {
+	if age := h.age.Load(); s.age != age {
+		s.age, s.since = age, time.Time{}
+	}
+	return time.Since(s.since) > h.believe
+}
+
+// forgetAll drops everything: a directory was removed, and which is not known.
+func (h *heard) forgetAll() { h.age.Add(1) }
+
+// forget drops what these sets said of a directory, or, of a scattered one or
+// without any set, what all said.
+func (h *heard) forget(id volume.ID, sets ...volume.SetID) {
+	if h.believe == 0 {
+		return
+	}
+	mu := h.shard(id)
+	mu.Lock()
+	defer mu.Unlock()
+	s := mu.m[id]
+	if s == nil {
+		return
+	}
+	s.turn++
+	if len(sets) == 0 || s.scattered || s.parts == nil {
+		s.parts = nil
+		return
+	}
+	kept := make(map[volume.SetID]volume.Attr, len(s.parts))
+	for set, a := range s.parts {
+		kept[set] = a
+	}
+	for _, set := range sets {
+		delete(kept, set)
+	}
+	s.parts = kept
+}
+
+// scatter notes that a directory has pointers.
+func (h *heard) scatter(id volume.ID) {
+	if h.believe == 0 {
+		return
+	}
+	mu := h.shard(id)
+	mu.Lock()
+	defer mu.Unlock()
+	if s := mu.m[id]; s != nil {
+		s.scattered = true
+	}
+}
