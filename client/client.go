@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/mortarfs/mortar/dht"
 	"github.com/mortarfs/mortar/volume"
@@ -28,8 +29,16 @@ type Config struct {
 	Daemons []string // targets of api.Dial: any of them knows the volume's map
 	Volume  string   // its name
 	Name    string   // who we are, for the bricks' lists of clients
-	Logger  *slog.Logger
+
+	// AttrTimeout is how long who uses the volume believes attributes himself
+	// (a mount's attribute-timeout). A fraction of it goes to ours. 0: strict.
+	AttrTimeout time.Duration
+	Logger      *slog.Logger
 }
+
+// believeMax bounds how much later than it must a client sees what another did
+// to a directory.
+const believeMax = 250 * time.Millisecond
 
 // Client is an open volume.
 type Client struct {
@@ -55,7 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("volume %s is not started; start it with: mortar volume start %s", cfg.Volume, cfg.Volume)
 	}
 	sets := NewSets(0, cfg.Name, cfg.Logger)
-	fs := dht.New(dht.Config{Map: m, Sets: sets.Update(m), Logger: cfg.Logger})
+	fs := dht.New(dht.Config{Map: m, Sets: sets.Update(m), Logger: cfg.Logger, Believe: min(cfg.AttrTimeout/4, believeMax)})
 	follow, cancel := context.WithCancel(context.Background())
 	c := &Client{fs: fs, sets: sets, cancel: cancel}
 	c.done.Go(func() { c.follow(follow, cfg) })

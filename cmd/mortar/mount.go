@@ -36,7 +36,7 @@ func connect(ctx context.Context, a fuse.MountArgs, log *slog.Logger) (volume.FS
 	name, _ := os.Hostname()
 	c, err := client.Open(ctx, client.Config{
 		Daemons: hosts, Volume: a.Volume, Logger: log,
-		Name: fmt.Sprintf("%s:%d %s", name, os.Getpid(), strings.ReplaceAll(a.Dir, " ", "_")),
+		Name: fmt.Sprintf("%s:%d %s", name, os.Getpid(), strings.ReplaceAll(a.Dir, " ", "_")), AttrTimeout: a.AttributeTimeout,
 	})
 	if err != nil {
 		return nil, err
