@@ -122,7 +122,7 @@ func (o *Owner) copyStep(ctx context.Context, v *view, s *step) (*answer, error)
 		return nil, err
 	}
 	defer o.dirs.unlock(k)
-	return &answer{}, o.makeCopy(ctx, v, s.dir, s.name, *s.copy, 0)
+	return &answer{}, o.makeCopy(ctx, v, s.dir, s.name, *s.copy, 0, false)
 }
 
 func (o *Owner) refreshStep(ctx context.Context, s *step) (*answer, error) {

@@ -145,6 +145,10 @@ func (o *Owner) carry(ctx context.Context, v *view, it *intent, d decision, h *h
 
 // decide is the point of no return.
 func (o *Owner) decide(ctx context.Context, v *view, it *intent, h *held) error {
+	if err := o.protect(ctx, v, it); err != nil {
+		o.giveUp(ctx, v, it, h)
+		return err
+	}
 	rec := record{kind: recCommit, number: it.number, victim: it.victim, commit: it.commit, links: it.links, actions: it.actions}
 	if err := o.record(&rec); err != nil {
 		o.giveUp(ctx, v, it, h)

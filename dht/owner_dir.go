@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 
@@ -103,10 +104,10 @@ func (o *Owner) ensureOnce(ctx context.Context, v *view, dir volume.ID, home vol
 		return err
 	}
 	defer o.dirs.unlock(k)
-	return o.ensureLocked(ctx, v, dir, home, depth)
+	return o.ensureLocked(ctx, v, dir, home, depth, false)
 }
 
-func (o *Owner) ensureLocked(ctx context.Context, v *view, dir volume.ID, home volume.SetID, depth int) error {
+func (o *Owner) ensureLocked(ctx context.Context, v *view, dir volume.ID, home volume.SetID, depth int, sure bool) error {
 	if _, _, err := o.store.Path(ctx, dir); !isStale(err) {
 		return err // somebody else made it
 	}
@@ -117,11 +118,11 @@ func (o *Owner) ensureLocked(ctx context.Context, v *view, dir volume.ID, home v
 	if a.copy == nil || a.copy.ID != dir {
 		return malformed("fetch", errors.New("no copy in the answer"))
 	}
-	return o.makeCopy(ctx, v, a.dir, a.name, *a.copy, depth)
+	return o.makeCopy(ctx, v, a.dir, a.name, *a.copy, depth, sure)
 }
 
 // makeCopy makes a copy, whatever stands in its way as far as it has no right to.
-func (o *Owner) makeCopy(ctx context.Context, v *view, parent volume.ID, name string, c volume.Copy, depth int) error {
+func (o *Owner) makeCopy(ctx context.Context, v *view, parent volume.ID, name string, c volume.Copy, depth int, sure bool) error {
 	for try := 0; ; try++ {
 		err := o.store.MakeCopy(ctx, parent, name, c)
 		switch {
@@ -141,7 +142,7 @@ func (o *Owner) makeCopy(ctx context.Context, v *view, parent volume.ID, name st
 			if _, _, perr := o.store.Path(ctx, c.ID); perr == nil {
 				return nil // it is here already; where, is the business of those who move it
 			}
-			if !o.clearWay(ctx, v, parent, name, c.ID) {
+			if !o.clearWay(ctx, v, parent, name, c.ID, sure) {
 				return err
 			}
 		default:
@@ -151,8 +152,9 @@ func (o *Owner) makeCopy(ctx context.Context, v *view, parent volume.ID, name st
 }
 
 // clearWay takes a directory out of a place that another one should have here,
-// if it is dead or belongs elsewhere, and reports whether it did.
-func (o *Owner) clearWay(ctx context.Context, v *view, dir volume.ID, name string, want volume.ID) bool {
+// if it is dead or belongs elsewhere, and reports whether it did. Of a name that
+// this set owns, this set knows before any home, unless the caller is sure.
+func (o *Owner) clearWay(ctx context.Context, v *view, dir volume.ID, name string, want volume.ID, sure bool) bool {
 	a, err := o.store.Lookup(ctx, dir, name)
 	if isErrno(err, syscall.ENOENT) || err == nil && a.ID == want {
 		return true
@@ -172,8 +174,8 @@ func (o *Owner) clearWay(ctx context.Context, v *view, dir volume.ID, name strin
 	if isStale(err) {
 		return o.removeDead(ctx, v, dir, name)
 	}
-	if err != nil || f.dir == dir && f.name == name || v.owner(dir, name) == o.self {
-		return false // it is in its place; of a name that this set owns, this set knows before the home
+	if err != nil || f.dir == dir && f.name == name || !sure && v.owner(dir, name) == o.self {
+		return false // it is in its place
 	}
 	if _, _, perr := o.store.Path(ctx, f.dir); isStale(perr) && o.ensure(ctx, v, f.dir) != nil {
 		return false
@@ -216,7 +218,7 @@ func (o *Owner) sweep(ctx context.Context, v *view, dir volume.ID) bool {
 			return false
 		}
 		for _, e := range list {
-			if e.Mode&syscall.S_IFMT != syscall.S_IFDIR || !o.clearWay(ctx, v, dir, e.Name, volume.ID{}) {
+			if e.Mode&syscall.S_IFMT != syscall.S_IFDIR || !o.clearWay(ctx, v, dir, e.Name, volume.ID{}, false) {
 				return false
 			}
 			after = e.Cookie
@@ -235,14 +237,51 @@ func (o *Owner) expects(dir volume.ID) bool {
 	return o.mu.expected[dir] > 0
 }
 
+// needsDir reports whether the intent will put something under its own name.
+func (it *intent) needsDir() bool {
+	swaps := slices.ContainsFunc(it.actions, func(a action) bool { return a.kind == actSwap })
+	return it.commit.kind != actGone && (it.commit.kind != actDiscard || swaps)
+}
+
 // expect notes that an intent can't do without the directory of its name any more.
 func (o *Owner) expect(it *intent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !it.expects && it.commit.kind != actGone && it.commit.kind != actDiscard {
+	if !it.expects && it.needsDir() {
 		it.expects = true
 		o.mu.expected[it.commit.dir]++
 	}
+}
+
+// protect makes sure that the directory of an intent's name is here, and stays
+// even while it is empty, from before the decision until that is carried out. It
+// takes the lock under which a removal looks whether the directory is expected.
+func (o *Owner) protect(ctx context.Context, v *view, it *intent) error {
+	if it.expects || !it.needsDir() {
+		return nil
+	}
+	dir := it.commit.dir
+	for try := 0; ; try++ {
+		err := o.protectOnce(ctx, it)
+		if err == nil || !o.mend(ctx, v, dir, 0, err, try) {
+			return err
+		}
+	}
+}
+
+func (o *Owner) protectOnce(ctx context.Context, it *intent) error {
+	k := nameKey{dir: it.commit.dir}
+	if err := o.dirs.lock(ctx, k, false, true); err != nil {
+		return err
+	}
+	defer o.dirs.unlock(k)
+	if k.dir != volume.Root {
+		if _, _, err := o.store.Path(ctx, k.dir); err != nil {
+			return err
+		}
+	}
+	o.expect(it)
+	return nil
 }
 
 // unexpectLocked ends that. Owner.mu is locked.
@@ -375,15 +414,15 @@ func (o *Owner) place(ctx context.Context, v *view, id, dir volume.ID, name stri
 		}
 		dir, name = a.dir, a.name
 	}
-	return o.placeLocked(ctx, v, id, dir, name)
+	return o.placeLocked(ctx, v, id, dir, name, false)
 }
 
-func (o *Owner) placeLocked(ctx context.Context, v *view, id, dir volume.ID, name string) error {
+func (o *Owner) placeLocked(ctx context.Context, v *view, id, dir volume.ID, name string, both bool) error {
 	for try := 0; ; try++ {
 		parent, old, err := o.store.Path(ctx, id)
 		if isStale(err) && v.owner(dir, name) == o.self && v.home(id) != o.self {
 			// The name leads nowhere without it. The home knows the new place.
-			if err = o.ensureLocked(ctx, v, id, v.home(id), 0); err == nil && try < mendMax {
+			if err = o.ensureLocked(ctx, v, id, v.home(id), 0, true); err == nil && try < mendMax {
 				continue
 			}
 			return err
@@ -398,8 +437,8 @@ func (o *Owner) placeLocked(ctx context.Context, v *view, id, dir volume.ID, nam
 		case err == nil || try >= mendMax:
 			return err
 		case o.mend(ctx, v, dir, 0, err, try):
-		case isErrno(err, syscall.EEXIST) && o.clearWay(ctx, v, dir, name, id):
-		case isErrno(err, syscall.EEXIST) && o.trade(ctx, v, nameKey{parent, old}, nameKey{dir, name}):
+		case isErrno(err, syscall.EEXIST) && o.clearWay(ctx, v, dir, name, id, true):
+		case isErrno(err, syscall.EEXIST) && o.trade(ctx, v, nameKey{parent, old}, nameKey{dir, name}, both):
 			return nil
 		default:
 			return err
@@ -410,10 +449,11 @@ func (o *Owner) placeLocked(ctx context.Context, v *view, id, dir volume.ID, nam
 // trade exchanges the copy of a directory with the copy of another that is in
 // its place. That other has been moved elsewhere too, and this set has yet to be
 // told, or its own place is taken in turn; so a ring of moves comes undone step by
-// step. It is not done where it would show: at the owner of the place that is left.
-func (o *Owner) trade(ctx context.Context, v *view, from, to nameKey) bool {
+// step. It is not done where it would show: at the owner of the place that is left,
+// unless that is to be filled as well, by a swap (both).
+func (o *Owner) trade(ctx context.Context, v *view, from, to nameKey, both bool) bool {
 	a, err := o.store.Lookup(ctx, to.dir, to.name)
-	if err != nil || !a.IsDir() || v.owner(from.dir, from.name) == o.self {
+	if err != nil || !a.IsDir() || !both && v.owner(from.dir, from.name) == o.self {
 		return false
 	}
 	k := nameKey{dir: a.ID}
@@ -438,6 +478,9 @@ func (o *Owner) swap(ctx context.Context, v *view, a action) error {
 	defer o.dirs.unlock(l)
 	for try := 0; ; try++ {
 		err := o.swapOnce(ctx, v, a)
+		if isErrno(err, syscall.EEXIST) && try < mendMax && a.oldMode != syscall.S_IFDIR && o.clearWay(ctx, v, a.dir2, a.name2, a.id, true) {
+			continue
+		}
 		if err == nil || !o.mend(ctx, v, a.dir, 0, err, try) && !o.mend(ctx, v, a.dir2, 0, err, try) {
 			return err
 		}
@@ -468,7 +511,7 @@ func (o *Owner) swapOnce(ctx context.Context, v *view, a action) error {
 	}
 	if here { // its place may be where the other's copy is to be made
 		if _, _, err := o.store.Path(ctx, a.old); isStale(err) {
-			if err := o.placeLocked(ctx, v, a.id, a.dir, a.name); err != nil {
+			if err := o.placeLocked(ctx, v, a.id, a.dir, a.name, a.oldMode == syscall.S_IFDIR); err != nil {
 				return err
 			}
 			return o.placeOther(ctx, v, a)
@@ -477,7 +520,7 @@ func (o *Owner) swapOnce(ctx context.Context, v *view, a action) error {
 	if err := o.placeOther(ctx, v, a); err != nil {
 		return err
 	}
-	return o.placeLocked(ctx, v, a.id, a.dir, a.name)
+	return o.placeLocked(ctx, v, a.id, a.dir, a.name, a.oldMode == syscall.S_IFDIR)
 }
 
 // placeOther is place for the other party of a swap, if that is a directory.
@@ -485,5 +528,5 @@ func (o *Owner) placeOther(ctx context.Context, v *view, a action) error {
 	if a.oldMode != syscall.S_IFDIR {
 		return nil
 	}
-	return o.placeLocked(ctx, v, a.old, a.dir2, a.name2)
+	return o.placeLocked(ctx, v, a.old, a.dir2, a.name2, true)
 }

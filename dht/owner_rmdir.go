@@ -179,14 +179,10 @@ func (r *rename) directory(ctx context.Context) error {
 			o.giveUp(ctx, v, it, &r.held)
 			return err
 		}
-		// Under the lock under which a removal of the parent looks whether that is so.
-		k := nameKey{dir: r.new.dir}
-		if err := o.dirs.lock(ctx, k, false, true); err != nil {
+		if err := o.protect(ctx, v, it); err != nil {
 			o.giveUp(ctx, v, it, &r.held)
 			return err
 		}
-		o.expect(it)
-		o.dirs.unlock(k)
 		if err := o.removeDir(ctx, v, it, &r.held); err != nil {
 			return err
 		}
