@@ -1,12 +1,15 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"maps"
+	"net"
 	"sync"
 	"time"
 
+	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/client/remote"
 	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
@@ -48,6 +51,7 @@ func (s *Sets) Update(m *spec.Map) map[volume.SetID]volume.Set {
 			r = remote.New(remote.Config{
 				Set: set.ID, Addr: member.Addr, VolumeID: m.ID, BrickID: member.ID,
 				Timeout: timeout(m), Client: s.name, Name: member.Brick, Logger: s.log,
+				Dial: dialer(member.ID),
 			})
 			s.mu.remotes[set.ID] = r
 		} else {
@@ -63,6 +67,17 @@ func (s *Sets) Update(m *spec.Map) map[volume.SetID]volume.Set {
 		}
 	}
 	return out
+}
+
+// dialer connects to a brick: on this machine by its own socket, else by TCP.
+func dialer(brick string) func(ctx context.Context, addr string) (net.Conn, error) {
+	return func(ctx context.Context, addr string) (net.Conn, error) {
+		if c, err := wire.DialLocal(ctx, brick); err == nil {
+			return c, nil
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", addr)
+	}
 }
 
 // Close ends all connections.

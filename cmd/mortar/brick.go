@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"github.com/mortarfs/mortar/brick"
 	"github.com/mortarfs/mortar/brick/server"
+	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/client"
 	"github.com/mortarfs/mortar/cmd/cli"
 	"github.com/mortarfs/mortar/dht"
@@ -46,6 +48,7 @@ func runBrick(ctx context.Context, args []string, s cli.Streams) int {
 		&urfave.StringFlag{Name: "path", Required: true, Usage: "`DIR`ectory of the brick", Destination: &o.path},
 		&urfave.StringFlag{Name: "listen", Value: "127.0.0.1:0", Usage: "`ADDR:PORT` to serve on", Destination: &o.listen},
 		&urfave.StringFlag{Name: "daemon", Required: true, Usage: "`TARGET` of the daemon", Destination: &o.daemon},
+		&urfave.UintFlag{Name: "processors", Usage: "use `N` processors at a time (default: all)"},
 		&urfave.StringFlag{Name: "log-file", Usage: "log to `FILE`", Destination: &logFile},
 		&urfave.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warning or error", Destination: &level},
 	}
@@ -62,6 +65,9 @@ func runBrick(ctx context.Context, args []string, s cli.Streams) int {
 			}
 			defer f.Close()
 			out = f
+		}
+		if n := c.Uint("processors"); n > 0 {
+			runtime.GOMAXPROCS(int(n))
 		}
 		o.set = volume.SetID(c.Uint("set"))
 		o.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: lv}))
@@ -98,17 +104,24 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	local, err := wire.ListenLocal(o.brick)
+	if err != nil {
+		listener.Close()
+		return fmt.Errorf("the brick's own socket: %w", err)
+	}
 	srv := server.New(server.Config{Set: owner, VolumeID: o.volumeID, BrickID: o.brick, Logger: o.log})
 
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer srv.Stop()
 	defer cancel(nil)
-	tasks.Go(func() {
-		if err := srv.Serve(listener); err != nil {
-			cancel(fmt.Errorf("serve %s: %w", listener.Addr(), err))
-		}
-	})
+	for _, l := range []net.Listener{listener, local} {
+		tasks.Go(func() {
+			if err := srv.Serve(l); err != nil {
+				cancel(fmt.Errorf("serve %s: %w", l.Addr(), err))
+			}
+		})
+	}
 	tasks.Go(func() { owner.Run(ctx) })
 	tasks.Go(func() { sweep(ctx, store, o.log) })
 	tasks.Go(func() {

@@ -59,7 +59,7 @@ var rules = []rule{
 
 	{folder: "dht", rooms: []string{"volume", "volume/spec"}, outside: join(system, hashing)},
 
-	{folder: "client", rooms: []string{"volume", "volume/spec", "volume/manage/api", "client/remote", "client/stripe", "dht"}, outside: system},
+	{folder: "client", rooms: []string{"volume", "volume/spec", "volume/manage/api", "client/remote", "client/stripe", "dht", "brick/wire"}, outside: system},
 	{folder: "client/remote", rooms: []string{"volume", "volume/spec", "brick/wire"}, outside: join(system, rpc)},
 	{folder: "client/stripe", rooms: []string{"volume", "volume/spec"}, outside: system},
 

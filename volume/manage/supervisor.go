@@ -24,6 +24,13 @@ func newSupervisor(d *daemon) *supervisor {
 	return s
 }
 
+// bricks counts the bricks of this server.
+func (s *supervisor) bricks() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mu.keepers)
+}
+
 // begin finds the processes of earlier lives and gives each brick of the view
 // its keeper, which runs until ctx ends.
 func (s *supervisor) begin(ctx context.Context) {
