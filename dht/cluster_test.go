@@ -96,12 +96,12 @@ func testMap(n int) *spec.Map {
 }
 
 // newCluster makes a volume of n sets.
-func newCluster(t testing.TB, n int, fast bool) *cluster {
+func newCluster(t testing.TB, n int, fast bool, opts ...model.Option) *cluster {
 	t.Helper()
 	c := &cluster{t: t, m: testMap(n), nodes: map[volume.SetID]*node{}, fast: fast}
 	for _, s := range c.m.Sets {
 		c.ids = append(c.ids, s.ID)
-		c.nodes[s.ID] = &node{c: c, id: s.ID, store: model.NewStore(s.ID)}
+		c.nodes[s.ID] = &node{c: c, id: s.ID, store: model.NewStore(s.ID, opts...)}
 	}
 	c.trace.on = os.Getenv("MORTAR_TRACE") != ""
 	for _, id := range c.ids {

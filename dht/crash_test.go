@@ -80,8 +80,9 @@ func (w *world) movedDir(dir volume.ID, owner, home volume.SetID, stem string) s
 	return to
 }
 
-func newWorld(t *testing.T) *world {
-	c := newCluster(t, 3, true)
+func newWorld(t *testing.T) *world { return newWorldOf(t, newCluster(t, 3, true)) }
+
+func newWorldOf(t *testing.T, c *cluster) *world {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	w := &world{cluster: c, ctx: ctx, ids: map[string]volume.ID{}}

@@ -61,7 +61,7 @@ func (o *Owner) dispatch(ctx context.Context, v *view, s *step) (*answer, error)
 	case opOutcome:
 		return &answer{outcome: o.outcomeOf(s)}, nil
 	case opSettle:
-		return &answer{}, o.store.Settle(ctx)
+		return &answer{}, o.settle(ctx)
 	case opStarted:
 		o.wake()
 		return &answer{}, nil
@@ -138,6 +138,15 @@ func (o *Owner) refreshStep(ctx context.Context, s *step) (*answer, error) {
 		err = nil // no copy here: it will be made with what the home says then
 	}
 	return &answer{}, err
+}
+
+// settle makes everything here durable, the journal first: what is in the tree
+// must not be taken for undecided after a loss of power.
+func (o *Owner) settle(ctx context.Context) error {
+	if err := o.store.Journal().Sync(ctx); err != nil {
+		return err
+	}
+	return o.store.Settle(ctx)
 }
 
 // outcomeOf answers a set that has something of one of this set's intents and

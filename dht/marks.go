@@ -167,6 +167,10 @@ func (o *Owner) settleSets(ctx context.Context, sets []volume.SetID) error {
 	if len(sets) == 0 {
 		return nil
 	}
+	// This set's part in it must be known as ended, or it would be undone.
+	if err := o.store.Journal().Sync(ctx); err != nil {
+		return err
+	}
 	v := o.view.Load()
 	errs := each(sets, func(set volume.SetID) error {
 		if !v.has(set) {

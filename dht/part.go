@@ -45,6 +45,10 @@ func (o *Owner) meet(s *step) error {
 	if s.epoch < p.epoch {
 		return &volume.Error{Op: "step", Errno: syscall.ESTALE, Reason: volume.Outdated}
 	}
+	if s.epoch > p.epoch && s.from != o.self { // it may have forgotten, with its power, what it had us discard
+		o.mu.strays = true
+		o.wake()
+	}
 	p.epoch = s.epoch
 	if s.below > p.below {
 		p.below = s.below

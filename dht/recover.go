@@ -22,6 +22,7 @@ func (o *Owner) recover() error {
 		}
 		if rec.kind == recEpoch {
 			last = max(last, uint32(rec.number))
+			o.reach(rec.number << 32) // the epoch was, and reached this far at least
 			for _, n := range rec.reached {
 				o.reach(n)
 			}
@@ -207,9 +208,9 @@ func (o *Owner) strays(ctx context.Context, v *view) (more bool) {
 		}
 		a, err := o.tell(ctx, v, k.set, &step{op: opOutcome, intent: k.number, flags: noWait})
 		switch {
-		case err != nil:
+		case err != nil, a.outcome == outcomeOpen: // open: it may have been purged already, and that lost
 			more = true
-		case d.Key.Part&undoPart != 0 && a.outcome != outcomeOpen, a.outcome == outcomeUnknown:
+		case d.Key.Part&undoPart != 0, a.outcome == outcomeUnknown:
 			err = o.store.Purge(ctx, d.Key)
 		case a.outcome == outcomeLost:
 			o.log.Info("a removal that was lost is undone", "dir", d.Dir, "name", d.Name)

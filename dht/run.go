@@ -104,11 +104,12 @@ func (o *Owner) pass(ctx context.Context, due bool) (more bool) {
 	}
 	o.mu.Lock()
 	strays, ripe := o.mu.strays, len(o.mu.finished)
+	o.mu.strays = false
 	o.mu.Unlock()
 	if strays {
 		strays = o.strays(ctx, v)
 		o.mu.Lock()
-		o.mu.strays = strays
+		o.mu.strays = o.mu.strays || strays
 		o.mu.Unlock()
 	}
 	if o.outcomes(ctx, v) || strays {
