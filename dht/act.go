@@ -34,7 +34,11 @@ func (o *Owner) act(ctx context.Context, v *view, k partKey, a action) error {
 				o.marks.inherit(a.id, a.dir)
 			}
 		case actDiscard:
-			return ignoreAbsent(o.store.Discard(ctx, a.dir, a.name, a.id, key))
+			err = ignoreAbsent(o.store.Discard(ctx, a.dir, a.name, a.id, key))
+			if isErrno(err, syscall.EEXIST) {
+				err = nil // it was discarded before, and the name has been given to it again since
+			}
+			return err
 		case actPlace:
 			return o.place(ctx, v, a.id, a.dir, a.name)
 		case actSwap:
@@ -42,10 +46,38 @@ func (o *Owner) act(ctx context.Context, v *view, k partKey, a action) error {
 		case actGone:
 			return o.gone(ctx, v, a.id)
 		}
+		if isErrno(err, syscall.EEXIST) && try < mendMax && a.old.IsZero() && o.clearWay(ctx, v, a.dir, a.name, a.id, true) {
+			continue // a directory was there that has moved elsewhere
+		}
 		if err == nil || !o.mend(ctx, v, a.dir, 0, err, try) {
 			return err
 		}
 	}
+}
+
+// actDecided is act for a decided intent, whose names are held: nothing may keep
+// it from its end. After a loss of power what it expects may not be what is here:
+// then the name is given to it whatever it leads to, which is kept as a discard,
+// and what can't be done any more, for the object or the directory was never
+// durable, is left out.
+func (o *Owner) actDecided(ctx context.Context, v *view, k partKey, a action) error {
+	err := o.act(ctx, v, k, a)
+	if a.kind == actPut && (isStale(err) || isErrno(err, syscall.EEXIST)) {
+		at, lerr := o.store.Lookup(ctx, a.dir, a.name)
+		if lerr == nil && !at.IsDir() || isErrno(lerr, syscall.ENOENT) {
+			a.old = at.ID
+			err = o.act(ctx, v, k, a)
+		}
+		if isErrno(err, syscall.EEXIST) && !a.old.IsZero() {
+			err = nil // likewise: it was replaced before
+		}
+	}
+	if isStale(err) {
+		o.log.Warn("part of a decided operation can't be carried out, something was lost",
+			"intent", k.number, "dir", a.dir, "name", a.name, "id", a.id, "err", err)
+		return nil
+	}
+	return err
 }
 
 // undoLink takes a link back that an undecided intent made here.

@@ -62,6 +62,7 @@ type node struct {
 	store *model.Store
 	life  atomic.Pointer[life] // the latest
 	fault atomic.Pointer[fault]
+	boots int // losses of power
 }
 
 // life is a process: from a start of the node's Owner to its end, after which
@@ -136,7 +137,7 @@ func (n *node) start() {
 			peers[id] = &link{n: p, from: l}
 		}
 	}
-	cfg := OwnerConfig{Self: n.id, Map: n.c.m, Store: &faultyStore{Store: n.store, n: n, life: l}, Peers: peers, SettleEvery: 5 * time.Millisecond}
+	cfg := OwnerConfig{Self: n.id, Map: n.c.m, Store: &faultyStore{Store: n.store, n: n, life: l}, Peers: peers, SettleEvery: 5 * time.Millisecond, Boot: fmt.Sprint("boot ", n.boots)}
 	if n.c.fast {
 		cfg.StepTimeout = 300 * time.Millisecond
 	}

@@ -49,7 +49,10 @@ func (o *Owner) dispatch(ctx context.Context, v *view, s *step) (*answer, error)
 	case opFinish:
 		return o.finishPart(ctx, v, s)
 	case opAbort:
-		return &answer{}, o.abortPart(ctx, partKey{s.from, s.intent})
+		if err := o.abortPart(ctx, partKey{s.from, s.intent}); err != nil || s.flags&redo == 0 {
+			return &answer{}, err
+		}
+		return &answer{}, o.restoreAll(ctx, partKey{s.from, s.intent})
 	case opDying:
 		return o.markDying(ctx, v, s)
 	case opGone:

@@ -342,7 +342,11 @@ func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
 		sets = append(sets, set)
 	}
 	errs := each(sets, func(set volume.SetID) error {
-		_, err := o.tell(ctx, v, set, &step{op: opAbort, intent: it.number})
+		s := &step{op: opAbort, intent: it.number}
+		if uint32(it.number>>32) != o.epoch {
+			s.flags = redo
+		}
+		_, err := o.tell(ctx, v, set, s)
 		return err
 	})
 	for i, set := range sets {

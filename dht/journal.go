@@ -24,7 +24,7 @@ const (
 // record is an entry of an Owner's journal. As bytes:
 //
 //	version 1 │ kind │ number │ by kind:
-//	  epoch      count, each: number (the highest of an epoch)
+//	  epoch      boot (text) │ count, each: number (the highest of an epoch)
 //	  begin, commit
 //	             victim ID (the directory that is removed, or zero) │ commit action
 //	             │ count of links │ actions (links, then the rest)
@@ -44,12 +44,14 @@ type record struct {
 	from    volume.SetID
 	dying   volume.ID
 	names   []nameKey
+	boot    string
 	reached []uint64
 }
 
 const (
 	namesMax   = 8  // names of one intent at one set
 	reachedMax = 64 // epochs remembered
+	bootMax    = 64 // bytes of a boot's name
 )
 
 func (rec *record) encode() []byte {
@@ -58,6 +60,7 @@ func (rec *record) encode() []byte {
 	w.u(rec.number)
 	switch rec.kind {
 	case recEpoch:
+		w.text(rec.boot)
 		w.u(uint64(len(rec.reached)))
 		for _, n := range rec.reached {
 			w.u(n)
@@ -93,6 +96,7 @@ func decodeRecord(b []byte) (record, error) {
 	rec := record{kind: recKind(b[1]), number: r.u64()}
 	switch rec.kind {
 	case recEpoch:
+		rec.boot = r.text(bootMax)
 		for range r.u(reachedMax) {
 			rec.reached = append(rec.reached, r.u64())
 		}

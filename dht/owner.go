@@ -3,6 +3,8 @@ package dht
 import (
 	"context"
 	"log/slog"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +25,9 @@ type OwnerConfig struct {
 	// SettleEvery is how often what was replaced or removed by operations over
 	// several sets is made durable and dropped for good. 0: 5 s.
 	SettleEvery time.Duration
+	// Boot names the machine's present boot, up to 64 bytes; "": as the kernel
+	// says. If it is another than at the last start, power may have been lost.
+	Boot string
 	// StepTimeout bounds one step to another set. 0: 5 s.
 	StepTimeout time.Duration
 }
@@ -88,6 +93,13 @@ func NewOwner(cfg OwnerConfig) (*Owner, error) {
 	}
 	if cfg.StepTimeout == 0 {
 		cfg.StepTimeout = 5 * time.Second
+	}
+	if cfg.Boot == "" {
+		b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err != nil {
+			return nil, &volume.Error{Op: "start", Errno: volume.ErrnoOf(err), Err: err}
+		}
+		cfg.Boot = strings.TrimSpace(string(b))
 	}
 	o := &Owner{cfg: cfg, self: cfg.Self, store: cfg.Store, log: cfg.Logger, kick: make(chan struct{}, 1)}
 	o.mu.active = map[uint64]*intent{}

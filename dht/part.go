@@ -278,7 +278,11 @@ func (o *Owner) finishPart(ctx context.Context, v *view, s *step) (*answer, erro
 		if done[a.part] && (a.kind == actDiscard || a.kind == actPut && !a.old.IsZero()) {
 			continue
 		}
-		err := o.act(ctx, v, k, a)
+		carry := o.actDecided
+		if s.flags&redo != 0 {
+			carry = o.act
+		}
+		err := carry(ctx, v, k, a)
 		if a.kind == actPut && s.flags&redo != 0 && (isStale(err) || isErrno(err, syscall.EEXIST)) {
 			err = nil // the name was used again since
 		}
@@ -325,6 +329,18 @@ func (o *Owner) abortPart(ctx context.Context, k partKey) error {
 		}
 	}
 	return o.end(p)
+}
+
+// restoreAll brings back what an intent discarded here that its coordinator,
+// after a start, decides against: it had been decided for, and that record was
+// lost with the power.
+func (o *Owner) restoreAll(ctx context.Context, k partKey) error {
+	for part := uint8(0); part < partsMax; part++ {
+		if err := o.store.Restore(ctx, volume.Key{Set: k.set, Intent: k.number, Part: part}); ignoreAbsent(err) != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // markDying bars copies of a directory with its home here.

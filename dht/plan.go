@@ -25,6 +25,7 @@ const allSets volume.SetID = 0
 const (
 	partMax  = 0x7f
 	undoPart = 0x80
+	partsMax = 8 // planNames uses 4 a name
 	linkPart = 1 // the data set's link of the coordinator's own name
 )
 

@@ -22,6 +22,8 @@ func TestPowerLoss(t *testing.T) {
 
 func powerLoss(t *testing.T, rng *rand.Rand) {
 	w := newWorldOf(t, newCluster(t, 3, true, model.WithPowerLoss()))
+	w.must(w.fs.Sync(w.ctx, w.dir))
+	w.must(w.fs.Sync(w.ctx, w.sub))
 	dirs := []volume.ID{w.dir, w.sub}
 	type synced struct {
 		id    volume.ID
@@ -34,6 +36,7 @@ func powerLoss(t *testing.T, rng *rand.Rand) {
 			stem := "d" + string(rune('a'+i))
 			w.mkdir(d, volume.SetID(rng.IntN(3)+1), stem)
 			d = w.ids[stem]
+			w.must(w.fs.Sync(w.ctx, d))
 			dirs = append(dirs, d)
 		}
 		name := nameKey{d, string(rune('A' + i))}
@@ -69,6 +72,7 @@ func powerLoss(t *testing.T, rng *rand.Rand) {
 			}
 		}
 		if !found {
+			w.tell()
 			t.Fatalf("file %v was synced as %v and is not there", x.id, x.names)
 		}
 		f, err := w.fs.Open(w.ctx, x.id, volume.Read)
@@ -95,6 +99,8 @@ func (w *world) powerOff(rng *rand.Rand) {
 	}
 	for _, id := range off {
 		w.nodes[id].store.PowerLoss(rng)
+		w.nodes[id].boots++
+		w.note(id, nil, "power lost")
 	}
 	for _, id := range off {
 		w.nodes[id].start()

@@ -3,6 +3,8 @@ package dht
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"syscall"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 // as it was, and this life gets its epoch.
 func (o *Owner) recover() error {
 	var last uint32
+	boot := o.cfg.Boot
 	intents := map[uint64]*intent{}
 	parts := map[partKey]*part{}
 	err := o.store.Journal().Replay(func(b []byte) error {
@@ -21,7 +24,7 @@ func (o *Owner) recover() error {
 			return &volume.Error{Op: "journal", Errno: syscall.EIO, Reason: volume.Damaged, Err: err}
 		}
 		if rec.kind == recEpoch {
-			last = max(last, uint32(rec.number))
+			last, boot = max(last, uint32(rec.number)), rec.boot
 			o.reach(rec.number << 32) // the epoch was, and reached this far at least
 			for _, n := range rec.reached {
 				o.reach(n)
@@ -39,7 +42,11 @@ func (o *Owner) recover() error {
 		return fmt.Errorf("journal of set %d: %w", o.self, err)
 	}
 	o.epoch = last + 1
-	for _, it := range intents {
+	for _, number := range slices.Sorted(maps.Keys(intents)) {
+		it := intents[number]
+		if it.state == finished && boot != o.cfg.Boot {
+			it.state = committed // the record was durable, its effects here perhaps were not
+		}
 		o.resume(it)
 	}
 	for k, p := range parts {
@@ -76,7 +83,7 @@ func (o *Owner) reach(n uint64) {
 }
 
 func (o *Owner) epochRecord() *record {
-	rec := &record{kind: recEpoch, number: uint64(o.epoch)}
+	rec := &record{kind: recEpoch, number: uint64(o.epoch), boot: o.cfg.Boot}
 	for _, n := range o.mu.reached {
 		rec.reached = append(rec.reached, n)
 	}

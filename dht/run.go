@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"syscall"
@@ -137,6 +138,7 @@ func (o *Owner) idle() []*intent {
 			list = append(list, it)
 		}
 	}
+	slices.SortFunc(list, func(a, b *intent) int { return cmp.Compare(a.number, b.number) })
 	for _, it := range list {
 		for set := range it.again {
 			if it.state == finished || it.state == committed {
@@ -167,7 +169,7 @@ func (o *Owner) advance(ctx context.Context, v *view, it *intent) (more bool) {
 		o.mu.Unlock()
 		return open
 	case committed:
-		if err := o.act(ctx, v, partKey{o.self, it.number}, it.commit); err != nil {
+		if err := o.actDecided(ctx, v, partKey{o.self, it.number}, it.commit); err != nil {
 			o.log.Warn("an intent can't be finished yet", "intent", it.number, "err", err)
 			return true
 		}

@@ -12,7 +12,9 @@ func (o *Owner) settleAll(ctx context.Context, v *view) {
 	ctx, cancel := context.WithTimeout(ctx, opMax)
 	defer cancel()
 	if err := o.settleSets(ctx, o.marks.sets()); err != nil {
+		// A new name may lie in a directory that its home could still lose.
 		o.log.Debug("not all marks were settled", "err", err)
+		return
 	}
 	var ripe []*intent
 	need := map[volume.SetID]uint32{}
@@ -29,7 +31,7 @@ func (o *Owner) settleAll(ctx context.Context, v *view) {
 	if len(ripe) == 0 {
 		return
 	}
-	if o.store.Journal().Sync(ctx) != nil || o.store.Settle(ctx) != nil {
+	if o.settle(ctx) != nil {
 		return
 	}
 	o.settleNeeded(ctx, v, need)
