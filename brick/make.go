@@ -200,6 +200,11 @@ func (s *Store) nameFile(b *birth, fd int) (found, error) {
 	if err := s.own(b, fd, "", unix.AT_EMPTY_PATH, have); err != nil {
 		return found{}, fail(b.op, b.name, err)
 	}
+	// A removal of an object of this very ID is not halfway, with its index
+	// entry gone and perhaps to be put back.
+	st := s.objs.stripe(id)
+	st.Lock()
+	defer st.Unlock()
 	if err := s.sys.Link(fd, "", b.d.fd, b.name, unix.AT_EMPTY_PATH); err != nil {
 		return found{}, s.failIn(b.op, b.d, b.name, err)
 	}
@@ -369,6 +374,9 @@ func (s *Store) placeDir(b *birth, tmp string) (found, error) {
 
 func (s *Store) placeOther(b *birth, tmp string) (found, error) {
 	id := b.node.ID
+	st := s.objs.stripe(id) // as in nameFile
+	st.Lock()
+	defer st.Unlock()
 	if err := s.sys.Rename(s.tmpFD, tmp, b.d.fd, b.name, unix.RENAME_NOREPLACE); err != nil {
 		s.sys.Unlink(s.tmpFD, tmp, 0)
 		return found{}, s.failIn(b.op, b.d, b.name, err)

@@ -193,11 +193,14 @@ func (s *Store) isSymlink(t *target) bool {
 	if n, known := s.inodes.get(&t.info); known && n.ID == t.ID {
 		return true
 	}
+	// The mark comes before the attribute is read at the ID's own place: if the
+	// object goes after that, and its inode number to another, nothing is learned.
+	mark := s.inodes.mark(t.info.Ino)
 	var buf [idLen]byte
 	n, err := s.sys.Lgetxattr(t.proc, attrID, buf[:])
 	if err != nil || n != idLen || volume.ID(buf) != t.ID {
 		return false
 	}
-	s.inodes.learn(&t.info, t.node, s.inodes.mark(t.info.Ino))
+	s.inodes.learn(&t.info, t.node, mark)
 	return true
 }
