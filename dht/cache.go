@@ -1,7 +1,10 @@
 package dht
 
 import (
+	"encoding/binary"
 	"sync"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -45,6 +48,12 @@ func (c *idCache[V]) put(id volume.ID, v V) {
 		}
 	}
 	s.mu.m[id] = v
+}
+
+// nameID makes a key of an idCache of a name in a directory.
+func nameID(dir volume.ID, name string) volume.ID {
+	binary.LittleEndian.PutUint64(dir[:], binary.LittleEndian.Uint64(dir[:])^xxhash.Sum64String(name))
+	return dir
 }
 
 func (c *idCache[V]) drop(id volume.ID) {

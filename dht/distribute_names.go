@@ -23,11 +23,15 @@ func (d *Distribute) Lookup(ctx context.Context, dir volume.ID, name string) (vo
 		case a.IsDir():
 			return d.dirAttr(ctx, v, a.ID, v.owner(dir, name), a, name)
 		case a.Held == 0:
+			if d.heard.isScattered(dir) {
+				d.held.put(nameID(dir, name), v.owner(dir, name))
+			}
 			d.learn(v, a, v.owner(dir, name))
 			return a, nil
 		}
 		d.elsewhere.put(a.ID, a.Held)
 		d.heard.scatter(dir)
+		d.held.put(nameID(dir, name), a.Held)
 		s, err := v.set("lookup", a.Held)
 		if err != nil {
 			return volume.Attr{}, err
@@ -175,6 +179,7 @@ func (d *Distribute) Link(ctx context.Context, id, dir volume.ID, name string) (
 	var a volume.Attr
 	err := d.nameOp(ctx, "link", dir, name, func(ctx context.Context, s volume.Set) (err error) {
 		a, err = s.Link(ctx, id, dir, name)
+		d.held.drop(nameID(dir, name))
 		d.heard.forget(dir)
 		return err
 	})
@@ -184,8 +189,15 @@ func (d *Distribute) Link(ctx context.Context, id, dir volume.ID, name string) (
 // Unlink implements volume.FS.
 func (d *Distribute) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	return d.nameOp(ctx, "unlink", dir, name, func(ctx context.Context, s volume.Set) error {
+		key, owner := nameID(dir, name), d.view.Load().owner(dir, name)
+		held, known := d.held.get(key)
 		err := s.Unlink(ctx, dir, name)
-		d.heard.forget(dir, d.view.Load().owner(dir, name))
+		if known {
+			d.held.drop(key)
+			d.heard.forgetOnly(dir, owner, held)
+		} else {
+			d.heard.forget(dir, owner)
+		}
 		return err
 	})
 }
@@ -206,6 +218,8 @@ func (d *Distribute) Rename(ctx context.Context, oldDir volume.ID, oldName strin
 	}
 	return d.nameOp(ctx, "rename", newDir, newName, func(ctx context.Context, s volume.Set) error {
 		err := s.Rename(ctx, oldDir, oldName, newDir, newName, f)
+		d.held.drop(nameID(oldDir, oldName))
+		d.held.drop(nameID(newDir, newName))
 		d.heard.forgetAll() // it may have replaced a directory
 		return d.noDir(ctx, d.view.Load(), "rename", err, oldDir)
 	})

@@ -128,7 +128,13 @@ func (h *heard) forgetAll() { h.age.Add(1) }
 
 // forget drops what these sets said of a directory, or, of a scattered one or
 // without any set, what all said.
-func (h *heard) forget(id volume.ID, sets ...volume.SetID) {
+func (h *heard) forget(id volume.ID, sets ...volume.SetID) { h.drop(id, false, sets) }
+
+// forgetOnly drops what these sets said, though the directory be scattered: it
+// is known that the change concerned no other.
+func (h *heard) forgetOnly(id volume.ID, sets ...volume.SetID) { h.drop(id, true, sets) }
+
+func (h *heard) drop(id volume.ID, only bool, sets []volume.SetID) {
 	if h.believe == 0 {
 		return
 	}
@@ -140,7 +146,7 @@ func (h *heard) forget(id volume.ID, sets ...volume.SetID) {
 		return
 	}
 	s.turn++
-	if len(sets) == 0 || s.scattered || s.parts == nil {
+	if len(sets) == 0 || s.scattered && !only || s.parts == nil {
 		s.parts = nil
 		return
 	}
@@ -152,6 +158,18 @@ func (h *heard) forget(id volume.ID, sets ...volume.SetID) {
 		delete(kept, set)
 	}
 	s.parts = kept
+}
+
+// isScattered reports whether a directory is known to have pointers.
+func (h *heard) isScattered(id volume.ID) bool {
+	if h.believe == 0 {
+		return false
+	}
+	mu := h.shard(id)
+	mu.Lock()
+	defer mu.Unlock()
+	s := mu.m[id]
+	return s != nil && s.scattered
 }
 
 // scatter notes that a directory has pointers.
