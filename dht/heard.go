@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,12 +17,12 @@ import (
 type heard struct {
 	believe time.Duration // how long; 0: nothing is remembered
 	age     atomic.Uint64 // counts forgetAll
-	shards  [16]struct {
-		mu struct {
-			sync.Mutex
-			m map[volume.ID]*said
-		}
-	}
+	shards  [16]heardShard
+}
+
+type heardShard struct {
+	sync.Mutex
+	m map[volume.ID]*said // guarded
 }
 
 // heardMax bounds the directories remembered.
@@ -39,12 +40,7 @@ type said struct {
 	scattered bool
 }
 
-func (h *heard) shard(id volume.ID) *struct {
-	sync.Mutex
-	m map[volume.ID]*said
-} {
-	return &h.shards[cacheHash(id)%16].mu
-}
+func (h *heard) shard(id volume.ID) *heardShard { return &h.shards[cacheHash(id)%16] }
 
 // ask returns what is still believed of a directory, to be completed by
 // asking, and the turn to come back with. parts is the caller's.
@@ -74,9 +70,7 @@ func (h *heard) ask(id volume.ID) (parts map[volume.SetID]volume.Attr, turn uint
 		s.parts = nil
 		s.turn++
 	}
-	for set, a := range s.parts {
-		parts[set] = a
-	}
+	maps.Copy(parts, s.parts)
 	return parts, s.turn
 }
 
@@ -150,10 +144,7 @@ func (h *heard) drop(id volume.ID, only bool, sets []volume.SetID) {
 		s.parts = nil
 		return
 	}
-	kept := make(map[volume.SetID]volume.Attr, len(s.parts))
-	for set, a := range s.parts {
-		kept[set] = a
-	}
+	kept := maps.Clone(s.parts)
 	for _, set := range sets {
 		delete(kept, set)
 	}

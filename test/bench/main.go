@@ -1,4 +1,4 @@
-// Bench compares Mortar with its peers on this machine: it brings up a Mortar
+// Command bench compares Mortar with its peers on this machine: it brings up a Mortar
 // volume, a GlusterFS volume of the same shape, a bare Go FUSE process and a
 // plain directory, all with their data on one fresh ext4 of their own, runs the
 // same workloads on each in turn, prints the table and keeps it in
