@@ -16,6 +16,8 @@ const peerID = "8d088b94-c2f2-44de-bd38-c15e5b597f34"
 // fake is a daemon in memory: the volumes of the fixtures, and the refusals of
 // the real one.
 type fake struct {
+	api.Pool // of servers: not asked for
+
 	volumes  []api.Volume
 	status   map[string][]api.BrickStatus
 	newID    string // of the next volume

@@ -17,6 +17,10 @@ type Map struct {
 	RootHome volume.SetID
 	Layouts  []Layout          // newest first; one, or two while a rebalance runs
 	Options  map[string]string // those that were set
+
+	// Daemons are the servers' daemons, HOST:PORT, to ask for newer maps. They
+	// are no part of the volume: a new list need not come with a new Version.
+	Daemons []string `json:",omitempty"`
 }
 
 // Set is one set of a volume.

@@ -33,6 +33,8 @@ type Daemon interface {
 	// AttachBrick registers a running brick process with its daemon and keeps it
 	// registered until ctx ends; send gets the volume's map as by WatchMap.
 	AttachBrick(ctx context.Context, b BrickHello, send func(*spec.Map) error) error
+
+	Pool
 }
 
 // Error is a refused or failed request, for people and for programs.
@@ -175,6 +177,7 @@ type Client struct {
 // Status is a daemon's own state.
 type Status struct {
 	ID       string // UUID
+	Cluster  string // UUID of the pool that it belongs to
 	Version  string
 	PID      int
 	Listen   string // HOST:PORT

@@ -267,6 +267,56 @@ func (c *Conn) Status(ctx context.Context) (Status, error) {
 	return call[Status](ctx, c, "Status", none{})
 }
 
+// PeerProbe implements Pool.
+func (c *Conn) PeerProbe(ctx context.Context, r PeerRequest) (PeerReply, error) {
+	return call[PeerReply](ctx, c, "PeerProbe", r)
+}
+
+// PeerDetach implements Pool.
+func (c *Conn) PeerDetach(ctx context.Context, r PeerRequest) (PeerReply, error) {
+	return call[PeerReply](ctx, c, "PeerDetach", r)
+}
+
+// PoolList implements Pool.
+func (c *Conn) PoolList(ctx context.Context) ([]Peer, error) {
+	return call[[]Peer](ctx, c, "PoolList", none{})
+}
+
+// ClusterStatus implements Pool.
+func (c *Conn) ClusterStatus(ctx context.Context) (Cluster, error) {
+	return call[Cluster](ctx, c, "ClusterStatus", none{})
+}
+
+// ClusterRecover implements Pool.
+func (c *Conn) ClusterRecover(ctx context.Context) (Cluster, error) {
+	return call[Cluster](ctx, c, "ClusterRecover", none{})
+}
+
+// ClusterBackup implements Pool.
+func (c *Conn) ClusterBackup(ctx context.Context) (Backup, error) {
+	return call[Backup](ctx, c, "ClusterBackup", none{})
+}
+
+// ClusterRestore implements Pool.
+func (c *Conn) ClusterRestore(ctx context.Context, b Backup) (Cluster, error) {
+	return call[Cluster](ctx, c, "ClusterRestore", b)
+}
+
+// Identify implements Pool.
+func (c *Conn) Identify(ctx context.Context, r IdentifyRequest) (Identity, error) {
+	return call[Identity](ctx, c, "Identify", r)
+}
+
+// Join implements Pool.
+func (c *Conn) Join(ctx context.Context, r JoinRequest) (Identity, error) {
+	return call[Identity](ctx, c, "Join", r)
+}
+
+// Leave implements Pool.
+func (c *Conn) Leave(ctx context.Context, r LeaveRequest) (Identity, error) {
+	return call[Identity](ctx, c, "Leave", r)
+}
+
 // WatchMap implements Daemon. It ends with an error when the connection is
 // lost; FollowMap goes on.
 func (c *Conn) WatchMap(ctx context.Context, volume string, send func(*spec.Map) error) error {

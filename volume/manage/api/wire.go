@@ -32,7 +32,7 @@ import (
 // sentence that names both.
 const (
 	Major = 1
-	Minor = 0
+	Minor = 1 // 1: the pool of servers
 
 	service    = "mortar.manage.v1.Daemon"
 	versionKey = "mortar-api"
@@ -40,7 +40,7 @@ const (
 
 // Limits of messages, in bytes, before they are decoded.
 const (
-	requestMax = 1 << 20
+	requestMax = 64 << 20 // a backup
 	replyMax   = 64 << 20
 )
 
@@ -88,6 +88,11 @@ var timeouts = map[string]time.Duration{
 	"VolumeStart":  changeTimeout,
 	"VolumeStop":   changeTimeout,
 	"VolumeDelete": changeTimeout,
+
+	"PeerProbe":      changeTimeout,
+	"PeerDetach":     changeTimeout,
+	"ClusterRecover": changeTimeout,
+	"ClusterRestore": changeTimeout,
 }
 
 // deadline bounds ctx for the method if it is not bounded.
