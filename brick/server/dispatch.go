@@ -9,72 +9,6 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// job is a request on its way to a worker.
-type job struct {
-	r     *request
-	slots chan struct{} // of the session's; it holds one
-}
-
-// idleMax is how many idle workers are kept, scratchMax the bytes of reply buffer that an idle one keeps.
-const (
-	idleMax    = 32
-	scratchMax = 64 << 10
-)
-
-// dispatch gives a job to an idle worker, or to a new one. False: the server stops.
-func (s *Server) dispatch(j job) bool {
-	select {
-	case s.work <- j:
-		return true
-	default:
-		return s.goes(func() { s.worker(j) })
-	}
-}
-
-// worker runs a job, then others as long as not too many workers are idle.
-func (s *Server) worker(j job) {
-	scratch := make([]byte, 0, 1<<10)
-	for {
-		scratch = s.run(j, scratch[:0])
-		if cap(scratch) > scratchMax {
-			scratch = make([]byte, 0, 1<<10)
-		}
-		s.mu.Lock()
-		if s.mu.idle >= idleMax {
-			s.mu.Unlock()
-			return
-		}
-		s.mu.idle++
-		s.mu.Unlock()
-		var ok bool
-		select {
-		case j = <-s.work:
-			ok = true
-		case <-s.quit:
-		}
-		s.mu.Lock()
-		s.mu.idle--
-		s.mu.Unlock()
-		if !ok {
-			return
-		}
-	}
-}
-
-// run executes a request of a session's stream and sends its reply, which is
-// built in b; it returns b, perhaps grown.
-func (s *Server) run(j job, b []byte) []byte {
-	r := j.r
-	b = s.answer(r, b)
-	if c := r.sess.complete(r, b); c != nil {
-		if c.queue.Push(b) == nil {
-			c.queue.Flush()
-		}
-	}
-	<-j.slots
-	return b
-}
-
 // answer executes a request and returns the reply, a whole frame appended to b.
 func (s *Server) answer(r *request, b []byte) []byte {
 	start := len(b)
@@ -141,5 +75,4 @@ var handlers = [wire.Ops]handler{
 	wire.OpSeek:        seek,
 	wire.OpFileSync:    fileSync,
 	wire.OpFlush:       flush,
-	wire.OpClose:       closeFile,
 }

@@ -12,18 +12,17 @@
 // without a connection for the grace period, when it breaks the protocol, or with the process; its
 // files are closed then. A client that comes back later is told that its session is not known.
 //
-//	client        ⇢ Session stream ⇢  receive ⇢ request ⇢ worker ⇢ Backend
-//	                                                        ↓
-//	              ⇠ Session stream ⇠  wire.Queue ⇠ reply, remembered until acknowledged
-//	              ⇢ Bulk stream    ⇢  its own goroutine ⇢ Backend ⇢ reply on the same stream
+//	client ⇢ lane ⇢ its goroutine ⇢ Backend ⇢ reply, remembered until the lane's next request ⇢ the same lane
+//	       ⇢ Session stream ⇢ receive: pings, cancels, closes
 //
 // # What may wait for what
 //
-// Receiving never waits for an operation: each runs on a goroutine of its own, idle ones are
-// kept. It waits for a Close, for 10 ms at most, so that what comes after
-// it finds the file closed, and when the session has more requests in flight than Welcome allowed; Step and Close are counted apart, so operations between sets never
-// wait for clients' ones. A reply to a client that does not read waits
-// in its queue, a full queue holds the workers that answer this very client.
+// A lane's goroutine reads a request, executes it and sends its reply, so
+// that nothing is handed from one goroutine to another. The next request of a lane waits for it; a client that
+// has more to ask has more lanes. Requests beyond the number that Welcome allowed wait, too; Steps are counted apart,
+// so operations between sets never wait for clients' ones. A reply to a
+// client that does not read holds up its own lane only. A request that takes long is
+// told of on its lane every second, so that the client can tell a slow brick from a dead one.
 //
 // # Locks
 //

@@ -7,7 +7,7 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// read answers a small read: the data are read right into the reply.
+// read answers a read: the data are read right into the reply.
 func read(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	var a wire.ReadArgs
 	if !a.Parse(args) {
@@ -39,7 +39,7 @@ func write(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	return writeData(r, &a, data, b), true
 }
 
-// writeData writes data that came in the frame or as bulk payload.
+// writeData writes data that came in the frame.
 func writeData(r *request, a *wire.WriteArgs, data, b []byte) []byte {
 	h, err := r.sess.use(r.op, a.Handle)
 	if err != nil {
@@ -137,13 +137,4 @@ func flush(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	}
 	err := on(r, a.Handle, func(f volume.File) error { return f.Flush(r) })
 	return wire.AppendStatus(b, err), true
-}
-
-func closeFile(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
-	var a wire.HandleArgs
-	if !a.Parse(args) {
-		return nil, false
-	}
-	r.sess.close(a.Handle)
-	return wire.AppendStatus(b, nil), true
 }

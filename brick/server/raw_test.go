@@ -62,8 +62,16 @@ type raw struct {
 	cc      *grpc.ClientConn
 	stream  grpc.ClientStream
 	frames  []byte
+	addr    string
+	replies chan answer // of the lanes
 	welcome wire.WelcomeBody
 	id      wire.SessionID
+}
+
+// answer is what came on a lane.
+type answer struct {
+	frame wire.Frame
+	err   error
 }
 
 func newRaw(t *testing.T, change func(*Config)) *raw {
@@ -72,7 +80,7 @@ func newRaw(t *testing.T, change func(*Config)) *raw {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &raw{t: t, b: &backend{FS: model.New(), release: make(chan struct{})}, id: wire.SessionID{1}}
+	r := &raw{t: t, addr: l.Addr().String(), replies: make(chan answer, 1<<10), b: &backend{FS: model.New(), release: make(chan struct{})}, id: wire.SessionID{1}}
 	conf := Config{Set: r.b, VolumeID: "v", BrickID: "b", Grace: time.Minute}
 	if change != nil {
 		change(&conf)
@@ -169,10 +177,62 @@ func frameOf(op wire.Op, n uint64, timeout time.Duration, args func([]byte) []by
 	return wire.EndFrame(b, 0)
 }
 
+// lane opens a lane.
+func (r *raw) lane(h wire.LaneHello) *wire.Lane {
+	r.t.Helper()
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	l, err := wire.OpenLane(conn, nil, h)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return l
+}
+
+// ask sends frames, each on a lane of its own, whose answers next delivers.
+func (r *raw) ask(frames ...[]byte) {
+	r.t.Helper()
+	for _, f := range frames {
+		l := r.lane(wire.LaneHello{Session: r.id, Attachment: r.welcome.Attachment})
+		go func() {
+			defer l.Close()
+			var a answer
+			if a.err = l.Send(f, nil); a.err == nil {
+				a.frame, a.err = take(l)
+			}
+			r.replies <- a
+		}()
+	}
+}
+
+// take receives a frame.
+func take(l *wire.Lane) (wire.Frame, error) {
+	f, size, err := l.Next()
+	if err == nil {
+		f.Body = make([]byte, size)
+		err = l.Body(f.Body)
+	}
+	return f, err
+}
+
+// answered receives what came on a lane next.
+func (r *raw) answered() (wire.Frame, error) {
+	r.t.Helper()
+	select {
+	case a := <-r.replies:
+		return a.frame, a.err
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("no answer came")
+		return wire.Frame{}, nil
+	}
+}
+
 // reply receives the reply to request n and returns its error.
 func (r *raw) reply(n uint64) error {
 	r.t.Helper()
-	f, err := r.next()
+	f, err := r.answered()
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -191,7 +251,7 @@ func (r *raw) openFile() {
 		r.t.Fatal(err)
 	}
 	_ = f.Close()
-	r.batch(frameOf(wire.OpOpen, 1, 0, (&wire.OpenArgs{ID: a.ID, Flags: volume.Read, Handle: 1}).Append))
+	r.ask(frameOf(wire.OpOpen, 1, 0, (&wire.OpenArgs{ID: a.ID, Flags: volume.Read, Handle: 1}).Append))
 	if err := r.reply(1); err != nil {
 		r.t.Fatal(err)
 	}

@@ -64,14 +64,13 @@ type Client struct {
 // tick is how often deadlines and graces are looked at.
 const tick = 100 * time.Millisecond
 
-// sessionsMax bounds the sessions of a server, stepsMax the Steps and Closes of a session at a time.
+// sessionsMax bounds the sessions of a server, stepsMax the Steps and lanesMax
+// the lanes of a session at a time.
 const (
 	sessionsMax = 1 << 14
 	stepsMax    = 1 << 12
+	lanesMax    = 1 << 13
 )
-
-// helloTimeout is how long a connection may take to introduce itself.
-const helloTimeout = 5 * time.Second
 
 // Server serves one brick.
 type Server struct {
@@ -81,14 +80,13 @@ type Server struct {
 	incarnation uint64
 	grpc        *grpc.Server
 	quit        chan struct{} // closed by Stop
-	work        chan job      // to idle workers
 	wg          sync.WaitGroup
 	stopOnce    sync.Once
 
 	mu struct {
 		sync.Mutex
 		sessions map[wire.SessionID]*session
-		idle     int // workers waiting on work
+		greeted  map[net.Conn]struct{} // lanes that have not said whose they are
 		stopped  bool
 	}
 }
@@ -115,10 +113,10 @@ func New(conf Config) *Server {
 		conf: conf, set: conf.Set, log: conf.Logger,
 		incarnation: rand.Uint64() | 1,
 		quit:        make(chan struct{}),
-		work:        make(chan job),
 	}
 	s.mu.sessions = map[wire.SessionID]*session{}
-	s.grpc = grpc.NewServer(wire.ServerOptions(conf.TLS)...)
+	s.mu.greeted = map[net.Conn]struct{}{}
+	s.grpc = grpc.NewServer(wire.ServerOptions(conf.TLS, s.accept)...)
 	s.grpc.RegisterService(wire.Describe(), service{s})
 	s.wg.Go(s.janitor)
 	return s
@@ -153,6 +151,9 @@ func (s *Server) Stop() {
 	s.stopOnce.Do(func() {
 		s.mu.Lock()
 		s.mu.stopped = true
+		for raw := range s.mu.greeted {
+			_ = raw.Close()
+		}
 		s.mu.Unlock()
 		close(s.quit)
 		s.grpc.Stop()
@@ -182,7 +183,7 @@ func (s *Server) sessions() []*session {
 	return all
 }
 
-// janitor cancels requests whose deadline passed and ends sessions whose grace passed.
+// janitor cancels requests whose deadline passed, tells of slow ones and ends sessions whose grace passed.
 func (s *Server) janitor() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
@@ -192,6 +193,7 @@ func (s *Server) janitor() {
 			return
 		case now := <-t.C:
 			for _, sess := range s.sessions() {
+				sess.slow(now)
 				if sess.expire(now) {
 					s.end(sess, "the client did not come back")
 				}

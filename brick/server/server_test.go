@@ -3,13 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/mem"
 
 	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/test/model"
@@ -20,17 +20,25 @@ import (
 func TestMalformed(t *testing.T) {
 	getattr := frameOf(wire.OpGetattr, 2, 0, (&wire.IDArgs{ID: volume.Root}).Append)
 	tests := map[string]func(r *raw){
-		"garbage":         func(r *raw) { r.send([]byte("GET / HTTP/1.0\r\n\r\n")) },
-		"nothing":         func(r *raw) { r.send(nil) },
-		"frame too long":  func(r *raw) { f := append([]byte{}, getattr...); f[2] = 0x7f; r.batch(f) },
-		"a reply":         func(r *raw) { r.batch(wire.EndFrame(wire.AppendFrameHeader(nil, wire.Reply, wire.OpGetattr, 2), 0)) },
-		"a second hello":  func(r *raw) { r.batch((&wire.HelloBody{VersionMax: 1}).Append(nil)) },
-		"a short request": func(r *raw) { r.batch(wire.EndFrame(wire.AppendFrameHeader(nil, wire.Request, wire.OpGetattr, 2), 0)) },
-		"short arguments": func(r *raw) {
-			r.batch(frameOf(wire.OpGetattr, 2, 0, func(b []byte) []byte { return append(b, 1, 2, 3) }))
+		"garbage":                         func(r *raw) { r.send([]byte("GET / HTTP/1.0\r\n\r\n")) },
+		"nothing":                         func(r *raw) { r.send(nil) },
+		"frame too long":                  func(r *raw) { f := append([]byte{}, getattr...); f[2] = 0x7f; r.batch(f) },
+		"a reply":                         func(r *raw) { r.batch(wire.EndFrame(wire.AppendFrameHeader(nil, wire.Reply, wire.OpGetattr, 2), 0)) },
+		"a second hello":                  func(r *raw) { r.batch((&wire.HelloBody{VersionMax: 1}).Append(nil)) },
+		"a short request":                 func(r *raw) { r.ask(wire.EndFrame(wire.AppendFrameHeader(nil, wire.Request, wire.OpGetattr, 2), 0)) },
+		"a lane's request on the Session": func(r *raw) { r.batch(getattr) },
+		"a ping on a lane":                func(r *raw) { r.ask(wire.AppendEmpty(nil, wire.Ping, 0)) },
+		"half a handle": func(r *raw) {
+			r.ask(append(wire.EndFrameWith(wire.AppendFrameHeader(nil, wire.Close, 0, 0), 0, 4), 1, 2, 3, 4))
 		},
-		"excess arguments":  func(r *raw) { r.batch(frameOf(wire.OpStatfs, 2, 0, func(b []byte) []byte { return append(b, 1) })) },
-		"number used twice": func(r *raw) { r.batch(frameOf(wire.OpClose, 1, 0, (&wire.HandleArgs{Handle: 9}).Append)) },
+		"a long frame on a lane": func(r *raw) { f := append([]byte{}, getattr...); f[2] = 0x7f; r.ask(f) },
+		"short arguments": func(r *raw) {
+			r.ask(frameOf(wire.OpGetattr, 2, 0, func(b []byte) []byte { return append(b, 1, 2, 3) }))
+		},
+		"excess arguments": func(r *raw) { r.ask(frameOf(wire.OpStatfs, 2, 0, func(b []byte) []byte { return append(b, 1) })) },
+		"number used twice": func(r *raw) {
+			r.ask(frameOf(wire.OpUnlink, 1, 0, (&wire.NameArgs{Dir: volume.Root, Name: "none"}).Append))
+		},
 	}
 	for name, spoil := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -110,7 +118,7 @@ func TestTakeOver(t *testing.T) {
 	}
 	r.openFile()
 	statfs := frameOf(wire.OpStatfs, 2, 0, nil)
-	r.batch(statfs)
+	r.ask(statfs)
 	eventually(t, "it runs", func() bool { return r.b.running.Load() == 1 })
 	old := r.stream
 	r.open()
@@ -122,11 +130,15 @@ func TestTakeOver(t *testing.T) {
 	if err := old.RecvMsg(&in); err == nil || !strings.Contains(err.Error(), errReplaced.Error()) {
 		t.Errorf("the old connection: %v", err)
 	}
+	if f, err := r.answered(); err == nil {
+		t.Errorf("the old connection's lane: %+v", f)
+	}
 	open := frameOf(wire.OpOpen, 1, 0, (&wire.OpenArgs{ID: volume.Root, Flags: volume.Read, Handle: 1}).Append)
-	r.batch(statfs, open)
+	r.ask(open)
 	if err := r.reply(1); err != nil { // remembered: the root could not be opened
 		t.Error(err)
 	}
+	r.ask(statfs)
 	close(r.b.release)
 	if err := r.reply(2); err != nil {
 		t.Error(err)
@@ -140,11 +152,14 @@ func TestTakeOver(t *testing.T) {
 func TestCancelAndDeadline(t *testing.T) {
 	r := newRaw(t, nil)
 	r.hello(nil)
-	r.batch(frameOf(wire.OpStatfs, 1, 0, nil))
+	r.ask(frameOf(wire.OpStatfs, 1, 0, nil))
 	eventually(t, "it runs", func() bool { return r.b.running.Load() == 1 })
 	r.batch(wire.AppendEmpty(nil, wire.Cancel, 1))
 	eventually(t, "it is cancelled", func() bool { return r.b.running.Load() == 0 })
-	r.batch(frameOf(wire.OpStatfs, 2, 50*time.Millisecond, nil))
+	if err := r.reply(1); volume.ErrnoOf(err) == 0 {
+		t.Error("a cancelled request succeeded")
+	}
+	r.ask(frameOf(wire.OpStatfs, 2, 50*time.Millisecond, nil))
 	if err := r.reply(2); volume.ErrnoOf(err) != syscall.ETIMEDOUT {
 		t.Errorf("%v, want ETIMEDOUT", err)
 	}
@@ -159,21 +174,21 @@ func TestBackpressure(t *testing.T) {
 	n := uint64(0)
 	for range wire.InFlightMin {
 		n++
-		r.batch(frameOf(wire.OpStatfs, n, 0, nil))
+		r.ask(frameOf(wire.OpStatfs, n, 0, nil))
 	}
 	eventually(t, "all run", func() bool { return r.b.running.Load() == wire.InFlightMin })
 	n++
-	r.batch(frameOf(wire.OpStep, n, 0, nil))
+	r.ask(frameOf(wire.OpStep, n, 0, nil))
 	if err := r.reply(n); err != nil {
 		t.Error(err)
 	}
 	for range 10 {
 		n++
-		r.batch(frameOf(wire.OpStatfs, n, 0, nil))
+		r.ask(frameOf(wire.OpStatfs, n, 0, nil))
 	}
 	close(r.b.release)
 	for range wire.InFlightMin + 10 {
-		if f, err := r.next(); err != nil || f.Kind != wire.Reply {
+		if f, err := r.answered(); err != nil || f.Kind != wire.Reply {
 			t.Fatalf("%+v, %v", f, err)
 		}
 	}
@@ -185,39 +200,84 @@ func TestNeverAcknowledged(t *testing.T) {
 	r.hello(nil)
 	var err error
 	for n := uint64(1); n < 100*wire.InFlightMin && err == nil; n++ {
-		r.batch(frameOf(wire.OpUnlink, n, 0, (&wire.NameArgs{Dir: volume.Root, Name: "none"}).Append))
-		_, err = r.next()
+		r.ask(frameOf(wire.OpUnlink, n, 0, (&wire.NameArgs{Dir: volume.Root, Name: "none"}).Append))
+		_, err = r.answered()
 	}
 	if err == nil {
 		t.Error("it goes on")
 	}
 }
 
-// Bulk requests must belong to the session's present connection.
-func TestBulkFencing(t *testing.T) {
+// Lanes must belong to the session's present connection.
+func TestLaneFencing(t *testing.T) {
 	r := newRaw(t, nil)
 	w := r.hello(nil)
-	r.openFile()
-	ask := func(session wire.SessionID, attachment uint64) (wire.BulkReply, error) {
-		st, err := r.cc.NewStream(t.Context(), wire.StreamDesc, wire.BulkMethod)
-		if err != nil {
-			t.Fatal(err)
+	getattr := frameOf(wire.OpGetattr, 5, 0, (&wire.IDArgs{ID: volume.Root}).Append)
+	try := func(l *wire.Lane) error {
+		err := l.Send(getattr, nil)
+		if err == nil {
+			_, err = take(l)
 		}
-		b := wire.AppendBulkHeader(nil, wire.BulkPrefix{Session: session, Attachment: attachment})
-		b = append(b, frameOf(wire.OpRead, 5, 0, (&wire.ReadArgs{Handle: 1, Len: 100}).Append)...)
-		wire.EndBulk(b, 0)
-		_ = st.SendMsg(&wire.Out{Buffers: mem.BufferSlice{mem.SliceBuffer(b)}})
-		reply := wire.BulkReply{Payload: make([]byte, 100)}
-		return reply, st.RecvMsg(&reply)
+		return err
 	}
-	if _, err := ask(r.id, w.Attachment); err != nil {
+	good := r.lane(wire.LaneHello{Session: r.id, Attachment: w.Attachment})
+	defer good.Close()
+	if err := try(good); err != nil {
 		t.Error(err)
 	}
-	if _, err := ask(r.id, w.Attachment+1); err == nil {
-		t.Error("another connection's request is taken")
+	for what, h := range map[string]wire.LaneHello{
+		"another connection": {Session: r.id, Attachment: w.Attachment + 1},
+		"an unknown session": {Session: wire.SessionID{9}, Attachment: 1},
+	} {
+		l := r.lane(h)
+		defer l.Close()
+		if err := try(l); err == nil {
+			t.Errorf("%s's lane is taken", what)
+		}
 	}
-	if _, err := ask(wire.SessionID{9}, 1); err == nil {
-		t.Error("an unknown session's request is taken")
+	r.open()
+	r.hello(nil)
+	if err := try(good); err == nil {
+		t.Error("an old connection's lane goes on")
+	}
+}
+
+// A request on a lane says that the reply before it has come; without that the session would not live on.
+func TestAcknowledgedByNext(t *testing.T) {
+	r := newRaw(t, func(c *Config) { c.InFlight = 1 })
+	w := r.hello(nil)
+	l := r.lane(wire.LaneHello{Session: r.id, Attachment: w.Attachment})
+	defer l.Close()
+	for n := uint64(1); n < 16*wire.InFlightMin; n++ {
+		if err := l.Send(frameOf(wire.OpUnlink, n, 0, (&wire.NameArgs{Dir: volume.Root, Name: "none"}).Append), nil); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := take(l); err != nil || f.Number != n {
+			t.Fatal(n, f, err)
+		}
+	}
+}
+
+// A client that asks nothing on a lane does not keep the server from stopping.
+func TestSilentLane(t *testing.T) {
+	r := newRaw(t, nil)
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte{wire.Magic & 0xff, wire.Magic >> 8, wire.Version, 2}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is seen", func() bool {
+		r.s.mu.Lock()
+		defer r.s.mu.Unlock()
+		return len(r.s.mu.greeted) == 1
+	})
+	begin := time.Now()
+	r.s.Stop()
+	if took := time.Since(begin); took > wire.HelloTimeout/2 {
+		t.Errorf("stopping took %v", took)
 	}
 }
 
@@ -226,7 +286,7 @@ func TestStop(t *testing.T) {
 	r := newRaw(t, nil)
 	r.hello(nil)
 	r.openFile()
-	r.batch(frameOf(wire.OpStatfs, 2, 0, nil))
+	r.ask(frameOf(wire.OpStatfs, 2, 0, nil))
 	eventually(t, "it runs", func() bool { return r.b.running.Load() == 1 })
 	r.s.Stop()
 	if n, c := r.b.running.Load(), r.b.closes.Load(); n != 0 || c != 1 {

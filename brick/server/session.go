@@ -21,7 +21,7 @@ type session struct {
 	version string
 	since   time.Time
 	slots   chan struct{} // one in it for each request in flight, except
-	steps   chan struct{} // each Step and Close
+	steps   chan struct{} // each Step
 	values  atomic.Pointer[values]
 
 	read, written, requests atomic.Uint64
@@ -38,12 +38,13 @@ type session struct {
 	}
 }
 
-// conn is a session's connection.
+// conn is a session's connection: its Session stream, and its lanes.
 type conn struct {
 	number uint64 // attachment
 	queue  *wire.Queue
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	lanes  map[*lane]struct{} // guarded by session.mu
 }
 
 // handle is an open file. It is guarded by session.mu.
@@ -70,7 +71,7 @@ func (s *session) attach(c *conn, addr string, h *wire.HelloBody) bool {
 		return false
 	}
 	if s.mu.conn != nil {
-		s.mu.conn.cancel(errReplaced)
+		s.mu.conn.hangUpLocked(errReplaced)
 	}
 	s.mu.attachments++
 	c.number = s.mu.attachments
@@ -108,14 +109,16 @@ func setOf(numbers []uint64) map[uint64]bool {
 func (s *session) detach(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c.hangUpLocked(errGone)
 	if s.mu.conn == c {
 		s.mu.conn, s.mu.detached = nil, time.Now()
 	}
 }
 
-// admit enters a request, unless it is known already: then it returns the old
-// one. An error means that the connection is not the session's any more.
-func (s *session) admit(attachment uint64, r *request) (old *request, err error) {
+// admit enters a request, unless it is known already and changes something:
+// then it returns the old one. The reply to answered, if not 0, need not be remembered any
+// more. An error means that the connection is not the session's any more.
+func (s *session) admit(attachment uint64, r *request, answered uint64) (old *request, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -124,11 +127,14 @@ func (s *session) admit(attachment uint64, r *request) (old *request, err error)
 	case s.mu.conn == nil || s.mu.conn.number != attachment:
 		return nil, errReplaced
 	}
+	s.acknowledgeLocked(answered)
 	if old := s.mu.requests[r.number]; old != nil {
 		if old.op != r.op {
 			return nil, wire.ErrMalformed
 		}
-		return old, nil
+		if !r.op.Repeatable() {
+			return old, nil
+		}
 	}
 	if len(s.mu.requests) >= 8*s.srv.conf.InFlight {
 		return nil, errors.New("too many replies are not acknowledged")
@@ -137,21 +143,16 @@ func (s *session) admit(attachment uint64, r *request) (old *request, err error)
 	return nil, nil
 }
 
-// complete notes a request's reply, a whole frame, and returns the connection
-// to send it on: nil if there is none, or nobody wants it.
-func (s *session) complete(r *request, reply []byte) *conn {
+// complete notes a request's reply, a whole frame.
+func (s *session) complete(r *request, reply []byte) {
 	s.mu.Lock()
 	var files []volume.File
-	c := s.mu.conn
 	switch {
 	case r.forgotten || s.mu.ended:
-		c = nil
-		if s.mu.requests[r.number] == r {
-			delete(s.mu.requests, r.number)
-		}
+		s.dropLocked(r)
 		files = s.closeLocked(r.opened)
 	case r.op.Repeatable():
-		delete(s.mu.requests, r.number)
+		s.dropLocked(r)
 	default:
 		r.reply = slices.Clone(reply)
 		r.body = nil
@@ -162,7 +163,13 @@ func (s *session) complete(r *request, reply []byte) *conn {
 	s.mu.Unlock()
 	closeFiles(files)
 	r.cancel(context.Canceled)
-	return c
+}
+
+// dropLocked forgets a request, of which a repetition may have taken the place.
+func (s *session) dropLocked(r *request) {
+	if s.mu.requests[r.number] == r {
+		delete(s.mu.requests, r.number)
+	}
 }
 
 // forget is called when nobody wants the request's reply any more.
@@ -186,16 +193,28 @@ func (s *session) forgetLocked(r *request) []volume.File {
 	return s.closeLocked(r.opened)
 }
 
-// acknowledge drops remembered replies.
-func (s *session) acknowledge(numbers []byte) {
-	r := wire.NewReader(numbers)
+// note takes an Ack, whose replies need not be remembered, or a Close.
+func (s *session) note(f wire.Frame) error {
+	if len(f.Body)%8 != 0 {
+		return wire.ErrMalformed
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for r.Len() > 0 {
-		n := r.U64()
-		if rq := s.mu.requests[n]; rq != nil && rq.reply != nil {
-			delete(s.mu.requests, n)
+	var files []volume.File
+	for r := wire.NewReader(f.Body); r.Len() > 0; {
+		if f.Kind == wire.Ack {
+			s.acknowledgeLocked(r.U64())
+		} else {
+			files = append(files, s.closeLocked(r.U64())...)
 		}
+	}
+	s.mu.Unlock()
+	closeFiles(files)
+	return nil
+}
+
+func (s *session) acknowledgeLocked(number uint64) {
+	if r := s.mu.requests[number]; r != nil && r.reply != nil {
+		delete(s.mu.requests, number)
 	}
 }
 
@@ -226,7 +245,7 @@ func (s *Server) end(sess *session, why string) {
 	}
 	sess.mu.ended = true
 	if sess.mu.conn != nil {
-		sess.mu.conn.cancel(errEnded)
+		sess.mu.conn.hangUpLocked(errEnded)
 	}
 	for _, r := range sess.mu.requests {
 		r.cancel(context.Canceled)
@@ -304,14 +323,6 @@ func (s *session) closeLocked(number uint64) []volume.File {
 		return nil
 	}
 	return []volume.File{h.file}
-}
-
-// close closes a handle; one that is not there is closed already.
-func (s *session) close(number uint64) {
-	s.mu.Lock()
-	files := s.closeLocked(number)
-	s.mu.Unlock()
-	closeFiles(files)
 }
 
 func closeFiles(files []volume.File) {

@@ -28,9 +28,9 @@ func (v service) Session(st grpc.ServerStream) error {
 	s := v.s
 	ctx, cancel := context.WithCancelCause(st.Context())
 	defer cancel(nil)
-	c := &conn{ctx: ctx, cancel: cancel}
+	c := &conn{ctx: ctx, cancel: cancel, lanes: map[*lane]struct{}{}}
 	c.queue = wire.NewQueue(func(m *wire.Out) error { return st.SendMsg(m) })
-	hello := time.AfterFunc(helloTimeout, func() { cancel(errors.New("no hello came")) })
+	hello := time.AfterFunc(wire.HelloTimeout, func() { cancel(errors.New("no hello came")) })
 	defer hello.Stop()
 	ok := s.goes(func() { c.queue.Run(ctx) }) && s.goes(func() {
 		sess, err := s.welcome(st, c)
@@ -173,7 +173,7 @@ func (s *session) receive(st grpc.ServerStream, c *conn) error {
 		for err == nil && len(frames) > 0 {
 			var f wire.Frame
 			if f, frames, err = wire.NextFrame(frames); err == nil {
-				err = s.take(c, f)
+				err = s.hear(c, f)
 			}
 		}
 		if errors.Is(err, wire.ErrMalformed) {
@@ -186,15 +186,13 @@ func (s *session) receive(st grpc.ServerStream, c *conn) error {
 	}
 }
 
-// take handles one frame.
-func (s *session) take(c *conn, f wire.Frame) error {
+// hear handles one frame.
+func (s *session) hear(c *conn, f wire.Frame) error {
 	switch f.Kind {
-	case wire.Request:
-		return s.request(c, f)
 	case wire.Cancel:
 		s.forget(f.Number)
-	case wire.Ack:
-		s.acknowledge(f.Body)
+	case wire.Ack, wire.Close:
+		return s.note(f)
 	case wire.Ping:
 		if err := c.queue.Add(wire.AppendEmpty(nil, wire.Pong, 0)); err != nil {
 			return err
@@ -204,68 +202,7 @@ func (s *session) take(c *conn, f wire.Frame) error {
 		s.srv.end(s, "the client said bye")
 		return errGone
 	default:
-		return fmt.Errorf("%w: a %s from a client", wire.ErrMalformed, f.Kind)
-	}
-	return nil
-}
-
-// closeTime is how long receiving may wait for a Close, so that nearly always
-// what is asked after it finds the file closed: a client does not wait for the reply.
-const closeTime = 10 * time.Millisecond
-
-// settle waits a moment for a Close to finish; it does nothing for other requests.
-func (r *request) settle() {
-	if r.op != wire.OpClose {
-		return
-	}
-	t := time.NewTimer(closeTime)
-	defer t.Stop()
-	select {
-	case <-r.finished:
-	case <-t.C:
-	}
-}
-
-// request starts a request that came on the session's stream, or answers one
-// that has come before.
-func (s *session) request(c *conn, f wire.Frame) error {
-	r, err := s.newRequest(f)
-	if err != nil {
-		return err
-	}
-	slots := s.slots
-	if f.Op == wire.OpStep || f.Op == wire.OpClose {
-		slots = s.steps
-	}
-	select {
-	case slots <- struct{}{}:
-	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
-	}
-	if f.Op == wire.OpClose {
-		r.finished = make(chan struct{})
-	}
-	old, err := s.admit(c.number, r)
-	if err == nil && old == nil {
-		s.requests.Add(1)
-		if s.srv.dispatch(job{r, slots}) {
-			r.settle()
-			return nil
-		}
-		err = errEnded
-	}
-	<-slots
-	if err != nil || old == nil {
-		return err
-	}
-	s.mu.Lock()
-	reply := old.reply
-	s.mu.Unlock()
-	if reply != nil { // else complete will send it, here
-		if err := c.queue.Add(reply); err != nil {
-			return err
-		}
-		c.queue.Kick()
+		return fmt.Errorf("%w: a %s on a Session", wire.ErrMalformed, f.Kind)
 	}
 	return nil
 }

@@ -2,7 +2,7 @@ package wire
 
 import "github.com/mortarfs/mortar/volume"
 
-// HandleArgs is of OpFileGetattr, OpFlush, OpClose.
+// HandleArgs is of OpFileGetattr and OpFlush.
 type HandleArgs struct{ Handle uint64 }
 
 // Append encodes a.
@@ -36,7 +36,7 @@ func (a *ReadArgs) Parse(r *Reader) bool {
 }
 
 // WriteArgs is of OpWrite, and, Off being 0, of OpAppend. The data follow it:
-// the rest of the frame, or of a bulk message.
+// the rest of the frame.
 type WriteArgs struct {
 	Handle uint64
 	Off    int64

@@ -21,21 +21,19 @@ const (
 	FrameMax   = 4 << 20           // a frame
 	MessageMax = FrameMax + 64<<10 // a gRPC message
 	StepMax    = 1 << 20           // a step or its answer
-	BulkMin    = 16 << 10          // payload from which on a request goes over a Bulk stream
 	TextMax    = 4 << 10           // each text of an error, and of Hello
 )
 
 // Sizes of headers in bytes.
 const (
 	BatchHeader   = 8
-	BulkHeader    = 32
 	FrameHeader   = 16
 	RequestHeader = 24
 )
 
 const (
-	kindBatch = 1
-	kindBulk  = 2
+	kindBatch = 1 // a gRPC message
+	kindLane  = 2 // the preface of a lane
 )
 
 // Kind says what a frame is.
@@ -52,6 +50,7 @@ const (
 	Ping
 	Pong
 	Bye
+	Close
 	kindEnd
 )
 
@@ -59,7 +58,7 @@ func (k Kind) String() string {
 	if k == 0 || k >= kindEnd {
 		return "unknown"
 	}
-	return [...]string{"hello", "welcome", "request", "reply", "cancel", "ack", "ping", "pong", "bye"}[k-1]
+	return [...]string{"hello", "welcome", "request", "reply", "cancel", "ack", "ping", "pong", "bye", "close"}[k-1]
 }
 
 // ErrMalformed is, possibly wrapped, what a decoder says of bytes that are not of this protocol.
@@ -116,8 +115,11 @@ func AppendFrameHeader(b []byte, k Kind, op Op, number uint64) []byte {
 }
 
 // EndFrame writes the length of the frame that is b from start on.
-func EndFrame(b []byte, start int) []byte {
-	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start))
+func EndFrame(b []byte, start int) []byte { return EndFrameWith(b, start, 0) }
+
+// EndFrameWith is EndFrame of a frame that data of that many bytes will continue.
+func EndFrameWith(b []byte, start, data int) []byte {
+	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start+data))
 	return b
 }
 
@@ -136,41 +138,67 @@ func AppendAck(b []byte, numbers []uint64) []byte {
 	return EndFrame(b, start)
 }
 
+// AppendClose appends a Close of these handles.
+func AppendClose(b []byte, handles []uint64) []byte {
+	start := len(b)
+	b = AppendFrameHeader(b, Close, 0, 0)
+	for _, n := range handles {
+		b = appendU64(b, n)
+	}
+	return EndFrame(b, start)
+}
+
+// parseFrameHeader decodes the first FrameHeader bytes of a frame; n is the
+// length of the whole frame, and the Body is not there yet.
+func parseFrameHeader(b []byte) (f Frame, n int, err error) {
+	size := binary.LittleEndian.Uint32(b)
+	if size < FrameHeader || size > FrameMax {
+		return f, 0, malformed("frame of %d bytes", size)
+	}
+	if reserved := binary.LittleEndian.Uint16(b[6:]); reserved != 0 {
+		return f, 0, malformed("reserved bits %#x of a frame", reserved)
+	}
+	return Frame{Kind: Kind(b[4]), Op: Op(b[5]), Number: binary.LittleEndian.Uint64(b[8:])}, int(size), nil
+}
+
 // NextFrame takes the first frame off frames.
 func NextFrame(frames []byte) (f Frame, rest []byte, err error) {
 	if len(frames) < FrameHeader {
 		return f, nil, malformed("%d bytes are no frame", len(frames))
 	}
-	n := binary.LittleEndian.Uint32(frames)
-	if n < FrameHeader || n > FrameMax || uint64(n) > uint64(len(frames)) {
+	f, n, err := parseFrameHeader(frames)
+	if err != nil {
+		return f, nil, err
+	}
+	if n > len(frames) {
 		return f, nil, malformed("frame of %d bytes in a message with %d left", n, len(frames))
 	}
-	f = Frame{
-		Kind:   Kind(frames[4]),
-		Op:     Op(frames[5]),
-		Number: binary.LittleEndian.Uint64(frames[8:]),
-		Body:   frames[FrameHeader:n:n],
+	f.Body = frames[FrameHeader:n:n]
+	if (f.Kind == Ack || f.Kind == Close) && len(f.Body)%8 != 0 {
+		return f, nil, malformed("a %s of %d bytes", f.Kind, len(f.Body))
 	}
-	return f, frames[n:], f.check(binary.LittleEndian.Uint16(frames[6:]))
+	if f.empty() && len(f.Body) != 0 {
+		return f, nil, malformed("a %s with %d bytes", f.Kind, len(f.Body))
+	}
+	return f, frames[n:], f.check()
+}
+
+// empty reports whether frames of the kind have no body.
+func (f *Frame) empty() bool {
+	return f.Kind == Cancel || f.Kind == Ping || f.Kind == Pong || f.Kind == Bye
 }
 
 // check tells whether a frame's header makes sense.
-func (f *Frame) check(reserved uint16) error {
+func (f *Frame) check() error {
 	numbered := f.Kind == Request || f.Kind == Reply || f.Kind == Cancel
 	withOp := f.Kind == Request || f.Kind == Reply
 	switch {
 	case f.Kind == 0 || f.Kind >= kindEnd:
 		return malformed("frame kind %d", f.Kind)
-	case reserved != 0:
-		return malformed("reserved bits %#x of a frame", reserved)
 	case withOp != (f.Op != 0) || f.Op >= opEnd:
 		return malformed("operation %d in a %s", f.Op, f.Kind)
 	case numbered != (f.Number != 0):
 		return malformed("number %d in a %s", f.Number, f.Kind)
-	case f.Kind == Ack && len(f.Body)%8 != 0:
-		return malformed("an ack of %d bytes", len(f.Body))
-	case (f.Kind == Cancel || f.Kind == Ping || f.Kind == Pong || f.Kind == Bye) && len(f.Body) != 0:
-		return malformed("a %s with %d bytes", f.Kind, len(f.Body))
 	}
 	return nil
 }
@@ -203,42 +231,3 @@ func ParseHeader(r *Reader) (h Header) {
 
 // SessionID names a client's session: 128 random bits.
 type SessionID [16]byte
-
-// BulkPrefix is the header of a message on a Bulk stream.
-type BulkPrefix struct {
-	Session    SessionID
-	Attachment uint64
-}
-
-// AppendBulkHeader begins a bulk message; EndBulk completes it.
-func AppendBulkHeader(b []byte, p BulkPrefix) []byte {
-	b = append(b, byte(Magic&0xff), byte(Magic>>8), Version, kindBulk, 0, 0, 0, 0)
-	return appendU64(append(b, p.Session[:]...), p.Attachment)
-}
-
-// EndBulk writes the length of a message that is head and payload bytes more.
-func EndBulk(head []byte, payload int) {
-	binary.LittleEndian.PutUint32(head[4:], uint32(len(head)+payload))
-}
-
-// ParseBulk decodes a bulk message of size bytes from its first ones, head;
-// the payload begins at offset. The frame must lie wholly in head.
-func ParseBulk(head []byte, size int) (p BulkPrefix, f Frame, offset int, err error) {
-	if err := checkPrologue(head, kindBulk, BulkHeader, size); err != nil {
-		return p, f, 0, err
-	}
-	copy(p.Session[:], head[8:])
-	p.Attachment = binary.LittleEndian.Uint64(head[24:])
-	f, rest, err := NextFrame(head[BulkHeader:])
-	if err != nil {
-		return p, f, 0, err
-	}
-	offset = len(head) - len(rest)
-	switch {
-	case f.Kind != Request && f.Kind != Reply || !f.Op.Bulk():
-		return p, f, 0, malformed("a %s of %s on a bulk stream", f.Kind, f.Op)
-	case size-offset > volume.IOMax:
-		return p, f, 0, malformed("payload of %d bytes, at most %d", size-offset, volume.IOMax)
-	}
-	return p, f, offset, nil
-}

@@ -1,9 +1,9 @@
 package wire
 
 import (
+	"bytes"
+	"net"
 	"testing"
-
-	"google.golang.org/grpc/mem"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -90,17 +90,31 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
-// FuzzBulk feeds messages of a Bulk stream to both sides.
-func FuzzBulk(f *testing.F) {
-	f.Add(bulkMessage(OpWrite, Request, []byte("body"), []byte("payload")).Materialize())
-	f.Add(bulkMessage(OpRead, Reply, []byte{0, 0}, []byte("payload")).Materialize())
+// FuzzLane feeds what comes on a lane to either side.
+func FuzzLane(f *testing.F) {
+	f.Add(append(AppendClose(nil, []uint64{1}), AppendEmpty(nil, Pong, 0)...))
+	f.Add(EndFrame((&IDArgs{}).Append(AppendRequest(nil, OpGetattr, 1, Header{})), 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		data := mem.BufferSlice{mem.SliceBuffer(b[:len(b)/2]), mem.SliceBuffer(b[len(b)/2:])}
-		var in BulkIn
-		if (Codec{}).Unmarshal(data, &in) == nil {
-			in.Free()
+		l := newLane(script{Reader: bytes.NewReader(b)})
+		for {
+			_, size, err := l.Next()
+			if err != nil {
+				return
+			}
+			if size > FrameMax {
+				t.Fatalf("a body of %d bytes", size)
+			}
+			if l.Body(make([]byte, size)) != nil {
+				return
+			}
 		}
-		reply := BulkReply{Payload: make([]byte, 100)}
-		_ = (Codec{}).Unmarshal(data, &reply)
 	})
 }
+
+// script is a connection on which bytes come.
+type script struct {
+	net.Conn
+	*bytes.Reader
+}
+
+func (s script) Read(p []byte) (int, error) { return s.Reader.Read(p) }

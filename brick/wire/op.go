@@ -34,7 +34,6 @@ const (
 	OpSeek
 	OpFileSync
 	OpFlush
-	OpClose
 	opEnd // one above the last
 )
 
@@ -44,7 +43,7 @@ const Ops = int(opEnd)
 var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
-	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "close",
+	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush",
 }
 
 func (o Op) String() string {
@@ -74,11 +73,8 @@ func (o Op) Repeatable() bool {
 // Setxattr with flags, Allocate that inserts or collapses.
 func (o Op) Idempotent() bool {
 	switch o {
-	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpFileSetattr, OpAllocate, OpFileSync, OpFlush, OpClose:
+	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpFileSetattr, OpAllocate, OpFileSync, OpFlush:
 		return true
 	}
 	return o.Repeatable()
 }
-
-// Bulk reports whether the operation may go over a Bulk stream.
-func (o Op) Bulk() bool { return o == OpRead || o == OpWrite || o == OpAppend }

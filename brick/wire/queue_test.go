@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// All frames are sent once, those of one goroutine in its order, however they are flushed.
+// All frames are sent once, those of one goroutine in its order.
 func TestQueue(t *testing.T) {
 	const senders, each = 8, 2000
 	last := map[uint64]uint64{}
@@ -39,11 +39,7 @@ func TestQueue(t *testing.T) {
 				if err := q.Add(AppendEmpty(nil, Cancel, s<<32|(n+1))); err != nil {
 					t.Error(err)
 				}
-				if s%2 == 0 {
-					q.Flush()
-				} else {
-					q.Kick()
-				}
+				q.Kick()
 			}
 		})
 	}
@@ -51,7 +47,7 @@ func TestQueue(t *testing.T) {
 	for idle := false; !idle; runtime.Gosched() {
 		q.Kick()
 		q.mu.Lock()
-		idle = len(q.mu.batches) == 0 && !q.mu.sending
+		idle = len(q.mu.batches) == 0
 		q.mu.Unlock()
 	}
 	cancel()
@@ -61,34 +57,5 @@ func TestQueue(t *testing.T) {
 	}
 	if err := q.Add(AppendEmpty(nil, Ping, 0)); !errors.Is(err, context.Canceled) {
 		t.Errorf("after its end: %v", err)
-	}
-}
-
-// Push waits while very much is queued, and ends with the queue.
-func TestQueueFull(t *testing.T) {
-	block := make(chan struct{})
-	q := NewQueue(func(m *Out) error { <-block; return errors.New("broken") })
-	frame := make([]byte, FrameMax/2)
-	EndFrame(frame, 0)
-	for range 2 * queueMax / FrameMax {
-		if err := q.Add(frame); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := q.Add(frame); err != nil {
-		t.Fatal(err)
-	}
-	flushed, pushed := make(chan struct{}), make(chan error, 1)
-	go func() { q.Flush(); close(flushed) }()
-	go func() { pushed <- q.Push(frame) }()
-	select {
-	case err := <-pushed:
-		t.Errorf("push did not wait: %v", err)
-	default:
-	}
-	close(block)
-	<-flushed
-	if err := <-pushed; err == nil || err.Error() != "broken" {
-		t.Errorf("push: %v", err)
 	}
 }

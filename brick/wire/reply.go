@@ -184,3 +184,17 @@ func (r *Reader) Statfs() volume.Statfs {
 		BlockSize: r.U32(), NameMax: r.U32(),
 	}
 }
+
+// ReplySize returns about how many bytes the reply to a request with these
+// arguments takes if it succeeds, 0 if that is few or not known.
+func ReplySize(op Op, args []byte) int {
+	if op != OpRead {
+		return 0
+	}
+	var a ReadArgs
+	r := NewReader(args)
+	if !a.Parse(&r) {
+		return 0
+	}
+	return FrameHeader + 2 + int(a.Len)
+}

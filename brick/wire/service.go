@@ -2,6 +2,7 @@ package wire
 
 import (
 	"crypto/tls"
+	"net"
 	"time"
 
 	"google.golang.org/grpc"
@@ -10,17 +11,11 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// Names of the service and the full names of its methods.
+// Names of the service and the full name of its method.
 const (
 	ServiceName   = "mortar.Brick"
 	SessionMethod = "/" + ServiceName + "/Session"
-	BulkMethod    = "/" + ServiceName + "/Bulk"
 )
-
-// window is HTTP/2's flow control window of a stream and of a connection, in
-// bytes. It is fixed: gRPC's own estimate begins at 64 KiB and costs pings. A
-// bulk stream has one message under way, a connection several streams.
-const window = 16 << 20
 
 // PingInterval is how often a client pings on an otherwise silent connection, and
 // StallAfter when a side gives up a peer that it hears nothing of.
@@ -29,17 +24,23 @@ const (
 	StallAfter   = 4 * time.Second
 )
 
+// HelloTimeout is how long a connection may take to introduce itself.
+const HelloTimeout = 5 * time.Second
+
+// SlowAfter is how long a request may run before the server says on its lane that it
+// still does, with a Pong, and how often.
+const SlowAfter = time.Second
+
 // InFlightMin is how many requests a server must let a session have unanswered;
 // a client has no more, Steps and Closes not counted.
 const InFlightMin = 256
 
-// StreamDesc describes both methods to a client.
+// StreamDesc describes the method to a client.
 var StreamDesc = &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
 
 // Service is what a server implements.
 type Service interface {
 	Session(grpc.ServerStream) error
-	Bulk(grpc.ServerStream) error
 }
 
 // Describe returns the service's description for grpc.Server.RegisterService.
@@ -50,22 +51,21 @@ func Describe() *grpc.ServiceDesc {
 		Streams: []grpc.StreamDesc{
 			{StreamName: "Session", ClientStreams: true, ServerStreams: true,
 				Handler: func(s any, st grpc.ServerStream) error { return s.(Service).Session(st) }},
-			{StreamName: "Bulk", ClientStreams: true, ServerStreams: true,
-				Handler: func(s any, st grpc.ServerStream) error { return s.(Service).Bulk(st) }},
 		},
 	}
 }
 
-// ServerOptions are those of a server; conf nil means without TLS.
-func ServerOptions(conf *tls.Config) []grpc.ServerOption {
+// ServerOptions are those of a server; conf nil means without TLS. A
+// connection that begins as a lane is handed to lane, which must not block; TLS, if
+// there is, has still to be shaken hands on.
+func ServerOptions(conf *tls.Config, lane func(net.Conn)) []grpc.ServerOption {
 	return []grpc.ServerOption{
-		grpc.Creds(transport(conf)),
+		grpc.Creds(serverCredentials(conf, lane)),
 		grpc.ForceServerCodecV2(Codec{}),
 		grpc.MaxRecvMsgSize(MessageMax),
 		grpc.MaxSendMsgSize(MessageMax),
-		grpc.MaxConcurrentStreams(1024),
-		grpc.StaticStreamWindowSize(window),
-		grpc.StaticConnWindowSize(window),
+		grpc.ConnectionTimeout(HelloTimeout),
+		grpc.MaxConcurrentStreams(16),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Second, Timeout: StallAfter - 2*time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second / 2, PermitWithoutStream: true}),
 	}
@@ -76,8 +76,6 @@ func DialOptions(conf *tls.Config) []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(transport(conf)),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(Codec{}), grpc.MaxCallRecvMsgSize(MessageMax), grpc.MaxCallSendMsgSize(MessageMax)),
-		grpc.WithStaticStreamWindowSize(window),
-		grpc.WithStaticConnWindowSize(window),
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),
 	}

@@ -14,20 +14,22 @@ import (
 
 // call is a request from its making until its reply has been decoded. Its
 // caller owns it, except that while it is in Remote.mu.pending the fields below done are
-// guarded by Remote.mu; who takes it out of there sends on done.
+// guarded by Remote.mu; who else takes it out of there sends on done.
 type call struct {
 	number   uint64
 	op       wire.Op
-	frame    []byte // the whole request, kept for sending it again; without bulk payload
+	frame    []byte // the whole request, kept for sending it again; without out
+	out      []byte // the data of a write, which end the request
+	in       []byte // where the data of a read go
+	n        int    // how many came there
 	deadline time.Time
 	file     *file // the operation is on it
 	done     chan struct{}
 
 	sent       bool   // it was handed to a connection: it may have been executed
 	repeatable bool   // it may be sent to a brick that does not know whether it was executed
-	quiet      bool   // nobody waits: Close
-	bulk       *bulk  // it goes over a bulk stream
-	body       []byte // of the reply, if err is nil
+	lane       *lane  // on which it is under way; the caller alone uses it
+	reply      []byte // body of the reply, if err is nil
 	err        error
 
 	id     volume.ID    // of an Open
@@ -40,6 +42,9 @@ type call struct {
 	superseded bool // a later change of the same was acknowledged
 	next       *call
 }
+
+// frameKeep is how large a request's buffer may be, in bytes, to be used again.
+const frameKeep = 16 << 10
 
 var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
@@ -63,7 +68,7 @@ func (r *Remote) newCall(ctx context.Context, op wire.Op) *call {
 // free gives a call back that is not pending and whose reply has been decoded.
 func free(c *call) {
 	frame := c.frame
-	if cap(frame) > 2*wire.BulkMin {
+	if cap(frame) > frameKeep {
 		frame = nil
 	}
 	*c = call{done: c.done, frame: frame}
@@ -82,29 +87,67 @@ func (c *call) changes(object volume.ID, from, to int64) {
 // do sends a call whose arguments are complete and waits for its end. The
 // Reader is of the results; they may be there though an error is, too.
 func (r *Remote) do(ctx context.Context, c *call) (wire.Reader, error) {
-	wire.EndFrame(c.frame, 0)
+	wire.EndFrameWith(c.frame, 0, len(c.out))
 	if err := r.begin(ctx, c); err != nil {
 		return wire.Reader{}, err
 	}
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		r.abandon(c, r.ctxError(ctx, c.op))
+	if ctx.Done() != nil {
+		number, op := c.number, c.op
+		stop := context.AfterFunc(ctx, func() { r.abandon(number, r.ctxError(ctx, op)) })
+		defer stop()
 	}
-	return r.result(c)
-}
-
-// result decodes how a call ended.
-func (r *Remote) result(c *call) (wire.Reader, error) {
-	if c.err != nil {
+	for {
+		l, ln := r.seize(ctx, c)
+		if ln == nil {
+			break
+		}
+		if ended := r.settle(l, ln, c, ln.exchange(c)); ended {
+			break
+		}
+		select { // the link has failed, and its successor sends the call again
+		case <-l.ctx.Done():
+		case <-c.done:
+			c.done <- struct{}{}
+		}
+	}
+	if c.reply == nil || c.err != nil {
+		<-c.done
 		return wire.Reader{}, c.err
 	}
-	rd := wire.NewReader(c.body)
+	rd := wire.NewReader(c.reply)
 	err := wire.ParseStatus(&rd)
 	if rd.Bad() {
 		err = r.malformed(c.op)
 	}
 	return rd, err
+}
+
+// settle notes how an exchange ended, and reports whether the call has. If somebody
+// ended it meanwhile, done tells.
+func (r *Remote) settle(l *link, ln *lane, c *call, err error) (ended bool) {
+	r.mu.Lock()
+	c.lane = nil
+	pending := r.mu.pending[c.number] == c
+	if pending && err == nil {
+		err = r.acceptLocked(c)
+	}
+	if pending && err == nil {
+		l.returnLocked(ln)
+		r.mu.Unlock()
+		r.release(c)
+		return true
+	}
+	c.reply = nil
+	r.mu.Unlock()
+	if pending { // the connection broke, or the brick breaks the protocol
+		if errors.Is(err, wire.ErrMalformed) {
+			r.log.Error("the brick breaks the protocol", "err", err)
+		}
+		l.fail(err)
+	} else {
+		l.drop(ln)
+	}
+	return !pending
 }
 
 func (r *Remote) malformed(op wire.Op) error {
@@ -119,20 +162,19 @@ func (r *Remote) ctxError(ctx context.Context, op wire.Op) error {
 	return &volume.Error{Op: op.String(), Where: r.where, Errno: syscall.EINTR, Err: ctx.Err()}
 }
 
-// begin enters a call into pending and, if it is no bulk call, sends it.
+// begin enters a call into pending.
 func (r *Remote) begin(ctx context.Context, c *call) error {
 	if ctx.Err() != nil {
 		return r.ctxError(ctx, c.op)
 	}
-	if c.op != wire.OpStep && c.op != wire.OpClose {
+	if c.op != wire.OpStep {
 		if err := r.acquire(ctx, c); err != nil {
 			return err
 		}
 	}
 	r.mu.Lock()
-	l := r.mu.link
+	defer r.mu.Unlock()
 	if err := r.refuseLocked(c); err != nil {
-		r.mu.Unlock()
 		r.release(c)
 		return err
 	}
@@ -140,19 +182,6 @@ func (r *Remote) begin(ctx context.Context, c *call) error {
 	if !c.object.IsZero() && c.repeatable {
 		c.next = r.mu.changing[c.object]
 		r.mu.changing[c.object] = c
-	}
-	direct := false
-	if l != nil && c.bulk == nil {
-		direct = r.transmitLocked(l, c)
-	}
-	quiet := c.quiet
-	r.mu.Unlock()
-	switch {
-	case l == nil || quiet:
-	case direct:
-		l.queue.Flush()
-	default:
-		l.queue.Kick()
 	}
 	return nil
 }
@@ -164,7 +193,7 @@ func (r *Remote) refuseLocked(c *call) error {
 		return r.unavailable(c.op.String(), errClosed)
 	case c.file != nil && c.file.err != nil:
 		return c.file.err
-	case r.mu.link != nil || c.quiet:
+	case r.mu.link != nil:
 		return nil
 	case c.op == wire.OpStep, time.Since(r.mu.downSince) > r.timeout():
 		return r.unavailable(c.op.String(), r.mu.lastErr)
@@ -194,28 +223,9 @@ func (r *Remote) acquire(ctx context.Context, c *call) error {
 }
 
 func (r *Remote) release(c *call) {
-	if c.op != wire.OpStep && c.op != wire.OpClose {
+	if c.op != wire.OpStep {
 		<-r.slots
 	}
-}
-
-// transmitLocked queues a call on a link, acknowledgements before it, and
-// reports whether the caller may send the queue by himself without being blocked.
-func (r *Remote) transmitLocked(l *link, c *call) (direct bool) {
-	c.sent = true
-	r.ackLocked(l)
-	_ = l.queue.Add(c.frame) // a queue that failed is of a link that will be replaced
-	return l.unanswered.Add(int64(len(c.frame))) < directMax
-}
-
-// ackLocked queues the acknowledgements.
-func (r *Remote) ackLocked(l *link) {
-	if len(r.mu.acks) == 0 {
-		return
-	}
-	l.scratch = wire.AppendAck(l.scratch[:0], r.mu.acks)
-	_ = l.queue.Add(l.scratch)
-	r.mu.acks = r.mu.acks[:0]
 }
 
 // takeLocked takes a call out of pending. False: someone else did.
@@ -259,38 +269,26 @@ func (r *Remote) endLocked(c *call, err error) {
 		return
 	}
 	c.err = err
-	if c.bulk != nil {
-		c.bulk.abort()
+	if c.lane != nil {
+		c.lane.Interrupt()
 	}
-	r.finish(c)
-}
-
-// finish hands a call that is out of pending back to its caller.
-func (r *Remote) finish(c *call) {
 	r.release(c)
-	if c.quiet {
-		free(c)
-		return
-	}
 	c.done <- struct{}{}
 }
 
-// abandon ends a call whose caller does not want to wait any more, unless its
-// reply has come meanwhile, and tells the brick. Afterwards the call is its caller's.
-func (r *Remote) abandon(c *call, err error) {
+// abandon ends the call with this number, if it is still pending: its caller
+// does not want to wait any more.
+func (r *Remote) abandon(number uint64, err error) {
 	r.mu.Lock()
-	if r.mu.pending[c.number] == c {
+	defer r.mu.Unlock()
+	if c := r.mu.pending[number]; c != nil {
 		r.cancelLocked(c, err)
 	}
-	r.mu.Unlock()
-	<-c.done
 }
 
 // cancelLocked ends a pending call and tells the brick that nobody wants its reply.
 func (r *Remote) cancelLocked(c *call, err error) {
-	l := r.mu.link
-	if c.sent && l != nil {
-		l.lost.Add(int64(len(c.frame)))
+	if l := r.mu.link; c.sent && l != nil {
 		_ = l.queue.Add(wire.AppendEmpty(nil, wire.Cancel, c.number))
 		l.queue.Kick()
 	}
@@ -302,7 +300,7 @@ func (r *Remote) expire(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.mu.pending {
-		if !c.quiet && now.After(c.deadline) {
+		if now.After(c.deadline) {
 			cause := errors.New("no answer in time")
 			if r.mu.link == nil {
 				cause = r.mu.lastErr
@@ -312,62 +310,16 @@ func (r *Remote) expire(now time.Time) {
 	}
 }
 
-// replies takes a batch's frames. An error means that the brick breaks the protocol.
-func (r *Remote) replies(l *link, frames []byte) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for len(frames) > 0 {
-		f, rest, err := wire.NextFrame(frames)
-		if err != nil {
-			return err
-		}
-		frames = rest
-		switch f.Kind {
-		case wire.Reply:
-			if err := r.replyLocked(l, f); err != nil {
-				return err
-			}
-		case wire.Pong:
-			l.pong()
-		default:
-			return wire.ErrMalformed
-		}
-	}
-	return nil
-}
-
-func (r *Remote) replyLocked(l *link, f wire.Frame) error {
-	c := r.mu.pending[f.Number]
-	if c == nil || r.mu.link != l {
-		if c == nil && !f.Op.Repeatable() && r.mu.link == l { // its caller has gone: what it opened must be closed
-			_ = l.queue.Add(wire.AppendEmpty(nil, wire.Cancel, f.Number))
-		}
-		return nil
-	}
-	if c.op != f.Op || c.bulk != nil {
-		return wire.ErrMalformed
-	}
-	l.unanswered.Add(-int64(len(c.frame)))
-	if err := r.acceptLocked(c, f.Body); err != nil {
-		return err
-	}
-	r.finish(c)
-	return nil
-}
-
-// acceptLocked takes a reply's body into its call, which leaves pending.
-func (r *Remote) acceptLocked(c *call, body []byte) error {
-	ok := wire.PeekErrno(body) == 0
+// acceptLocked takes note of a call's reply; the call leaves pending. An
+// error means that the brick breaks the protocol.
+func (r *Remote) acceptLocked(c *call) error {
+	ok := wire.PeekErrno(c.reply) == 0
 	if ok && (c.op == wire.OpOpen || c.op == wire.OpCreate) {
-		if err := r.openedLocked(c, body); err != nil {
+		if err := r.openedLocked(c, c.reply); err != nil {
 			return err
 		}
 	}
 	r.takeLocked(c, ok)
-	if !c.op.Repeatable() {
-		r.mu.acks = append(r.mu.acks, c.number)
-	}
-	c.body = body
 	return nil
 }
 

@@ -2,15 +2,18 @@
 // implements volume.Set, and volume.File for what is opened, by asking a brick
 // in the protocol of package brick/wire. It connects by itself, comes back by itself, and no call outlives its deadline.
 //
-//	callers ⇢ call ⇢ pending ⇢ link.queue ⇢ Session stream ⇢ brick
-//	   ↑                                                       ↓
-//	 reply ⇠ pending ⇠ link.receive ⇠ Session stream  ⇠ ⇠ ⇠ ⇠ ⇠
-//	callers ⇢ call ⇢ pending ⇢ bulk stream (borrowed for one call; payload uncopied) ⇢ brick
+//	caller ⇢ call, pending ⇢ lane (borrowed for one call) ⇢ brick
+//	   ↑                        ↓
+//	 reply  ⇠  ⇠  ⇠  ⇠  ⇠  the same lane
+//
+// The caller's own goroutine writes the request and reads the reply, data
+// right from and to his buffer; the Session stream carries what is beside requests:
+// hello, pings, cancels.
 //
 // # A lost connection
 //
 // All requests of a Remote belong to one session, and a link is one connection
-// of it: a gRPC connection for the Session stream and some for bulk data. When
+// of it: a gRPC connection for the Session stream, and as many lanes as there were calls at a time. When
 // any of them breaks or stalls the whole link is replaced, and what is then done with an unanswered request
 // depends on what the brick says in its Welcome:
 //
@@ -35,7 +38,7 @@
 //
 // A Remote has two goroutines, manage (makes links, one after the other) and watch
 // (deadlines, pings); a link has two, receive and its queue's Run. Close waits
-// for all. Callers send by themselves when that can't block.
+// for all.
 //
 //	Remote.mu
 //	  link.mu

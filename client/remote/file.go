@@ -46,22 +46,11 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	c := f.call(ctx, wire.OpRead)
 	defer free(c)
 	c.frame = (&wire.ReadArgs{Handle: f.handle, Off: off, Len: uint32(len(p))}).Append(c.frame)
-	if len(p) >= wire.BulkMin {
-		c.bulk = &bulk{in: p}
-		if _, err := f.r.doBulk(ctx, c); err != nil {
-			return 0, err
-		}
-		return c.bulk.n, nil
-	}
-	rd, err := f.r.do(ctx, c)
-	if err != nil {
+	c.in = p
+	if _, err := f.r.do(ctx, c); err != nil {
 		return 0, err
 	}
-	data := rd.Rest(len(p))
-	if rd.Bad() {
-		return 0, f.r.malformed(c.op)
-	}
-	return copy(p, data), nil
+	return c.n, nil
 }
 
 // WriteAt is volume.File's.
@@ -93,15 +82,8 @@ func (f *file) write(ctx context.Context, op wire.Op, p []byte, off int64, flags
 		c.changes(f.id, off, off+int64(len(p)))
 	}
 	c.frame = (&wire.WriteArgs{Handle: f.handle, Off: off, Flags: flags}).Append(c.frame)
-	var rd wire.Reader
-	var err error
-	if len(p) >= wire.BulkMin {
-		c.bulk = &bulk{out: p}
-		rd, err = f.r.doBulk(ctx, c)
-	} else {
-		c.frame = append(c.frame, p...)
-		rd, err = f.r.do(ctx, c)
-	}
+	c.out = p
+	rd, err := f.r.do(ctx, c)
 	if err != nil && rd.Len() == 0 {
 		return 0, err
 	}
@@ -186,12 +168,8 @@ func (f *file) Flush(ctx context.Context) error {
 // Close is volume.File's: the brick is told with the next request, or a moment later.
 func (f *file) Close() error {
 	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
 	delete(f.r.mu.files, f.handle)
-	f.r.mu.Unlock()
-	c := f.r.newCall(context.Background(), wire.OpClose)
-	c.quiet = true
-	c.frame = (&wire.HandleArgs{Handle: f.handle}).Append(c.frame)
-	wire.EndFrame(c.frame, 0)
-	_ = f.r.begin(context.Background(), c) // closed: then the session has ended, and the file with it
+	f.r.mu.closes = append(f.r.mu.closes, f.handle)
 	return nil
 }

@@ -103,7 +103,7 @@ func (r *Remote) remembered() (unanswered, handles []uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for n, c := range r.mu.pending {
-		if c.sent && !c.quiet && len(unanswered) < wire.UnansweredMax {
+		if c.sent && len(unanswered) < wire.UnansweredMax {
 			unanswered = append(unanswered, n)
 		}
 	}
@@ -111,7 +111,7 @@ func (r *Remote) remembered() (unanswered, handles []uint64) {
 }
 
 // adopt makes a link that was welcomed the Remote's: it opens the files again
-// if the session is new to the brick, and sends what is unanswered.
+// if the session is new to the brick, and lets their callers send what is unanswered.
 func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 	t := time.AfterFunc(connectTime, func() { l.fail(context.DeadlineExceeded) })
 	defer t.Stop()
@@ -127,14 +127,10 @@ func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 	}
 	booted := r.mu.boot != wire.SessionID{} && r.mu.boot != w.Boot
 	r.mu.boot = w.Boot
-	r.mu.acks = r.mu.acks[:0] // the Hello has told
 	r.mu.link, r.mu.lastErr = l, nil
-	for _, n := range slices.Sorted(maps.Keys(r.mu.pending)) {
-		c := r.mu.pending[n]
+	for _, c := range r.mu.pending {
 		if err := r.barred(c, w.Known, booted); err != nil {
 			r.endLocked(c, err)
-		} else if c.bulk == nil {
-			r.transmitLocked(l, c)
 		}
 	}
 	l.start()
@@ -147,7 +143,7 @@ func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 func (r *Remote) barred(c *call, known, booted bool) error {
 	op := c.op.String()
 	switch {
-	case known, c.quiet:
+	case known:
 		return nil
 	case c.file != nil && c.file.err != nil:
 		return c.file.err
@@ -170,52 +166,59 @@ func (r *Remote) reopen(l *link, w *wire.WelcomeBody) error {
 	booted := r.mu.boot != wire.SessionID{} && r.mu.boot != w.Boot
 	files := slices.Collect(maps.Values(r.mu.files))
 	r.mu.Unlock()
-	for len(files) > 0 {
-		n := min(len(files), wire.InFlightMin/2)
-		if err := r.reopenSome(l, files[:n], booted); err != nil {
-			return err
-		}
+	if len(files) == 0 {
+		return nil
+	}
+	ln, err := l.openLane(l.ctx)
+	for err == nil && len(files) > 0 {
+		n := min(len(files), reopenBatch)
+		err = r.reopenSome(ln, files[:n], booted)
 		files = files[n:]
 	}
+	if err != nil {
+		return err
+	}
+	l.returnLocked(ln) // nobody else has the link yet
 	return nil
 }
 
-func (r *Remote) reopenSome(l *link, files []*file, booted bool) error {
-	asked := make(map[uint64]*file, len(files))
-	var acks []uint64
-	for _, f := range files {
-		n := r.number.Add(1)
-		asked[n] = f
-		acks = append(acks, n)
-		b := wire.AppendRequest(nil, wire.OpOpen, n, wire.Header{Timeout: connectTime})
+// reopenBatch is how many files are asked for before the first answer is
+// read: few enough for the sockets' buffers.
+const reopenBatch = 64
+
+func (r *Remote) reopenSome(ln *lane, files []*file, booted bool) error {
+	var b []byte
+	numbers := make([]uint64, len(files))
+	for i, f := range files {
+		numbers[i] = r.number.Add(1)
+		start := len(b)
+		b = wire.AppendRequest(b, wire.OpOpen, numbers[i], wire.Header{Timeout: connectTime})
 		b = (&wire.OpenArgs{ID: f.id, Flags: f.flags, Handle: f.handle}).Append(b)
-		if err := l.queue.Add(wire.EndFrame(b, 0)); err != nil {
-			return err
-		}
+		b = wire.EndFrame(b, start)
 	}
-	l.queue.Flush()
-	for len(asked) > 0 {
-		var in wire.In
-		if err := l.stream.RecvMsg(&in); err != nil {
-			return err
-		}
-		frames, err := wire.ParseBatch(in.Batch)
-		for err == nil && len(frames) > 0 {
-			var fr wire.Frame
-			if fr, frames, err = wire.NextFrame(frames); err != nil {
-				return err
-			}
-			if f := asked[fr.Number]; f != nil && fr.Kind == wire.Reply {
-				delete(asked, fr.Number)
-				r.reopened(f, fr.Body, booted)
-			}
-		}
+	if err := ln.Send(b, nil); err != nil {
+		return err
+	}
+	for i := 0; i < len(files); {
+		f, size, err := ln.Next()
 		if err != nil {
 			return err
 		}
+		body := make([]byte, size)
+		if err := ln.Body(body); err != nil {
+			return err
+		}
+		switch {
+		case f.Kind == wire.Pong:
+			continue
+		case f.Kind != wire.Reply || f.Number != numbers[i]:
+			return wire.ErrMalformed
+		}
+		r.reopened(files[i], body, booted)
+		i++
 	}
-	l.heard.Store(time.Now().UnixNano())
-	return l.queue.Add(wire.AppendAck(nil, acks))
+	ln.answered = numbers[len(numbers)-1]
+	return nil
 }
 
 // reopened notes how the reopening of a file ended.

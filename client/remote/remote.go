@@ -36,8 +36,6 @@ type Config struct {
 	Logger *slog.Logger
 	// Dial connects; default: TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
-	// BulkConns is the number of connections for bulk data; default 2.
-	BulkConns int
 }
 
 // Times of reconnecting.
@@ -73,7 +71,7 @@ type Remote struct {
 		pending   map[uint64]*call
 		changing  map[volume.ID]*call // unanswered changes that may be repeated, by object; linked by call.next
 		files     map[uint64]*file    // open ones, by handle
-		acks      []uint64            // replies to acknowledge with the next request
+		closes    []uint64            // handles that the next request tells the brick to close
 		boot      wire.SessionID      // of the brick's machine, as last heard
 	}
 }
@@ -95,9 +93,6 @@ func New(conf Config) *Remote {
 	}
 	if conf.Logger == nil {
 		conf.Logger = slog.New(slog.DiscardHandler)
-	}
-	if conf.BulkConns <= 0 {
-		conf.BulkConns = 2
 	}
 	if conf.Name == "" {
 		conf.Name = fmt.Sprintf("set %d", conf.Set)

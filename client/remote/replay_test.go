@@ -44,7 +44,7 @@ func ends(t *testing.T, done <-chan error) error {
 func TestCutWhileRunning(t *testing.T) {
 	w := newWorld(t)
 	f := w.create(t, "file")
-	for _, size := range []int{10, 100 << 10} { // on the stream, and in bulk
+	for _, size := range []int{10, 100 << 10} {
 		release := w.holdBack()
 		w.appends.Store(0)
 		done := start(func() error {
@@ -77,7 +77,7 @@ func TestReplyLost(t *testing.T) {
 	f := w.create(t, "file")
 	for i, size := range []int{10, 100 << 10} {
 		w.appends.Store(0)
-		if _, err := f.ReadAt(w.ctx, make([]byte, size), 0); err != nil { // connects for bulk data
+		if _, err := f.ReadAt(w.ctx, make([]byte, size), 0); err != nil {
 			t.Fatal(err)
 		}
 		w.proxy.stall(false, true)
@@ -110,7 +110,7 @@ func TestAcknowledged(t *testing.T) {
 			t.Fatal(i, err)
 		}
 	}
-	if n := w.proxy.dialed.Load(); n != 1 {
+	if n := w.proxy.dialed.Load(); n != 2 { // the Session and a lane
 		t.Errorf("%d connections", n)
 	}
 }
@@ -146,7 +146,7 @@ func TestRestart(t *testing.T) {
 	w.restart(t, nil)
 	release()
 	w.proxy.refuse.Store(false)
-	for what, done := range map[string]<-chan error{"read": reading, "bulk read": readingBig, "unsent mkdir": unsent} {
+	for what, done := range map[string]<-chan error{"read": reading, "large read": readingBig, "unsent mkdir": unsent} {
 		if err := ends(t, done); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -154,7 +154,7 @@ func TestRestart(t *testing.T) {
 	if string(p) != "content" || string(big[:7]) != "content" {
 		t.Errorf("read %q, %q", p, big[:7])
 	}
-	for what, done := range map[string]<-chan error{"unlink": unlinking, "bulk append": appending} {
+	for what, done := range map[string]<-chan error{"unlink": unlinking, "large append": appending} {
 		if err := ends(t, done); volume.ReasonOf(err) != volume.Unknown || volume.ErrnoOf(err) != syscall.EIO {
 			t.Errorf("%s: %v, want EIO, unknown", what, err)
 		}

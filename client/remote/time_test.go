@@ -131,14 +131,16 @@ func TestSlowIsNoStall(t *testing.T) {
 		t.Fatal(err)
 	}
 	release := w.holdBack()
-	before := w.proxy.dialed.Load()
 	small := start(func() error { _, err := f.ReadAt(w.ctx, make([]byte, 10), 0); return err })
-	bulk := start(func() error { _, err := f.ReadAt(w.ctx, make([]byte, 1<<20), 0); return err })
+	large := start(func() error { _, err := f.ReadAt(w.ctx, make([]byte, 1<<20), 0); return err })
+	<-w.held
+	<-w.held
+	before := w.proxy.dialed.Load()
 	timer := time.NewTimer(wire.StallAfter + 2*time.Second)
 	defer timer.Stop()
 	<-timer.C
 	release()
-	if err := errors.Join(ends(t, small), ends(t, bulk)); err != nil {
+	if err := errors.Join(ends(t, small), ends(t, large)); err != nil {
 		t.Error(err)
 	}
 	if n := w.proxy.dialed.Load() - before; n > 0 {
@@ -155,7 +157,7 @@ func TestCancel(t *testing.T) {
 	calls := map[string]func(context.Context) error{
 		"unlink":    func(ctx context.Context) error { return w.remote.Unlink(ctx, volume.Root, "file") },
 		"read":      func(ctx context.Context) error { _, err := f.ReadAt(ctx, make([]byte, 10), 0); return err },
-		"bulk read": func(ctx context.Context) error { _, err := f.ReadAt(ctx, make([]byte, 1<<20), 0); return err },
+		"large read": func(ctx context.Context) error { _, err := f.ReadAt(ctx, make([]byte, 1<<20), 0); return err },
 	}
 	for what, call := range calls {
 		ctx, cancel := context.WithCancel(w.ctx)

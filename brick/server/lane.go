@@ -1,0 +1,252 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/mortarfs/mortar/brick/wire"
+)
+
+// lane is a connection on which a client sends requests one after the other,
+// each after it has the reply to the one before. One goroutine serves it: it executes what it reads.
+type lane struct {
+	*wire.Lane
+	sess *session
+	conn *conn // of the session, that the lane belongs to
+
+	answered uint64       // the request whose reply, remembered by the session, was sent last; 0: none
+	busy     atomic.Int64 // since when a request runs, or when that was last said, ns of the Unix epoch; 0: none runs
+	reply    []byte       // scratch
+}
+
+// scratchSize is how many bytes of scratch a lane has for its replies; larger
+// ones are made in memory of their own.
+const scratchSize = 1 << 10
+
+// accept takes a connection from gRPC that begins as a lane.
+func (s *Server) accept(raw net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.stopped {
+		_ = raw.Close()
+		return
+	}
+	s.mu.greeted[raw] = struct{}{}
+	_ = raw.SetDeadline(time.Now().Add(wire.HelloTimeout))
+	s.wg.Go(func() { s.serveLane(raw) })
+}
+
+// serveLane serves a connection until it ends.
+func (s *Server) serveLane(raw net.Conn) {
+	ln, err := s.greet(raw)
+	if err != nil {
+		s.log.Debug("lane refused", "err", err)
+		return
+	}
+	defer ln.conn.drop(ln)
+	ln.serve()
+}
+
+// greet finds out whose lane it is.
+func (s *Server) greet(raw net.Conn) (*lane, error) {
+	wl, h, err := wire.AcceptLane(raw, s.conf.TLS)
+	s.mu.Lock()
+	delete(s.mu.greeted, raw)
+	sess := s.mu.sessions[h.Session]
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	_ = raw.SetDeadline(time.Time{})
+	ln := &lane{Lane: wl, sess: sess}
+	if sess == nil {
+		err = errEnded
+	} else {
+		err = sess.take(ln, h.Attachment)
+	}
+	if err != nil {
+		wl.Close()
+		return nil, err
+	}
+	return ln, nil
+}
+
+// take makes a lane one of the session's connection.
+func (s *session) take(ln *lane, attachment uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.mu.conn
+	switch {
+	case s.mu.ended:
+		return errEnded
+	case c == nil || c.number != attachment:
+		return errReplaced
+	case len(c.lanes) >= lanesMax:
+		return fmt.Errorf("the client has %d lanes", lanesMax)
+	}
+	ln.conn = c
+	c.lanes[ln] = struct{}{}
+	return nil
+}
+
+// drop closes a lane.
+func (c *conn) drop(ln *lane) {
+	ln.Close()
+	ln.sess.mu.Lock()
+	defer ln.sess.mu.Unlock()
+	delete(c.lanes, ln)
+}
+
+// hangUpLocked ends a connection and its lanes.
+func (c *conn) hangUpLocked(why error) {
+	c.cancel(why)
+	for ln := range c.lanes {
+		ln.Close()
+	}
+}
+
+// serve takes what the client sends until the lane or its session ends.
+func (ln *lane) serve() {
+	for {
+		err := ln.next()
+		if errors.Is(err, wire.ErrMalformed) {
+			ln.sess.srv.end(ln.sess, err.Error())
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// next takes one frame and answers it.
+func (ln *lane) next() error {
+	f, size, err := ln.Next()
+	if err != nil {
+		return err
+	}
+	var pooled *[]byte
+	if f.Op == wire.OpWrite || f.Op == wire.OpAppend { // of their arguments the Backend keeps nothing
+		pooled = wire.Buffers.Get(size)
+		defer wire.Buffers.Put(pooled)
+		f.Body = *pooled
+	} else {
+		f.Body = make([]byte, size)
+	}
+	if err := ln.Body(f.Body); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	switch f.Kind {
+	case wire.Request:
+		return ln.request(f)
+	case wire.Ack, wire.Close:
+		return ln.sess.note(f)
+	}
+	return fmt.Errorf("%w: a %s on a lane", wire.ErrMalformed, f.Kind)
+}
+
+// request executes a request, or finds how it ended when it came before, and
+// sends the reply.
+func (ln *lane) request(f wire.Frame) error {
+	s := ln.sess
+	r, err := s.newRequest(f)
+	if err != nil {
+		return err
+	}
+	slots := s.slots
+	if f.Op == wire.OpStep {
+		slots = s.steps
+	}
+	select {
+	case slots <- struct{}{}:
+	case <-ln.conn.ctx.Done():
+		return context.Cause(ln.conn.ctx)
+	}
+	defer func() { <-slots }()
+	// That the client asks again says that it has the reply before.
+	old, err := s.admit(ln.conn.number, r, ln.answered)
+	if err != nil {
+		return err
+	}
+	ln.answered = 0
+	ln.busy.Store(time.Now().UnixNano())
+	defer ln.busy.Store(0)
+	var reply []byte
+	if old != nil {
+		if reply, err = s.join(ln.conn, old); err != nil {
+			return err
+		}
+	} else {
+		s.requests.Add(1)
+		scratch, free := ln.scratch(r)
+		defer free()
+		reply = s.srv.answer(r, scratch)
+		s.complete(r, reply)
+	}
+	if !r.op.Repeatable() {
+		ln.answered = r.number
+	}
+	return ln.Send(reply, nil)
+}
+
+// scratch returns memory to build a reply in, and what to call when it was sent.
+func (ln *lane) scratch(r *request) (b []byte, free func()) {
+	if n := wire.ReplySize(r.op, r.body); n > scratchSize {
+		p := wire.Buffers.Get(n)
+		return (*p)[:0], func() { wire.Buffers.Put(p) }
+	}
+	if ln.reply == nil {
+		ln.reply = make([]byte, 0, scratchSize)
+	}
+	return ln.reply[:0], func() {}
+}
+
+// join waits for the first execution of a request that came again, and returns its reply.
+func (s *session) join(c *conn, old *request) ([]byte, error) {
+	s.mu.Lock()
+	reply := old.reply
+	if reply == nil && old.finished == nil {
+		old.finished = make(chan struct{})
+	}
+	finished := old.finished
+	s.mu.Unlock()
+	if reply != nil {
+		return reply, nil
+	}
+	select {
+	case <-finished:
+	case <-c.ctx.Done():
+		return nil, context.Cause(c.ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old.reply == nil {
+		return nil, errEnded
+	}
+	return old.reply, nil
+}
+
+// slow says on each lane whose request takes long that it is being worked on.
+func (s *session) slow(now time.Time) {
+	s.mu.Lock()
+	var slow []*lane
+	if c := s.mu.conn; c != nil {
+		for ln := range c.lanes {
+			if since := ln.busy.Load(); since != 0 && now.UnixNano()-since > int64(wire.SlowAfter) &&
+				ln.busy.CompareAndSwap(since, now.UnixNano()) {
+				slow = append(slow, ln)
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, ln := range slow { // it can't block: nothing is sent while the request runs
+		_ = ln.Send(wire.AppendEmpty(nil, wire.Pong, 0), nil)
+	}
+}
