@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -206,7 +207,7 @@ func TestVersions(t *testing.T) {
 		t.Errorf("a newer minor: %+v %v", rep, err)
 	}
 	rep, err = ask("2.0", `{}`)
-	if err != nil || rep.Error == nil || !strings.Contains(rep.Error.Message, "speaks version 2.0 of the management protocol, this side 1.0") {
+	if err != nil || rep.Error == nil || !strings.Contains(rep.Error.Message, "speaks version 2.0 of the management protocol, this side "+ownVersion()) {
 		t.Errorf("another major: %+v %v", rep.Error, err)
 	}
 	rep, err = ask("", `{}`)
@@ -257,5 +258,35 @@ func TestKeepAttached(t *testing.T) {
 	var e *Error
 	if !errors.As(err, &e) || e.Errno != ErrNotWanted || len(versions) != 3 || len(f.mu.attached) != 3 || f.mu.attached[2] != hello {
 		t.Errorf("ended with %v after maps %v and %+v", err, versions, f.mu.attached)
+	}
+}
+
+// Who follows goes on with a daemon that only a map has named.
+func TestFollowMapLearns(t *testing.T) {
+	first, second := &fake{maps: make(chan *spec.Map)}, &fake{maps: make(chan *spec.Map)}
+	here, there := serve(t, first), serve(t, second)
+	got := make(chan uint64, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- FollowMap(ctx, []string{here}, "v", func(m *spec.Map) { got <- m.Version }) }()
+	first.maps <- &spec.Map{ID: "a", Version: 1, Daemons: []string{"/no/such", there}}
+	if v := <-got; v != 1 {
+		t.Errorf("version %d", v)
+	}
+	if err := os.Remove(here); err != nil { // nobody gets there any more
+		t.Fatal(err)
+	}
+	close(first.maps)
+	began := time.Now()
+	second.maps <- &spec.Map{ID: "a", Version: 2}
+	if v := <-got; v != 2 {
+		t.Errorf("version %d", v)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("found after %v", took)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

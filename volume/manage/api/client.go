@@ -47,10 +47,14 @@ func Targets(list string) []string {
 // with a slash in it), or HOST[:PORT]; of a comma-separated list the first that
 // answers. It returns when the connection stands, or an Error that says which
 // target could not be reached and what to do. Close the Conn after use.
-func Dial(ctx context.Context, target string) (*Conn, error) {
+func Dial(ctx context.Context, target string) (*Conn, error) { return DialFrom(ctx, "", target) }
+
+// DialFrom is Dial with TCP connections coming from the local address, if it is
+// one: a daemon is known to others by the address that it listens on.
+func DialFrom(ctx context.Context, local, target string) (*Conn, error) {
 	var first error
 	for _, t := range Targets(target) {
-		c, err := dialOne(ctx, t)
+		c, err := dialOne(ctx, local, t)
 		if err == nil {
 			return c, nil
 		}
@@ -64,12 +68,16 @@ func Dial(ctx context.Context, target string) (*Conn, error) {
 	return nil, first
 }
 
-func dialOne(ctx context.Context, target string) (*Conn, error) {
+func dialOne(ctx context.Context, local, target string) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	network, addr := network(target)
 	// A bare connection first: its error is the system's own and tells more than gRPC's.
-	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	dialer := &net.Dialer{}
+	if ip := net.ParseIP(local); ip != nil && network == "tcp" {
+		dialer.LocalAddr = &net.TCPAddr{IP: ip}
+	}
+	c, err := dialer.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, unreachable(network, addr, err)
 	}
@@ -80,7 +88,7 @@ func dialOne(ctx context.Context, target string) (*Conn, error) {
 		case c := <-first:
 			return c, nil
 		default:
-			return (&net.Dialer{}).DialContext(ctx, network, addr)
+			return dialer.DialContext(ctx, network, addr)
 		}
 	}
 	conn, err := grpc.NewClient("passthrough:///"+addr,

@@ -14,7 +14,7 @@ import (
 // change late.
 const (
 	pauseMin = 50 * time.Millisecond
-	pauseMax = 2 * time.Second
+	pauseMax = time.Second
 )
 
 // errGot ends a stream that has given what was wanted of it.
@@ -50,23 +50,26 @@ func FetchMap(ctx context.Context, targets []string, volume string) (*spec.Map, 
 
 // FollowMap calls f with the volume's map as it is now and with each newer one,
 // one call at a time, until ctx ends (nil) or the volume is gone (an Error with
-// ErrNoVolume). When the connection to a daemon is lost it goes on with the next
-// of the targets, for ever, with pauses of at most 2 seconds: who follows keeps
-// the last map meanwhile. Maps older than one already seen are dropped.
+// ErrNoVolume). When the connection to a daemon is lost it goes on with another,
+// in random order of the targets and of all that the maps named, for ever, with
+// pauses of at most a second: who follows keeps the last map meanwhile. Maps
+// older than one already seen are dropped.
 func FollowMap(ctx context.Context, targets []string, volume string, f func(*spec.Map)) error {
 	if len(targets) == 0 {
 		return Errorf(ErrGeneric, "No daemon is named to ask for volume %s.", volume)
 	}
 	var last *spec.Map
-	next := 0
+	var learned []string
+	next := targets[0]
 	return persist(ctx, func(fresh func()) error {
-		target, answered := targets[next%len(targets)], false
+		target, answered := next, false
 		err := watchOnce(ctx, target, volume, func(m *spec.Map) error {
 			fresh()
 			answered = true
 			if last != nil && last.ID != m.ID {
 				return Errorf(ErrNoVolume, "Volume %s was deleted, and another volume has its name now.", volume)
 			}
+			learned = m.Daemons
 			if last == nil || m.Version > last.Version {
 				last = m
 				f(m)
@@ -74,10 +77,28 @@ func FollowMap(ctx context.Context, targets []string, volume string, f func(*spe
 			return nil
 		})
 		if !answered { // one that did is asked again first: it may only have been restarted
-			next++
+			next = another(targets, learned, target)
 		}
 		return err
 	})
+}
+
+// another picks one of the daemons at random, not the one that did not answer
+// unless there is no other. Those that the maps named count twice, for they are
+// the newest word.
+func another(targets, learned []string, not string) string {
+	var choice []string
+	for _, list := range [][]string{targets, learned, learned} {
+		for _, t := range list {
+			if t != not {
+				choice = append(choice, t)
+			}
+		}
+	}
+	if len(choice) == 0 {
+		return not
+	}
+	return choice[rand.N(len(choice))]
 }
 
 // KeepAttached registers a brick process with its daemon and keeps it
