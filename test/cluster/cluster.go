@@ -1,11 +1,26 @@
 // Package cluster brings up Mortar as its users have it, for tests: real
-// daemon, brick and mount processes of the binary that is built from this
-// tree, on a loopback address of their own and with all state under the test's
-// temporary directory, so that any number of them run side by side.
+// daemon, brick and mount processes of the binary that is built from this tree.
 //
-// Whatever is started here is stopped and unmounted when the test ends, failed
-// or not, and the logs of a failed test are printed. Nothing waits for a fixed
-// time: everything polls with a deadline (Eventually).
+//	s := cluster.NewServer(t)      one server on a loopback address of the test's own machine
+//	s.Volume("v", 3)               a started volume of three bricks
+//	dir := s.Mount("v")
+//
+//	c := cluster.New(t, 3)         three servers and a client on a network of their own
+//	c.Pool()                       server 1 has probed the others
+//	c.Volume("v", 1)               one brick on each
+//	dir := c.Mount(0, "v")         on the client, by the name of server 1
+//	c.Cut(c.Servers[0], c.Servers[1])
+//	c.Servers[2].PowerOff()
+//
+// The servers of a Cluster are named server1 … serverN and the client "client";
+// each has its network namespace, host name and /etc/hosts (network.go,
+// machine.go). The machine under the test sees nothing of all that but files and
+// processes, so any number of clusters live side by side.
+//
+// Whatever is started here is gone when the test has ended, failed, panicked or
+// been killed (sweep.go; TestMain calls Main for that), and the logs of a failed
+// test are printed. Nothing waits for a fixed time: everything polls with a
+// deadline (Eventually).
 package cluster
 
 import (
@@ -54,13 +69,6 @@ func Binary(t testing.TB) string {
 		t.Fatal(built.err)
 	}
 	return built.path
-}
-
-// CleanUp removes the binary; a TestMain calls it after the last test.
-func CleanUp() {
-	if built.path != "" && os.Getenv("MORTAR_BINARY") == "" {
-		os.RemoveAll(filepath.Dir(built.path))
-	}
 }
 
 // Result is what a command printed and how it ended.

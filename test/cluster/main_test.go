@@ -1,12 +1,5 @@
 package cluster
 
-import (
-	"os"
-	"testing"
-)
+import "testing"
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	CleanUp()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { Main(m) }

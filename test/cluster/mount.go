@@ -9,28 +9,53 @@ import (
 	"syscall"
 )
 
-// Mount mounts a volume on a new directory and returns that. Options are those
-// after -o.
+// Mount mounts a volume on a new directory of the server and returns that.
+// Options are those after -o.
 func (s *Server) Mount(volume string, options ...string) string {
 	s.t.Helper()
-	dir := filepath.Join(s.Dir, "mnt", fmt.Sprint(volume, "-", len(s.mountsBelow())+1))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		s.t.Fatal(err)
-	}
-	options = append(options, "log-file="+filepath.Join(s.Dir, "mount-"+filepath.Base(dir)+".log"))
-	r := Command(s.t, nil, "mount", s.Addr+":/"+volume, dir, "-o", strings.Join(options, ","))
-	if r.Code != 0 {
-		s.t.Fatalf("mount: exit %d\n%s%s", r.Code, r.Out, r.Err)
+	return s.Machine.Mount(s.Addr+":/"+volume, options...)
+}
+
+// Mount mounts HOST:/VOLUME on a new directory of the machine and returns that.
+func (m *Machine) Mount(source string, options ...string) string {
+	m.t.Helper()
+	dir := m.MountPoint(source)
+	if r := m.TryMount(source, dir, options...); r.Code != 0 {
+		m.t.Fatalf("mount %s: exit %d\n%s%s", source, r.Code, r.Out, r.Err)
 	}
 	return dir
 }
 
+// MountPoint makes a directory to mount a source on.
+func (m *Machine) MountPoint(source string) string {
+	m.t.Helper()
+	mnt := filepath.Join(m.Dir, "mnt")
+	err := os.MkdirAll(mnt, 0o755)
+	if err == nil {
+		mnt, err = os.MkdirTemp(mnt, filepath.Base(source)+"-")
+	}
+	if err == nil {
+		err = os.Chmod(mnt, 0o755)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return mnt
+}
+
+// TryMount runs the mount command and returns what it said.
+func (m *Machine) TryMount(source, dir string, options ...string) Result {
+	m.t.Helper()
+	options = append(options, "log-file="+filepath.Join(m.Dir, "mount-"+filepath.Base(dir)+".log"))
+	return m.Exec(nil, Binary(m.t), "mount", source, dir, "-o", strings.Join(options, ","))
+}
+
 // Unmount unmounts dir and waits until the mount's process is gone.
-func (s *Server) Unmount(dir string) {
-	s.t.Helper()
-	pid := s.MountPID(dir)
-	Eventually(s.t, "unmount "+dir, func() error { return syscall.Unmount(dir, 0) })
-	Eventually(s.t, "mount process ends", func() error {
+func (m *Machine) Unmount(dir string) {
+	m.t.Helper()
+	pid := m.MountPID(dir)
+	Eventually(m.t, "unmount "+dir, func() error { return syscall.Unmount(dir, 0) })
+	Eventually(m.t, "mount process ends", func() error {
 		if syscall.Kill(pid, 0) == nil {
 			return fmt.Errorf("process %d is there", pid)
 		}
@@ -39,8 +64,8 @@ func (s *Server) Unmount(dir string) {
 }
 
 // MountPID returns the process that serves the mount on dir.
-func (s *Server) MountPID(dir string) int {
-	s.t.Helper()
+func (m *Machine) MountPID(dir string) int {
+	m.t.Helper()
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, c := range procs {
 		b, _ := os.ReadFile(c)
@@ -51,18 +76,6 @@ func (s *Server) MountPID(dir string) int {
 			return pid
 		}
 	}
-	s.t.Fatalf("no process serves %s", dir)
+	m.t.Fatalf("no process serves %s", dir)
 	return 0
-}
-
-// mountsBelow lists the mounts below s.Dir.
-func (s *Server) mountsBelow() []string {
-	b, _ := os.ReadFile("/proc/self/mounts")
-	var dirs []string
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], s.Dir+"/") {
-			dirs = append(dirs, f[1])
-		}
-	}
-	return dirs
 }

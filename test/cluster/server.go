@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -14,14 +15,21 @@ import (
 	"time"
 )
 
-// Server is one daemon with its bricks.
+// Server is a machine with a daemon and bricks.
 type Server struct {
-	t    testing.TB
-	Dir  string // everything lies below it
-	Addr string // HOST:PORT of the daemon
-	Host string
+	*Machine
+	t      testing.TB
+	Addr   string // HOST:PORT of the daemon
+	Host   string // as in HOST:/BRICK
+	listen string // what the daemon is told to listen on; empty: its default
+	daemon *daemon
+	net    *network // nil: that of the machine that the test runs on
+}
+
+// daemon is the process, nil if there is none.
+type daemon struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed when the daemon has been waited for
+	done chan struct{} // closed when it has been waited for
 }
 
 // NewServer starts a daemon on 127.0.0.1 and a free port.
@@ -33,16 +41,9 @@ func NewServer(t testing.TB) *Server {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	host, _, _ := net.SplitHostPort(addr)
-	dir, err := os.MkdirTemp("/var/tmp", "mortar-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Mounts lie below it, and tests look at them as other users too.
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s := &Server{t: t, Dir: dir, Addr: addr, Host: host}
+	dir := claim(t)
+	m := &Machine{t: t, Name: "localhost", IP: "127.0.0.1", Dir: dir}
+	s := &Server{Machine: m, t: t, Addr: addr, Host: "127.0.0.1", listen: addr, daemon: &daemon{}}
 	t.Cleanup(s.cleanUp)
 	s.Start()
 	return s
@@ -57,24 +58,46 @@ func (s *Server) StateDir() string { return filepath.Join(s.Dir, "state") }
 // Start starts the daemon and waits until it answers.
 func (s *Server) Start() {
 	s.t.Helper()
+	s.Launch()
+	s.AwaitAnswer()
+}
+
+// Launch starts the daemon and waits for nothing. Flags are added to the usual ones.
+func (s *Server) Launch(flags ...string) {
+	s.t.Helper()
 	log, err := os.OpenFile(filepath.Join(s.Dir, "daemon.out"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = exec.Command(Binary(s.t), "daemon", "--state-dir", s.StateDir(), "--listen", s.Addr,
-		"--socket", s.Socket(), "--pid-file", filepath.Join(s.Dir, "pid"), "--log-file", filepath.Join(s.Dir, "daemon.log"))
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if err := s.cmd.Start(); err != nil {
+	args := []string{"daemon", "--state-dir", s.StateDir(), "--socket", s.Socket(),
+		"--pid-file", filepath.Join(s.Dir, "pid"), "--log-file", filepath.Join(s.Dir, "daemon.log")}
+	if s.listen != "" {
+		args = append(args, "--listen", s.listen)
+	}
+	cmd := s.command(context.Background(), Binary(s.t), append(args, flags...)...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := s.start(cmd); err != nil {
 		s.t.Fatal(err)
 	}
 	done := make(chan struct{})
-	s.done = done
+	*s.daemon = daemon{cmd, done}
 	go func() {
 		defer close(done)
-		s.cmd.Wait()
+		cmd.Wait()
 	}()
-	Eventually(s.t, "daemon answers", func() error {
+}
+
+// AwaitAnswer waits until the daemon answers.
+func (s *Server) AwaitAnswer() {
+	s.t.Helper()
+	Eventually(s.t, s.Name+": daemon answers", func() error {
+		select {
+		case <-s.daemon.done:
+			out, _ := os.ReadFile(filepath.Join(s.Dir, "daemon.out"))
+			s.t.Fatalf("%s: the daemon has ended: %v\n%s", s.Name, s.daemon.cmd.ProcessState, tail(out))
+		default:
+		}
 		if r := s.Run("volume", "list"); r.Code != 0 {
 			return fmt.Errorf("%s%s", r.Out, r.Err)
 		}
@@ -82,22 +105,64 @@ func (s *Server) Start() {
 	})
 }
 
+// AwaitEnd waits until the daemon, started by Launch, has ended by itself, and
+// returns its exit code and what it said.
+func (s *Server) AwaitEnd() (code int, said string) {
+	s.t.Helper()
+	select {
+	case <-s.daemon.done:
+	case <-time.After(Deadline):
+		s.t.Fatalf("%s: the daemon still runs", s.Name)
+	}
+	out, _ := os.ReadFile(filepath.Join(s.Dir, "daemon.out"))
+	code = s.daemon.cmd.ProcessState.ExitCode()
+	*s.daemon = daemon{}
+	return code, string(out)
+}
+
+// Running tells whether the daemon's process is there.
+func (s *Server) Running() bool {
+	if s.daemon.cmd == nil {
+		return false
+	}
+	select {
+	case <-s.daemon.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// PID returns the daemon's process ID.
+func (s *Server) PID() int { return s.daemon.cmd.Process.Pid }
+
+// Stop ends the daemon as systemd would; its bricks go on.
+func (s *Server) Stop() { s.t.Helper(); s.Signal(syscall.SIGTERM) }
+
+// Kill kills the daemon; its bricks go on.
+func (s *Server) Kill() { s.t.Helper(); s.Signal(syscall.SIGKILL) }
+
 // Signal sends the daemon a signal and waits until it is gone.
 func (s *Server) Signal(sig syscall.Signal) {
 	s.t.Helper()
-	if s.cmd == nil {
+	if s.daemon.cmd == nil {
 		return
 	}
-	s.cmd.Process.Signal(sig)
+	s.daemon.cmd.Process.Signal(sig)
 	select {
-	case <-s.done:
+	case <-s.daemon.done:
 	case <-time.After(Deadline):
-		s.t.Errorf("daemon still there after signal %v", sig)
-		s.cmd.Process.Kill()
-		<-s.done
+		s.t.Errorf("%s: daemon still there after signal %v", s.Name, sig)
+		s.daemon.cmd.Process.Kill()
+		<-s.daemon.done
 	}
-	s.cmd = nil
+	*s.daemon = daemon{}
 }
+
+// Pause stops the daemon's process where it is: it answers nothing, and its
+// connections stay. Continue lets it go on.
+func (s *Server) Pause()    { s.daemon.cmd.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Continue() { s.daemon.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Run runs a command line against the daemon.
 func (s *Server) Run(args ...string) Result {
@@ -105,14 +170,43 @@ func (s *Server) Run(args ...string) Result {
 	return Command(s.t, []string{"MORTAR_SOCKET=" + s.Socket()}, append([]string{"--mode=script"}, args...)...)
 }
 
+// Timed is Run that also says how long it took.
+func (s *Server) Timed(args ...string) (Result, time.Duration) {
+	s.t.Helper()
+	begin := time.Now()
+	r := s.Run(args...)
+	return r, time.Since(begin)
+}
+
 // Must is Run of what has to succeed; it returns what was printed.
 func (s *Server) Must(args ...string) string {
 	s.t.Helper()
 	r := s.Run(args...)
 	if r.Code != 0 {
-		s.t.Fatalf("mortar %s: exit %d\n%s%s", strings.Join(args, " "), r.Code, r.Out, r.Err)
+		s.t.Fatalf("%s: mortar %s: exit %d\n%s%s", s.Name, strings.Join(args, " "), r.Code, r.Out, r.Err)
 	}
 	return r.Out
+}
+
+// Refused is Run of what has to fail with one sentence that contains each of
+// parts, case aside; it returns what was printed.
+func (s *Server) Refused(args []string, parts ...string) string {
+	s.t.Helper()
+	r := s.Run(args...)
+	said := strings.TrimSpace(r.Out + r.Err)
+	line := fmt.Sprintf("%s: mortar %s: exit %d:\n%s", s.Name, strings.Join(args, " "), r.Code, said)
+	if r.Code == 0 {
+		s.t.Errorf("%s\nwant it refused", line)
+	}
+	for _, p := range parts {
+		if !strings.Contains(strings.ToLower(said), strings.ToLower(p)) {
+			s.t.Errorf("%s\nlacks %q", line, p)
+		}
+	}
+	if n := strings.Count(said, "\n"); n > 1 {
+		s.t.Errorf("%s\nwant one sentence", line)
+	}
+	return said
 }
 
 // Bricks makes n brick directories and returns them as HOST:/PATH.
@@ -145,6 +239,8 @@ func (s *Server) VolumeOn(name string, bricks ...string) {
 // Brick is what `volume status --json` tells of a brick.
 type Brick struct {
 	Name   string
+	Host   string
+	Path   string
 	Online bool
 	Port   int
 	PID    int
@@ -174,66 +270,33 @@ func (s *Server) KillBrick(name string, i int) int {
 	return pid
 }
 
-// cleanUp stops everything that has to do with s.Dir and removes it.
+// cleanUp ends the daemon as a user would; the rest is cleared away with the directory.
 func (s *Server) cleanUp() {
 	if s.t.Failed() {
-		s.printLogs()
+		printLogs(s.t, s.Dir)
 	}
-	s.unmountAll()
-	if s.cmd != nil {
+	if s.daemon.cmd != nil {
+		s.Continue()
 		s.Signal(syscall.SIGTERM)
 	}
-	s.killAll()
-	os.RemoveAll(s.Dir)
 }
 
-// printLogs shows the end of each log.
-func (s *Server) printLogs() {
-	filepath.Walk(s.Dir, func(path string, info os.FileInfo, err error) error {
-		if err != nil || info.IsDir() {
-			if err == nil && info.Name() == "bricks" || err == nil && info.Name() == "etcd" {
+// printLogs shows the end of each log below dir.
+func printLogs(t testing.TB, dir string) {
+	filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+		switch {
+		case err != nil:
+		case info.IsDir():
+			if n := info.Name(); n == "mnt" || n == "etcd" || n == "bricks" && filepath.Base(filepath.Dir(path)) != "log" {
 				return filepath.SkipDir
 			}
-			return nil
-		}
-		if strings.HasSuffix(path, ".log") || strings.HasSuffix(path, ".out") {
+		case strings.HasSuffix(path, ".log") || strings.HasSuffix(path, ".out"):
 			b, _ := os.ReadFile(path)
-			if len(b) > 4000 {
-				b = b[len(b)-4000:]
-			}
-			s.t.Logf("--- %s\n%s", path, b)
+			t.Logf("--- %s\n%s", path, tail(b))
 		}
 		return nil
 	})
 }
 
-// unmountAll unmounts, lazily, every mount below s.Dir.
-func (s *Server) unmountAll() {
-	mounts, _ := os.ReadFile("/proc/self/mounts")
-	lines := strings.Split(string(mounts), "\n")
-	for i := len(lines) - 1; i >= 0; i-- {
-		if f := strings.Fields(lines[i]); len(f) > 1 && strings.HasPrefix(f[1], s.Dir+"/") {
-			syscall.Unmount(f[1], syscall.MNT_DETACH)
-		}
-	}
-}
-
-// killAll kills every process that names s.Dir in its command line, and waits until none does.
-func (s *Server) killAll() {
-	Eventually(s.t, "processes of "+s.Dir+" are gone", func() error {
-		left := 0
-		dirs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-		for _, c := range dirs {
-			b, err := os.ReadFile(c)
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(c)))
-			if err == nil && pid != os.Getpid() && strings.Contains(string(b), s.Dir+"/") {
-				syscall.Kill(pid, syscall.SIGKILL)
-				left++
-			}
-		}
-		if left > 0 {
-			return fmt.Errorf("%d are left", left)
-		}
-		return nil
-	})
-}
+// tail returns the end of a long text.
+func tail(b []byte) []byte { return b[max(0, len(b)-4000):] }

@@ -1,0 +1,115 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Machine is one machine of a test. Those of a Cluster have a network namespace,
+// a host name and an /etc/hosts of their own; processes, users and the rest of
+// the files are those of the machine that the test runs on.
+type Machine struct {
+	Name string // what the others call it
+	IP   string
+	Dir  string // everything of this machine lies below it
+
+	t    testing.TB
+	ns   *os.File // the network namespace; nil: the test's own
+	port string   // its end of the cable at the switch
+}
+
+// enter is run by sh as machine $2: its host name, and $1 as /etc/hosts, seen by
+// nobody else. Mounts below the test's directory, which is shared, are seen by all.
+const enter = `mount --make-private /; mount --bind "$1" /etc/hosts; hostname "$2"; shift 2; exec "$@"`
+
+// command prepares a program to run on the machine; start starts it.
+func (m *Machine) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	words := append([]string{name}, args...)
+	if m.ns != nil {
+		words = append([]string{"unshare", "--mount", "--uts", "--propagation", "unchanged", "--", "/bin/sh", "-ec", enter, "sh",
+			m.hostsFile(), m.Name}, words...)
+	}
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	cmd.Env = append(os.Environ(), dirVariable+"="+m.Dir+"/")
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
+func (m *Machine) start(cmd *exec.Cmd) error { return m.do(cmd.Start) }
+
+// do runs f on a thread that stands in the machine's network: sockets that f
+// makes and processes that it starts belong there.
+func (m *Machine) do(f func() error) error { return within(m.ns, f) }
+
+// within runs f on a thread in the network namespace; nil: where we are.
+func within(ns *os.File, f func() error) error {
+	if ns == nil {
+		return f()
+	}
+	done := make(chan error)
+	go func() {
+		// Never unlocked: the thread ends with the goroutine, so that nobody
+		// else is given one that stands somewhere else.
+		runtime.LockOSThread()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("enter a network namespace: %w", err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// Exec runs a program on the machine until it ends, at most Deadline. It finds
+// mortar in PATH; env is added to the environment.
+func (m *Machine) Exec(env []string, name string, args ...string) Result {
+	m.t.Helper()
+	r, err := m.exec(env, name, args...)
+	if err != nil {
+		m.t.Fatalf("%s: %v", m.Name, err)
+	}
+	return r
+}
+
+func (m *Machine) exec(env []string, name string, args ...string) (Result, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
+	defer cancel()
+	cmd := m.command(ctx, name, args...)
+	cmd.Env = append(append(cmd.Env, "PATH="+filepath.Dir(Binary(m.t))+":"+os.Getenv("PATH")), env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := m.start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	line := strings.Join(append([]string{name}, args...), " ")
+	if ctx.Err() != nil {
+		return Result{}, fmt.Errorf("%s: still running after %v\n%s%s", line, Deadline, out.Bytes(), errs.Bytes())
+	}
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		return Result{}, fmt.Errorf("%s: %w", line, err)
+	}
+	return Result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}, nil
+}
+
+func (m *Machine) hostsFile() string { return filepath.Join(m.Dir, "hosts") }
+
+// Hosts makes lines the machine's /etc/hosts, from now on.
+func (m *Machine) Hosts(lines ...string) {
+	m.t.Helper()
+	// In place: running processes have this very file at /etc/hosts.
+	if err := os.WriteFile(m.hostsFile(), []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
