@@ -27,10 +27,8 @@ func (o *Owner) act(ctx context.Context, v *view, k partKey, a action) error {
 		switch a.kind {
 		case actPut:
 			err = o.store.Put(ctx, a.dir, a.name, volume.Pointer{ID: a.id, Mode: a.mode, Held: a.held}, a.old, key)
-			if err == nil && k.set != o.self {
-				o.marks.add(a.id, k.set)
-			}
 			if err == nil {
+				o.marks.add(a.id, k.set, a.dir)
 				o.marks.inherit(a.id, a.dir)
 			}
 		case actDiscard:

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -24,7 +25,8 @@ type cluster struct {
 	m     *spec.Map
 	nodes map[volume.SetID]*node
 	fs    *Distribute
-	fast  bool // short timeouts, for tests with faults
+	fast  bool          // short timeouts, for tests with faults
+	every time.Duration // between settlings; 0: 5 ms
 	net   atomic.Pointer[network]
 
 	trace struct { // what was done to the stores, with MORTAR_TRACE set
@@ -99,7 +101,12 @@ func testMap(n int) *spec.Map {
 // newCluster makes a volume of n sets.
 func newCluster(t testing.TB, n int, fast bool, opts ...model.Option) *cluster {
 	t.Helper()
-	c := &cluster{t: t, m: testMap(n), nodes: map[volume.SetID]*node{}, fast: fast}
+	return (&cluster{}).init(t, n, fast, opts...)
+}
+
+func (c *cluster) init(t testing.TB, n int, fast bool, opts ...model.Option) *cluster {
+	t.Helper()
+	c.t, c.m, c.nodes, c.fast = t, testMap(n), map[volume.SetID]*node{}, fast
 	for _, s := range c.m.Sets {
 		c.ids = append(c.ids, s.ID)
 		c.nodes[s.ID] = &node{c: c, id: s.ID, store: model.NewStore(s.ID, opts...)}
@@ -137,7 +144,7 @@ func (n *node) start() {
 			peers[id] = &link{n: p, from: l}
 		}
 	}
-	cfg := OwnerConfig{Self: n.id, Map: n.c.m, Store: &faultyStore{Store: n.store, n: n, life: l}, Peers: peers, SettleEvery: 5 * time.Millisecond, Boot: fmt.Sprint("boot ", n.boots)}
+	cfg := OwnerConfig{Self: n.id, Map: n.c.m, Store: &faultyStore{Store: n.store, n: n, life: l}, Peers: peers, SettleEvery: cmp.Or(n.c.every, 5*time.Millisecond), Boot: fmt.Sprint("boot ", n.boots)}
 	if n.c.fast {
 		cfg.StepTimeout = 300 * time.Millisecond
 	}

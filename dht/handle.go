@@ -65,6 +65,8 @@ func (o *Owner) dispatch(ctx context.Context, v *view, s *step) (*answer, error)
 		return &answer{outcome: o.outcomeOf(s)}, nil
 	case opSettle:
 		return &answer{}, o.settle(ctx)
+	case opSync:
+		return &answer{}, o.syncDirs(ctx, s.dirs)
 	case opStarted:
 		o.wake()
 		return &answer{}, nil

@@ -1,7 +1,7 @@
 package dht
 
 import (
-	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -9,55 +9,79 @@ import (
 )
 
 // marks tell which objects here need something on another set that may not be
-// durable there: a directory's home that made it, the owner of a pointer that
-// was put, and what lies in such a directory inherits. A sync of an object
-// settles those sets first, and the marks of a settled set are void. Nearly
+// durable there: a directory its copy at home, an object the pointer that was
+// put for it, and what gets a name in such a directory inherits. A sync of an object
+// makes that durable first, and the regular settling makes marks void. Nearly
 // always there are none, and asking costs one atomic load.
+//
+// A mark names a directory on the other set. What the object needs there is the
+// directory itself, the entries in it, and the directories above it, up to the
+// root; see syncPath for how these become durable.
 type marks struct {
 	some atomic.Bool
 	mu   struct {
 		sync.Mutex
-		seq     uint64                   // counts marks
-		settled map[volume.SetID]uint64  // marks of the set up to this are void
-		objects map[volume.ID][]setMark  // at most marksMax
-		all     map[volume.SetID]setMark // for objects that found no place
+		seq     uint64                  // counts marks
+		settled map[need]uint64         // marks of this need up to this are void; with a zero directory all of the set
+		objects map[volume.ID][]setMark // at most marksMax
+		all     map[need]uint64         // for objects that found no place, with a zero directory: their latest seq
 	}
+}
+
+// need is a directory on a set that must be durable; a zero one: all of the set.
+type need struct {
+	set volume.SetID
+	dir volume.ID
 }
 
 type setMark struct {
-	set volume.SetID
+	need
 	seq uint64
 }
 
-// marksMax bounds the objects remembered; beyond it a mark counts for all objects.
-const marksMax = 1 << 16
+const (
+	// marksMax bounds the objects remembered; beyond it a mark counts for all objects.
+	marksMax = 1 << 16
+	// needsMax bounds the directories remembered for an object, and asked for in
+	// one step; where there are more, the whole set is settled.
+	needsMax = 32
+	// settledMax bounds the needs of which is known that they were met.
+	settledMax = 1 << 12
+)
 
-// add notes that id needs set.
-func (m *marks) add(id volume.ID, set volume.SetID) {
+// add notes that id needs dir on set.
+func (m *marks) add(id volume.ID, set volume.SetID, dir volume.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.addLocked(id, set)
+	m.addLocked(id, need{set, dir})
 }
 
-func (m *marks) addLocked(id volume.ID, set volume.SetID) {
+func (m *marks) addLocked(id volume.ID, n need) {
 	if m.mu.objects == nil {
-		m.mu.objects, m.mu.all, m.mu.settled = map[volume.ID][]setMark{}, map[volume.SetID]setMark{}, map[volume.SetID]uint64{}
+		m.mu.objects, m.mu.all, m.mu.settled = map[volume.ID][]setMark{}, map[need]uint64{}, map[need]uint64{}
 	}
 	m.mu.seq++
 	m.some.Store(true)
-	mark := setMark{set, m.mu.seq}
-	list := m.mu.objects[id]
+	list, seq := m.mu.objects[id], m.mu.seq
+	if list == nil && len(m.mu.objects) >= marksMax {
+		m.mu.all[need{set: n.set}] = seq
+		return
+	}
 	for i := range list {
-		if list[i].set == set {
-			list[i] = mark
+		if list[i].set == n.set && (list[i].dir == n.dir || list[i].dir.IsZero()) {
+			list[i].seq = seq
 			return
 		}
 	}
-	if list == nil && len(m.mu.objects) >= marksMax {
-		m.mu.all[set] = mark
-		return
+	// A directory's own copy on a set takes what lies above it along.
+	full := len(list) >= needsMax
+	if n.dir == id || full {
+		list = slices.DeleteFunc(list, func(old setMark) bool { return old.set == n.set })
 	}
-	m.mu.objects[id] = append(list, mark)
+	if full {
+		n.dir = volume.ID{}
+	}
+	m.mu.objects[id] = append(list, setMark{n, seq})
 }
 
 // inherit gives id the marks of the directory that got a name for it.
@@ -68,144 +92,94 @@ func (m *marks) inherit(id, dir volume.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, mark := range m.mu.objects[dir] {
-		if mark.seq > m.mu.settled[mark.set] {
-			m.addLocked(id, mark.set)
+		if m.countsLocked(mark) {
+			m.addLocked(id, mark.need)
 		}
 	}
 }
 
-// needs returns the sets that id needs settled.
-func (m *marks) needs(id volume.ID) []volume.SetID {
+// countsLocked reports whether a mark is not void.
+func (m *marks) countsLocked(mark setMark) bool {
+	return mark.seq > m.mu.settled[need{set: mark.set}] && mark.seq > m.mu.settled[mark.need]
+}
+
+// needs returns what id needs, and the count to hand to done when that has been
+// made durable.
+func (m *marks) needs(id volume.ID) (list []need, seq uint64) {
 	if !m.some.Load() {
-		return nil
+		return nil, 0
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var sets []volume.SetID
 	for _, mark := range m.mu.objects[id] {
-		if mark.seq > m.mu.settled[mark.set] {
-			sets = append(sets, mark.set)
+		if m.countsLocked(mark) {
+			list = append(list, mark.need)
 		}
 	}
-	for _, mark := range m.mu.all {
-		if mark.seq > m.mu.settled[mark.set] {
-			sets = append(sets, mark.set)
+	for n, seq := range m.mu.all {
+		if m.countsLocked(setMark{n, seq}) {
+			list = append(list, n)
 		}
 	}
-	return sets
+	return list, m.mu.seq
 }
 
-// now returns the count to hand to done when a settling that begins now has succeeded.
-func (m *marks) now() uint64 {
+// done makes the marks of a need up to seq void.
+func (m *marks) done(n need, seq uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.mu.seq
-}
-
-// done makes the marks of set up to seq void and forgets what is void.
-func (m *marks) done(set volume.SetID, seq uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.mu.settled == nil || seq <= m.mu.settled[set] {
+	if m.mu.settled == nil || seq <= m.mu.settled[n] {
 		return
 	}
-	m.mu.settled[set] = seq
-	for id, list := range m.mu.objects {
-		live := list[:0]
-		for _, mark := range list {
-			if mark.seq > m.mu.settled[mark.set] {
-				live = append(live, mark)
-			}
+	if !n.dir.IsZero() {
+		if len(m.mu.settled) < settledMax {
+			m.mu.settled[n] = seq
 		}
+		return
+	}
+	m.mu.settled[n] = seq
+	for id, list := range m.mu.objects {
+		live := slices.DeleteFunc(list, func(mark setMark) bool { return !m.countsLocked(mark) })
 		if len(live) == 0 {
 			delete(m.mu.objects, id)
 		} else {
 			m.mu.objects[id] = live
 		}
 	}
-	for s, mark := range m.mu.all {
-		if mark.seq <= m.mu.settled[s] {
-			delete(m.mu.all, s)
+	for a, at := range m.mu.all {
+		if !m.countsLocked(setMark{a, at}) {
+			delete(m.mu.all, a)
+		}
+	}
+	for old, at := range m.mu.settled {
+		if old.set == n.set && at <= seq && !old.dir.IsZero() {
+			delete(m.mu.settled, old)
 		}
 	}
 	m.some.Store(len(m.mu.objects)+len(m.mu.all) > 0)
 }
 
-// sets returns all sets with marks that count.
-func (m *marks) sets() []volume.SetID {
+// sets returns all sets with marks that count, and the count for done.
+func (m *marks) sets() (list []need, seq uint64) {
 	if !m.some.Load() {
-		return nil
+		return nil, 0
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	seen := map[volume.SetID]bool{}
-	var sets []volume.SetID
 	note := func(mark setMark) {
-		if mark.seq > m.mu.settled[mark.set] && !seen[mark.set] {
+		if !seen[mark.set] && m.countsLocked(mark) {
 			seen[mark.set] = true
-			sets = append(sets, mark.set)
+			list = append(list, need{set: mark.set})
 		}
 	}
-	for _, list := range m.mu.objects {
-		for _, mark := range list {
+	for _, marks := range m.mu.objects {
+		for _, mark := range marks {
 			note(mark)
 		}
 	}
-	for _, mark := range m.mu.all {
-		note(mark)
+	for n, seq := range m.mu.all {
+		note(setMark{n, seq})
 	}
-	return sets
+	return list, m.mu.seq
 }
-
-// settleMarks makes durable what id needs on other sets. A set that can't be
-// asked is an error: what the caller is about to promise is not so.
-func (o *Owner) settleMarks(ctx context.Context, id volume.ID) error {
-	return o.settleSets(ctx, o.marks.needs(id))
-}
-
-func (o *Owner) settleSets(ctx context.Context, sets []volume.SetID) error {
-	if len(sets) == 0 {
-		return nil
-	}
-	// This set's part in it must be known as ended, or it would be undone.
-	if err := o.store.Journal().Sync(ctx); err != nil {
-		return err
-	}
-	v := o.view.Load()
-	errs := each(sets, func(set volume.SetID) error {
-		if !v.has(set) {
-			return nil
-		}
-		seq := o.marks.now()
-		_, err := o.tell(ctx, v, set, &step{op: opSettle})
-		if err == nil {
-			o.marks.done(set, seq)
-		}
-		return err
-	})
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ownedFile is a store's file whose Sync settles first what it needs elsewhere.
-type ownedFile struct {
-	volume.File
-	o *Owner
-}
-
-// Sync implements volume.File.
-func (f *ownedFile) Sync(ctx context.Context, dataOnly bool) error {
-	if f.o.marks.some.Load() {
-		if err := f.o.settleMarks(ctx, f.ID()); err != nil {
-			return err
-		}
-	}
-	return f.File.Sync(ctx, dataOnly)
-}
-
-// Unwrap returns the store's file.
-func (f *ownedFile) Unwrap() volume.File { return f.File }

@@ -48,6 +48,7 @@ type Owner struct {
 	epoch uint32 // of this life
 	book  book   // taken after the locks of names, before mu
 	marks marks
+	firm  firm
 	space space
 
 	mu struct { // taken last; nothing is called with it but the journal

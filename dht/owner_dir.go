@@ -29,7 +29,7 @@ func (o *Owner) spread(ctx context.Context, v *view, dir volume.ID, name string,
 			o.unspread(nameKey{dir, name}, id)
 			return err
 		}
-		o.marks.add(id, c.Home)
+		o.marks.add(id, c.Home, id)
 	}
 	errs := each(o.others(v), func(set volume.SetID) error {
 		if !v.up(set) || set == c.Home {
@@ -127,10 +127,10 @@ func (o *Owner) makeCopy(ctx context.Context, v *view, parent volume.ID, name st
 		err := o.store.MakeCopy(ctx, parent, name, c)
 		switch {
 		case err == nil:
-			if c.Home != o.self {
-				o.marks.add(c.ID, c.Home)
-			}
 			o.marks.inherit(c.ID, parent)
+			if c.Home != o.self {
+				o.marks.add(c.ID, c.Home, c.ID)
+			}
 			return nil
 		case try >= mendMax:
 			return err
@@ -180,7 +180,7 @@ func (o *Owner) clearWay(ctx context.Context, v *view, dir volume.ID, name strin
 	if _, _, perr := o.store.Path(ctx, f.dir); isStale(perr) && o.ensure(ctx, v, f.dir) != nil {
 		return false
 	}
-	return o.store.Rename(ctx, dir, name, f.dir, f.name, volume.RenameNoReplace) == nil
+	return o.moveDir(ctx, nameKey{dir, name}, nameKey{f.dir, f.name}, volume.RenameNoReplace) == nil
 }
 
 // clearDead removes the copy of a directory that dir calls name, if its home

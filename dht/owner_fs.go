@@ -330,7 +330,10 @@ func (o *Owner) Sync(ctx context.Context, id volume.ID) error {
 	if err := o.settleMarks(ctx, id); err != nil {
 		return err
 	}
-	return o.store.Sync(ctx, id)
+	if a, err := o.store.Getattr(ctx, id); err != nil || !a.IsDir() || o.view.Load().single {
+		return o.store.Sync(ctx, id) // it says what is the matter
+	}
+	return o.syncDirs(ctx, []volume.ID{id})
 }
 
 // Statfs implements volume.FS.

@@ -44,7 +44,7 @@ func (o *Owner) placeLocked(ctx context.Context, v *view, id, dir volume.ID, nam
 			return nil // its copy will be made in the right place
 		}
 		if err == nil {
-			err = o.store.Rename(ctx, parent, old, dir, name, volume.RenameNoReplace)
+			err = o.moveDir(ctx, nameKey{parent, old}, nameKey{dir, name}, volume.RenameNoReplace)
 		}
 		switch {
 		case err == nil || try >= mendMax:
@@ -77,7 +77,7 @@ func (o *Owner) trade(ctx context.Context, v *view, from, to nameKey, both bool)
 	if b, err := o.store.Lookup(ctx, to.dir, to.name); err != nil || b.ID != a.ID {
 		return false
 	}
-	return o.store.Rename(ctx, from.dir, from.name, to.dir, to.name, volume.RenameExchange) == nil
+	return o.moveDir(ctx, from, to, volume.RenameExchange) == nil
 }
 
 // swap moves the copy of a directory to where it belongs (dir/name), which was
@@ -116,9 +116,9 @@ func (o *Owner) swapOnce(ctx context.Context, v *view, a action) error {
 	there := err == nil && at.ID == a.old && at.Held == 0
 	switch {
 	case here && there && parent == a.dir2 && name == a.name2:
-		return o.store.Rename(ctx, parent, name, a.dir, a.name, volume.RenameExchange)
+		return o.moveDir(ctx, nameKey{parent, name}, nameKey{a.dir, a.name}, volume.RenameExchange)
 	case there:
-		if err := o.store.Rename(ctx, a.dir, a.name, a.dir2, a.name2, volume.RenameNoReplace); err != nil || !here {
+		if err := o.moveDir(ctx, nameKey{a.dir, a.name}, nameKey{a.dir2, a.name2}, volume.RenameNoReplace); err != nil || !here {
 			return err
 		}
 	}

@@ -246,7 +246,8 @@ func (o *Owner) birth(ctx context.Context, v *view, s *step) (*answer, error) {
 	for try := 0; ; try++ {
 		at, err := o.store.Make(ctx, s.dir, s.name, *s.node)
 		if err == nil {
-			o.marks.add(at.ID, s.from)
+			o.marks.add(at.ID, s.from, s.dir)
+			o.marks.inherit(at.ID, s.dir)
 			return &answer{id: at.ID, mode: at.Mode}, nil
 		}
 		if !o.mend(ctx, v, s.dir, s.node.Parent, err, try) {

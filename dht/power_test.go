@@ -94,6 +94,12 @@ func (w *world) powerOff(rng *rand.Rand) {
 	if rng.IntN(2) == 0 {
 		off = off[rng.IntN(3):][:1]
 	}
+	w.cutPower(rng, off)
+	w.quiet()
+}
+
+// cutPower takes the power of some sets and gives it back.
+func (w *world) cutPower(rng *rand.Rand, off []volume.SetID) {
 	for _, id := range off {
 		w.nodes[id].halt()
 	}
@@ -105,7 +111,6 @@ func (w *world) powerOff(rng *rand.Rand) {
 	for _, id := range off {
 		w.nodes[id].start()
 	}
-	w.quiet()
 }
 
 func (w *world) ids3() []volume.SetID { return []volume.SetID{1, 2, 3} }

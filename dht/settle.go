@@ -11,7 +11,8 @@ import (
 func (o *Owner) settleAll(ctx context.Context, v *view) {
 	ctx, cancel := context.WithTimeout(ctx, opMax)
 	defer cancel()
-	if err := o.settleSets(ctx, o.marks.sets()); err != nil {
+	needs, seq := o.marks.sets()
+	if err := o.settleNeeds(ctx, needs, seq); err != nil {
 		// A new name may lie in a directory that its home could still lose.
 		o.log.Debug("not all marks were settled", "err", err)
 		return

@@ -30,7 +30,8 @@ const (
 	opRefresh // refresh this copy and set these times
 	opWhere   // is id held here?
 	opLoop    // does id lie above dir, or is it dir?
-	opLast    = opLoop
+	opSync    // make dirs durable, and the way to them
+	opLast    = opSync
 )
 
 // Flags of a step.
@@ -46,7 +47,7 @@ const (
 // step is what one set asks another. As bytes:
 //
 //	version 1 │ op │ from │ epoch │ intent │ below │ flags │ dir │ name │ id │ dir2 │ name2 │ set
-//	│ actions: count, each │ parts: bit 0 copy, 1 change, 2 node, 3 numbers │ those parts
+//	│ actions: count, each │ parts: bit 0 copy, 1 change, 2 node, 3 numbers, 4 dirs │ those parts
 //
 // epoch is the sender's, by which steps of its earlier lives are refused. All
 // intents of this life numbered under below are finished and their later steps
@@ -72,6 +73,7 @@ type step struct {
 	node    *volume.Node
 	cred    volume.Cred // goes with node
 	numbers []uint64
+	dirs    []volume.ID // opSync: at most needsMax
 }
 
 func (s *step) encode() []byte {
@@ -90,7 +92,7 @@ func (s *step) encode() []byte {
 	w.u(uint64(s.set))
 	w.actions(s.actions)
 	var parts uint64
-	for i, there := range []bool{s.copy != nil, s.change != nil, s.node != nil, s.numbers != nil} {
+	for i, there := range []bool{s.copy != nil, s.change != nil, s.node != nil, s.numbers != nil, s.dirs != nil} {
 		if there {
 			parts |= 1 << i
 		}
@@ -118,6 +120,12 @@ func (s *step) encode() []byte {
 			w.u(n)
 		}
 	}
+	if s.dirs != nil {
+		w.u(uint64(len(s.dirs)))
+		for _, id := range s.dirs {
+			w.id(id)
+		}
+	}
 	return w.b
 }
 
@@ -134,7 +142,7 @@ func decodeStep(b []byte) (*step, error) {
 		dir: r.id(), name: r.text(volume.NameMax), id: r.id(), dir2: r.id(), name2: r.text(volume.NameMax), set: r.set(),
 		actions: r.actions(),
 	}
-	parts := r.u(1<<4 - 1)
+	parts := r.u(1<<5 - 1)
 	if parts&1 != 0 {
 		s.copy = r.copyOf()
 	}
@@ -150,6 +158,13 @@ func decodeStep(b []byte) (*step, error) {
 		s.numbers = make([]uint64, 0, n)
 		for range n {
 			s.numbers = append(s.numbers, r.u64())
+		}
+	}
+	if parts&16 != 0 {
+		n := r.u(needsMax)
+		s.dirs = make([]volume.ID, 0, n)
+		for range n {
+			s.dirs = append(s.dirs, r.id())
 		}
 	}
 	return s, r.end()

@@ -121,10 +121,15 @@ func (s *FS) Sync(ctx context.Context, id volume.ID) error {
 		return err
 	}
 	defer s.mu.Unlock()
-	if _, err := s.mu.find("sync", id); err != nil {
+	o, err := s.mu.find("sync", id)
+	switch {
+	case err != nil:
 		return err
+	case o.isDir():
+		s.pin(id)
+	default:
+		s.durable()
 	}
-	s.durable()
 	return nil
 }
 

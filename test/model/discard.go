@@ -75,6 +75,7 @@ func (s *Store) discard(d *object, name string, p volume.Pointer, k volume.Key, 
 	s.mu.changed(p, now)
 	d.touch(now)
 	s.mu.discards[k] = discard{dir: d.id, name: name, ptr: p}
+	s.tie(d.id, theDiscards)
 	return nil
 }
 
@@ -145,6 +146,7 @@ func (s *Store) Restore(ctx context.Context, k volume.Key) error {
 		}
 	}
 	now := s.now()
+	s.tie(d.id, theDiscards)
 	s.mu.insert(d, name, x.ptr)
 	s.mu.changed(x.ptr, now)
 	d.touch(now)

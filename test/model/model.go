@@ -56,8 +56,10 @@ type FS struct {
 	mu struct {
 		sync.Mutex
 		tree
-		boot uint64  // counts crashes
-		past []*tree // trees since the last one that is durable, which is the first
+		boot uint64                    // counts crashes
+		past []*tree                   // trees since the last one that is durable, which is the first
+		pins map[volume.ID]int         // directories that were synced since: as they are in past
+		ties map[volume.ID][]volume.ID // directories that are durable together, see tie
 	}
 }
 
@@ -124,6 +126,7 @@ func (s *FS) leave() {
 func (s *FS) durable() {
 	if s.history {
 		s.mu.past = []*tree{s.mu.clone()}
+		s.mu.pins, s.mu.ties = map[volume.ID]int{}, map[volume.ID][]volume.ID{}
 	}
 }
 

@@ -27,6 +27,7 @@ func (s *FS) Rename(ctx context.Context, oldDir volume.ID, oldName string, newDi
 		return nil
 	}
 	now := s.now()
+	s.tie(from.dir.id, to.dir.id)
 	s.mu.remove(from.dir, oldName)
 	if !to.ptr.ID.IsZero() {
 		s.mu.remove(to.dir, newName)

@@ -3,7 +3,6 @@ package model
 import (
 	"bytes"
 	"context"
-	"math/rand/v2"
 	"syscall"
 	"time"
 
@@ -38,25 +37,6 @@ func (s *Store) Crash() {
 	defer s.leave()
 	s.mu.boot++
 	s.mu.restart()
-}
-
-// PowerLoss simulates the loss of power and the next start: the store is as it
-// was at some moment between its last sync (Settle, Sync, a synced write, a
-// file's Sync) and now, which rng chooses; the journal keeps what was synced and a
-// prefix of the rest. Changes are lost in the reverse of the order in which they were made, as
-// on a file system with an ordered journal. The store must have been made
-// WithPowerLoss.
-func (s *Store) PowerLoss(rng *rand.Rand) {
-	if !s.history {
-		panic("model: PowerLoss of a store that was not made WithPowerLoss")
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mu.boot++
-	s.mu.tree = *s.mu.past[rng.IntN(len(s.mu.past))]
-	s.mu.restart()
-	s.durable()
-	s.journal.powerLoss(rng)
 }
 
 // List implements volume.Store.

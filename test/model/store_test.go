@@ -158,6 +158,54 @@ func TestCrash(t *testing.T) {
 	want(t, err, syscall.ESTALE)
 }
 
+// TestPowerLossOfDirectories: the sync of a directory makes its entries durable,
+// but not the entry that leads to it, and what has moved is in one place.
+func TestPowerLossOfDirectories(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	mkdir := func(s *model.Store, dir volume.ID, name string) volume.ID {
+		a, err := s.Make(ctx, dir, name, volume.Node{Mode: syscall.S_IFDIR | 0o755})
+		want(t, err, 0)
+		return a.ID
+	}
+	seen := map[string]int{}
+	for range 100 {
+		s := model.NewStore(1, model.WithPowerLoss())
+		old := mkdir(s, volume.Root, "old")
+		moved := create(t, s, "moved", "1")
+		want(t, s.Settle(ctx), 0)
+		a := mkdir(s, old, "a")
+		mkdir(s, a, "b")
+		want(t, s.Sync(ctx, a), 0)
+		want(t, s.Rename(ctx, volume.Root, "moved", old, "moved", 0), 0)
+		mkdir(s, a, "c")
+		if rng.IntN(2) == 0 {
+			want(t, s.Sync(ctx, old), 0)
+			seen["old"]++
+		}
+		s.PowerLoss(rng)
+		_, err := s.Lookup(ctx, old, "a")
+		if volume.ErrnoOf(err) == syscall.ENOENT {
+			seen["lost"]++
+			_, err = s.Getattr(ctx, a)
+			want(t, err, syscall.ESTALE)
+		} else {
+			_, err = s.Lookup(ctx, a, "b")
+			want(t, err, 0)
+			if _, err = s.Lookup(ctx, a, "c"); err != nil {
+				seen["c lost"]++
+			}
+		}
+		x, err := s.Getattr(ctx, moved)
+		want(t, err, 0)
+		if x.Nlink != 1 || x.Size != 1 {
+			t.Fatalf("the moved file: %+v", x)
+		}
+	}
+	if seen["lost"] == 0 || seen["c lost"] == 0 || seen["lost"]+seen["old"] > 100 {
+		t.Errorf("outcomes: %v", seen)
+	}
+}
+
 func TestPowerLoss(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	seen := map[bool]int{}

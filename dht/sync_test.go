@@ -1,0 +1,152 @@
+package dht
+
+import (
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mortarfs/mortar/test/model"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// newSlow returns a world that makes nothing durable by itself.
+func newSlow(t *testing.T) *world {
+	c := &cluster{every: time.Hour}
+	c.init(t, 3, true, model.WithPowerLoss())
+	return newWorldOf(t, c)
+}
+
+// TestSyncedPath makes a file in directories that are all new, each at home on
+// another set, and syncs the file alone. After a loss of power it is found from the
+// root by its path, so all homes have all its directories.
+func TestSyncedPath(t *testing.T) {
+	s := seed(t)
+	for i := range 60 {
+		rng := rand.New(rand.NewPCG(s, uint64(i)))
+		w := newSlow(t)
+		path := []string{"dir"}
+		dir, owner := w.dir, volume.SetID(0)
+		for range 1 + rng.IntN(5) {
+			owner = volume.SetID(rng.IntN(3) + 1)
+			path = append(path, w.mkdir(dir, owner, "d"))
+			dir = w.ids["d"]
+		}
+		name := w.owned(dir, volume.SetID(rng.IntN(3)+1), "f")
+		f, a, err := w.fs.Create(w.ctx, dir, name, volume.Node{Mode: syscall.S_IFREG | 0o644}, volume.Write)
+		w.must(err)
+		if rng.IntN(2) == 0 { // behind a pointer
+			to := w.owned(dir, volume.SetID(rng.IntN(3)+1), "g")
+			w.must(w.fs.Rename(w.ctx, dir, name, dir, to, 0))
+			name = to
+		}
+		w.must(f.Sync(w.ctx, rng.IntN(2) == 0))
+		w.must(f.Close())
+		w.cutPower(rng, w.ids3())
+		if got := w.walk(append(path, name)); got != a.ID {
+			t.Fatalf("round %d: %v leads to %v, not to the file that was synced", i, path, got)
+		}
+	}
+}
+
+// TestSyncedDirectory is the same for the sync of a directory.
+func TestSyncedDirectory(t *testing.T) {
+	s := seed(t)
+	for i := range 40 {
+		rng := rand.New(rand.NewPCG(s, uint64(i)))
+		w := newSlow(t)
+		path := []string{"dir"}
+		dir := w.dir
+		for range 1 + rng.IntN(4) {
+			path = append(path, w.mkdir(dir, volume.SetID(rng.IntN(3)+1), "d"))
+			dir = w.ids["d"]
+		}
+		sub := w.mkdir(dir, volume.SetID(rng.IntN(3)+1), "e")
+		name := w.pointed(dir, 1, 2, "f")
+		w.must(w.fs.Sync(w.ctx, dir))
+		id := w.lookup(dir, name)
+		w.cutPower(rng, w.ids3())
+		if w.walk(append(path, name)) != id || w.walk(append(path, sub)) != w.ids["e"] {
+			t.Fatalf("round %d: %v has not what it had when it was synced", i, path)
+		}
+	}
+}
+
+// walk looks a path up from the root, the zero ID if that leads nowhere.
+func (w *world) walk(path []string) volume.ID {
+	id := volume.Root
+	for _, name := range path {
+		a, err := w.fs.Lookup(w.ctx, id, name)
+		if err != nil {
+			w.t.Logf("%s of %v: %v", name, path, err)
+			return volume.ID{}
+		}
+		id = a.ID
+	}
+	return id
+}
+
+// TestSyncAsksNoMore: a sync settles no whole set, and asks for nothing twice.
+func TestSyncAsksNoMore(t *testing.T) {
+	w := newSlow(t)
+	var steps []op
+	net := network(func(_ *life, _ volume.SetID, b []byte, send func() ([]byte, error)) ([]byte, error) {
+		if st, err := decodeStep(b); err == nil {
+			steps = append(steps, st.op)
+		}
+		return send()
+	})
+	w.mkdir(w.dir, 2, "d")
+	name := w.owned(w.ids["d"], 1, "f")
+	f, _, err := w.fs.Create(w.ctx, w.ids["d"], name, volume.Node{Mode: syscall.S_IFREG | 0o644}, volume.Write)
+	w.must(err)
+	w.net.Store(&net)
+	w.must(f.Sync(w.ctx, false))
+	if !slices.Contains(steps, opSync) || slices.Contains(steps, opSettle) {
+		t.Fatalf("the first sync sent %v", steps)
+	}
+	steps = nil
+	w.must(f.Sync(w.ctx, false))
+	if len(steps) > 0 {
+		t.Fatalf("the second sync sent %v", steps)
+	}
+	w.net.Store(nil)
+	w.must(f.Close())
+}
+
+func TestMarks(t *testing.T) {
+	var m marks
+	d, e, f := volume.NewID(2), volume.NewID(3), volume.NewID(1)
+	m.add(d, 2, d)
+	m.inherit(e, d)
+	m.add(e, 3, e)
+	m.add(e, 2, e) // takes what is above it along
+	m.inherit(f, e)
+	list, seq := m.needs(f)
+	if !slices.Equal(list, []need{{3, e}, {2, e}}) {
+		t.Fatal(list)
+	}
+	m.done(need{2, e}, seq)
+	if list, _ = m.needs(f); !slices.Equal(list, []need{{3, e}}) {
+		t.Fatal(list)
+	}
+	for range 2 * needsMax {
+		m.add(f, 4, volume.NewID(4))
+	}
+	if list, seq = m.needs(f); len(list) > needsMax || !slices.Contains(list, need{set: 4}) {
+		t.Fatal(list)
+	}
+	for _, set := range []volume.SetID{2, 3, 4} {
+		m.done(need{set: set}, seq)
+	}
+	if list, _ := m.needs(f); list != nil || m.some.Load() || len(m.mu.objects) > 0 {
+		t.Fatal("marks of settled sets stay", list)
+	}
+	for range marksMax + 1 {
+		m.add(volume.NewID(1), 2, d)
+	}
+	if list, _ := m.needs(f); !slices.Equal(list, []need{{set: 2}}) {
+		t.Fatal("an object beyond those that fit", list)
+	}
+}
