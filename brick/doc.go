@@ -6,6 +6,7 @@
 //
 //	BRICK/                       the users' tree, readable as it is
 //	BRICK/.mortar/brick          whose brick this is (Identity)
+//	BRICK/.mortar/map            the newest versions that its process was told of (Seen)
 //	BRICK/.mortar/id/aa/<id>     the index: of a directory a symbolic link to where it lies,
 //	                             ../pp/<parent's id>/<name> (../../../<name> below the root);
 //	                             of everything else one more hard link. aa: the first two digits of <id>

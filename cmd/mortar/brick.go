@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
@@ -100,7 +101,7 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", o.listen)
+	listener, err := listenBrick(o.listen)
 	if err != nil {
 		return err
 	}
@@ -127,6 +128,9 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 	tasks.Go(func() {
 		hello := api.BrickHello{Volume: o.volume, Brick: o.brick, PID: os.Getpid(), Port: listener.Addr().(*net.TCPAddr).Port}
 		err := api.KeepAttached(ctx, o.daemon, hello, func(m *spec.Map) {
+			if err := store.NoteSeen(brick.Seen{Map: m.Version, Layout: m.Layouts[0].Version}); err != nil {
+				o.log.Error("the map's version can't be noted on the brick", "version", m.Version, "error", err)
+			}
 			if err := owner.Update(m, sets.Update(m)); err != nil {
 				o.log.Error("a new map of the volume can't be used; going on with the last", "version", m.Version, "error", err)
 			}
@@ -142,6 +146,17 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 		return cause
 	}
 	return nil
+}
+
+// listenBrick listens on addr, whose port clients may know from before; if that
+// is taken meanwhile, on one that is free: they will hear of it.
+func listenBrick(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	host, port, e := net.SplitHostPort(addr)
+	if errors.Is(err, syscall.EADDRINUSE) && e == nil && port != "0" {
+		return net.Listen("tcp", net.JoinHostPort(host, "0"))
+	}
+	return l, err
 }
 
 // sweep removes files without a name that no client came back for.
