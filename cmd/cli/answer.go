@@ -17,13 +17,14 @@ type failure struct {
 	extra  func(x *xml) // further elements of --xml
 	code   int          // exit code with --xml under the name gluster
 	errno  func(int) int
+	remote bool // errno 107 is about another server: this one's daemon answered
 }
 
 // fail tells that err ended the command.
 func (c *session) fail(err error, f failure) int {
 	c.log.Error("failed", "error", err)
 	e := c.apiError(err)
-	if e.Errno == api.ErrUnreachable {
+	if e.Errno == api.ErrUnreachable && !f.remote {
 		return c.unreachable(e)
 	}
 	if f.errno != nil {
@@ -134,11 +135,7 @@ func (c *session) success(text string, json any, body func(x *xml)) int {
 }
 
 // ask puts a question. It returns whether to go on, and otherwise the exit code.
-// --mode=script is a yes to everything.
 func (c *session) ask(ctx context.Context, question string) (yes bool, code int) {
-	if c.opts.script {
-		return true, 0
-	}
 	to := c.Out
 	if c.opts.xml || c.opts.json {
 		to = c.Err

@@ -10,9 +10,10 @@ type command struct {
 	group string // under which help it stands
 	exact bool   // no word of it may be shortened; so that Mortar's words don't make gluster's ambiguous
 
-	// question is put before run where the words fit; answering it takes none of run's time.
-	question string
-	fits     func(words []string) bool
+	// question tells what is asked before run, "" for nothing; answering it takes
+	// none of run's time. The code is the exit code where the command has failed
+	// already, -1 otherwise. --mode=script spares it.
+	question func(c *session, ctx context.Context, words []string) (text string, code int)
 
 	run func(c *session, ctx context.Context, cmd *command, words []string) int // nil: this version does not have it
 }
@@ -25,12 +26,24 @@ func commands() []command {
 	table = append(table, volumeCommands()...)
 	table = append(table, laterVolumeCommands()...)
 	table = append(table, otherCommands()...)
+	table = append(table, clusterCommands()...)
 	return append(table, ownCommands()...)
+}
+
+// asking is a question that is always the same, put where the words fit.
+func asking(question string, fits func(words []string) bool) func(*session, context.Context, []string) (string, int) {
+	return func(_ *session, _ context.Context, words []string) (string, int) {
+		if !fits(words) {
+			return "", -1
+		}
+		return question, -1
+	}
 }
 
 func peerCommands() []command {
 	return []command{
-		{path: "peer detach", usage: "peer detach { <HOSTNAME> | <IP-address> } [force]", group: "peer", about: "take a server out of the cluster", run: peerDetach},
+		{path: "peer detach", usage: "peer detach { <HOSTNAME> | <IP-address> } [force]", group: "peer", about: "take a server out of the cluster; with force also one that is gone for good", run: peerDetach,
+			question: asking(detachQuestion, detaches)},
 		{path: "peer help", usage: "peer help", group: "peer", about: "this list", run: groupHelp("peer")},
 		{path: "peer probe", usage: "peer probe { <HOSTNAME> | <IP-address> }", group: "peer", about: "add a server to the cluster", run: peerProbe},
 		{path: "peer status", usage: "peer status", group: "peer", about: "the other servers and whether they answer", run: peerStatus},
@@ -44,8 +57,8 @@ func volumeCommands() []command {
 			usage: "volume create <NEW-VOLNAME> [stripe <COUNT>] [[replica <COUNT> [arbiter <COUNT>]]|[replica 2 thin-arbiter 1]] " +
 				"[disperse [<COUNT>]] [disperse-data <COUNT>] [redundancy <COUNT>] [transport <tcp|rdma|tcp,rdma>] <NEW-BRICK> <TA-BRICK>... [force]"},
 		{path: "volume delete", usage: "volume delete <VOLNAME>", group: "volume", about: "forget a stopped volume; its bricks keep their files", run: volumeDelete,
-			question: "Deleting volume will erase all information about the volume. Do you want to continue?",
-			fits:     func(words []string) bool { return len(words) == 3 }},
+			question: asking("Deleting volume will erase all information about the volume. Do you want to continue?",
+				func(words []string) bool { return len(words) == 3 })},
 		{path: "volume get", usage: "volume get <VOLNAME|all> <key|all>", group: "volume",
 			about: "the value of an option, or of all; `volume get all all` shows those of the cluster", run: volumeGet},
 		{path: "volume help", usage: "volume help", group: "volume", about: "this list", run: groupHelp("volume")},
@@ -59,8 +72,8 @@ func volumeCommands() []command {
 		{path: "volume status", group: "volume", about: "ports and processes of the bricks of one volume or all", run: volumeStatus,
 			usage: "volume status [all | <VOLNAME> [nfs|shd|<BRICK>|quotad]] [detail|clients|mem|inode|fd|callpool|tasks|client-list]"},
 		{path: "volume stop", usage: "volume stop <VOLNAME> [force]", group: "volume", about: "stop a volume; its mounts get errors until it is started again", run: volumeStop,
-			question: "Stopping volume will make its data inaccessible. Do you want to continue?",
-			fits:     func(words []string) bool { _, ok := named(words); return ok }},
+			question: asking("Stopping volume will make its data inaccessible. Do you want to continue?",
+				func(words []string) bool { _, ok := named(words); return ok })},
 	}
 }
 
@@ -137,6 +150,20 @@ func otherCommands() []command {
 		table = append(table, command{path: "system:: " + s[0], usage: "system:: " + s[0] + " " + s[1], group: "system"})
 	}
 	return table
+}
+
+// clusterCommands are Mortar's own, about what keeps the configuration.
+func clusterCommands() []command {
+	return []command{
+		{path: "cluster backup", exact: true, usage: "cluster backup <FILE>|- [force]", group: "cluster", about: "write the configuration to a file", run: clusterBackup},
+		{path: "cluster help", exact: true, usage: "cluster help", group: "cluster", about: "this list, and more about each", run: clusterHelp},
+		{path: "cluster recover", exact: true, usage: "cluster recover [--yes]", group: "cluster",
+			about: "go on with this server after the majority of the voters was lost for good", run: clusterRecover, question: askRecover},
+		{path: "cluster restore", exact: true, usage: "cluster restore <FILE>|- [--yes]", group: "cluster",
+			about: "make a backup the configuration of a daemon that is alone and has no volumes", run: clusterRestore, question: askRestore},
+		{path: "cluster status", exact: true, usage: "cluster status", group: "cluster",
+			about: "who keeps the configuration, who answers, and whether it can be changed", run: clusterStatus},
+	}
 }
 
 // ownCommands are Mortar's own. Run handles the first three before options are

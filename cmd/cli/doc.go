@@ -8,7 +8,8 @@
 //	commands.go  the table of commands: words, arguments, help; what is not there yet
 //	words.go     words shortened to an unambiguous beginning, "unrecognized word"
 //	answer.go    success and failure as text, --xml and --json
-//	create.go, volume.go, info.go, status.go, option.go, peer.go, help.go   the commands
+//	create.go, volume.go, info.go, status.go, option.go, peer.go, help.go   gluster's commands
+//	cluster.go, backup.go   Mortar's own about the configuration store
 //	shell.go     the interactive prompt, and commands from stdin
 //	xml.go       a writer for gluster's XML layout;  json.go  the shapes of --json
 //
@@ -35,5 +36,9 @@
 // fails with 1 where gluster leaves with 0; questions go to stderr when stdout
 // holds --xml or --json. A daemon that does not answer is said so on stderr
 // with the way to start it, and with --xml in an envelope with opErrno 107.
+// Reads that are answered from the last known state, because no majority of the
+// voters answers, look as always; a line on stderr that begins with "note:" says
+// how old they are. `volume status` lists the bricks of servers that are away,
+// as not online, where gluster leaves them out. --yes is short for --mode=script.
 // Options may have their value in the next word ("--socket PATH").
 package cli

@@ -16,8 +16,9 @@ const peerID = "8d088b94-c2f2-44de-bd38-c15e5b597f34"
 // fake is a daemon in memory: the volumes of the fixtures, and the refusals of
 // the real one.
 type fake struct {
-	api.Pool // of servers: not asked for
+	api.Pool // what daemons ask each other: not asked for here
 
+	pool pool // pool_test.go
 	volumes  []api.Volume
 	status   map[string][]api.BrickStatus
 	newID    string // of the next volume
@@ -189,7 +190,7 @@ func (f *fake) VolumeGet(_ context.Context, r api.GetRequest) ([]api.OptionValue
 }
 
 func (f *fake) Status(context.Context) (api.Status, error) {
-	return api.Status{ID: peerID, Version: "test"}, nil
+	return api.Status{ID: peerID, Version: "test", Store: f.pool.trouble}, nil
 }
 
 func (f *fake) WatchMap(context.Context, string, func(*spec.Map) error) error {

@@ -22,7 +22,7 @@ func (c *session) helpList() {
 		fmt.Fprintf(c.Out, " %-25s- %s\n", g[0], g[1])
 	}
 	if c.prog == "mortar" {
-		for _, cmd := range ownCommands() {
+		for _, cmd := range append(clusterCommands(), ownCommands()...) {
 			fmt.Fprintf(c.Out, " %-25s- %s\n", cmd.path, cmd.about)
 		}
 	}
@@ -37,7 +37,7 @@ func help(c *session, _ context.Context, _ *command, words []string) int {
 	}
 	groups := []string{"peer", "volume", "bitrot", "quota", "snapshot", "global"}
 	if c.prog == "mortar" {
-		groups = append(groups, "mortar")
+		groups = append(groups, "cluster", "mortar")
 	}
 	for _, g := range groups {
 		c.helpGroup(g)
@@ -55,7 +55,10 @@ func groupHelp(group string) func(*session, context.Context, *command, []string)
 // helpGroup explains the commands of a group, in order of their patterns.
 func (c *session) helpGroup(group string) {
 	title := "gluster " + group + " commands"
-	if group == "mortar" {
+	switch group {
+	case "cluster":
+		title = "mortar cluster commands"
+	case "mortar":
 		title = "mortar's own commands"
 	}
 	fmt.Fprintf(c.Out, "\n%s\n%s\n\n", title, strings.Repeat("=", len(title)+1))

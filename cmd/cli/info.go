@@ -67,6 +67,7 @@ func volumeInfo(c *session, ctx context.Context, cmd *command, words []string) i
 	if err != nil {
 		return c.infoFailed(err)
 	}
+	c.noteAge(ctx, d)
 	if len(volumes) == 0 && !c.opts.xml && !c.opts.json {
 		fmt.Fprintln(c.Err, "No volumes present")
 		return 0

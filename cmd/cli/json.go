@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/mortarfs/mortar/volume/manage/api"
 )
@@ -113,15 +114,49 @@ type jsonClient struct {
 	Version      string `json:"version"`
 }
 
-// peer status, pool list
+// peer status, pool list, system:: uuid get
 type jsonPeers struct {
 	Peers []jsonPeer `json:"peers"`
 }
 
 type jsonPeer struct {
-	ID        string `json:"id"`
-	Host      string `json:"host"`
-	Connected bool   `json:"connected"`
+	ID        string   `json:"id"`
+	Host      string   `json:"host"`
+	Names     []string `json:"names"` // others of it
+	Connected bool     `json:"connected"`
+	State     string   `json:"state"`   // as in `peer status`
+	Address   string   `json:"address"` // HOST:PORT of its daemon; "": it is alone
+	Release   string   `json:"release"`
+	Self      bool     `json:"self,omitempty"` // the one that answers
+}
+
+// cluster status, recover, restore
+type jsonCluster struct {
+	ID          string       `json:"id"`
+	Incarnation uint64       `json:"incarnation"`
+	Revision    int64        `json:"revision"`
+	Quorum      bool         `json:"quorum"` // changes are possible
+	Voters      int          `json:"voters"`
+	Answering   int          `json:"answering"`
+	Controller  string       `json:"controller"`           // UUID; "" none at the moment
+	LastKnown   *time.Time   `json:"last_known,omitempty"` // the answer is as of then
+	Trouble     string       `json:"trouble"`
+	Servers     []jsonServer `json:"servers"`
+}
+
+type jsonServer struct {
+	jsonPeer
+	Role    string `json:"role"`   // alone, voter, learner, client
+	Wanted  string `json:"wanted"` // the role that it is about to have
+	Answers bool   `json:"answers"`
+	Leader  bool   `json:"leader"`
+	Bricks  int    `json:"bricks"`
+}
+
+// cluster backup
+type jsonBackup struct {
+	File  string `json:"file"`
+	Bytes int    `json:"bytes"`
 }
 
 // version
@@ -153,6 +188,31 @@ func toVolume(v api.Volume) jsonVolume {
 }
 
 func toBrick(b api.Brick) jsonBrick { return jsonBrick{b.Name, b.Host, b.Path, b.PeerID, b.Arbiter} }
+
+func toPeer(p api.Peer) jsonPeer {
+	return jsonPeer{ID: p.ID, Host: p.Host, Names: append([]string{}, p.Names...), Connected: p.Connected, State: p.State.String(),
+		Address: p.Listen, Release: p.Release, Self: p.Self}
+}
+
+func toPeers(peers []api.Peer) jsonPeers {
+	j := jsonPeers{Peers: []jsonPeer{}}
+	for _, p := range peers {
+		j.Peers = append(j.Peers, toPeer(p))
+	}
+	return j
+}
+
+func toCluster(cl api.Cluster) jsonCluster {
+	j := jsonCluster{ID: cl.ID, Incarnation: cl.Incarnation, Revision: cl.Revision, Quorum: cl.Quorum, Voters: cl.Voters, Answering: cl.Answering,
+		Controller: cl.Controller, Trouble: cl.Trouble, Servers: []jsonServer{}}
+	if !cl.LastKnown.IsZero() {
+		j.LastKnown = &cl.LastKnown
+	}
+	for _, s := range cl.Servers {
+		j.Servers = append(j.Servers, jsonServer{toPeer(s.Peer), s.Role, s.Wanted, s.Answers, s.Leader, s.Bricks})
+	}
+	return j
+}
 
 func toStatus(s api.VolumeStatus) jsonStatus {
 	j := jsonStatus{Name: s.Name, ID: s.ID, Bricks: []jsonBrickStatus{}}

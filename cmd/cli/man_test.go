@@ -20,7 +20,7 @@ func TestManual(t *testing.T) {
 			t.Errorf("mortar.8 lacks the command %s", cmd.path)
 		}
 	}
-	for _, name := range strings.Fields("mode xml json socket glusterd-sock remote-host timeout log-file log-level wignore wignore-partition version help " +
+	for _, name := range strings.Fields("mode yes xml json socket glusterd-sock remote-host timeout log-file log-level wignore wignore-partition version help " +
 		"print-logdir print-statedumpdir nolog inet6 secure-mgmt") {
 		if !strings.Contains(page, "--"+name) {
 			t.Errorf("mortar.8 lacks the option --%s", name)

@@ -28,6 +28,7 @@ func volumeGet(c *session, ctx context.Context, cmd *command, words []string) in
 		fails.output = text + c.apiError(err).Message
 		return c.fail(err, fails)
 	}
+	c.noteAge(ctx, d)
 	var b strings.Builder
 	j := jsonOptions{Options: []jsonOption{}}
 	fmt.Fprintf(&b, optionRow+optionRow, "Option", "Value", "------", "-----")

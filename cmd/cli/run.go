@@ -51,7 +51,7 @@ const (
 // options are those that may stand anywhere on the line.
 type options struct {
 	xml, json bool
-	script    bool // --mode=script: questions are answered with yes
+	script    bool // --mode=script, --yes: questions are answered with yes
 	force     bool // --wignore: create as with force
 	target    string
 	timeout   time.Duration
@@ -193,6 +193,8 @@ func (c *session) option(name, value string, given bool) int {
 			return 255
 		}
 		c.opts.script = value == "script"
+	case "yes":
+		c.opts.script = true
 	case "wignore":
 		c.opts.force = true
 	case "socket", "glusterd-sock":

@@ -164,7 +164,7 @@ func TestJSON(t *testing.T) {
 		{"volume set distribute nfs.disable off", `{"notes":["n"]}`},
 		{"volume reset distribute", `{"notes":[]}`},
 		{"peer status", `{"peers":[]}`},
-		{"pool list", `{"peers":[{"id":"` + peerID + `","host":"localhost","connected":true}]}`},
+		{"pool list", `{"peers":[{"id":"` + peerID + `","host":"localhost","names":[],"connected":true,"state":"Peer in Cluster","address":"","release":"","self":true}]}`},
 		{"volume start nosuch", `{"error":{"errno":30800,"message":"Volume nosuch does not exist"}}`},
 		{"volume info nosuch", `{"error":{"errno":30806,"message":"Volume nosuch does not exist"}}`},
 		{"volume create v x", `{"error":{"errno":30800,"message":"Wrong brick type: x, use <HOSTNAME>:<export-dir-abs-path>"}}`},

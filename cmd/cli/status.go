@@ -34,6 +34,7 @@ func volumeStatus(c *session, ctx context.Context, cmd *command, words []string)
 	if err != nil {
 		return c.fail(err, fails)
 	}
+	c.noteAge(ctx, d)
 	show := map[string]func(*strings.Builder, api.VolumeStatus){"": statusText, "detail": detailText, "clients": clientsText, "tasks": tasksText}[part]
 	if r.Brick != "" && part == "" {
 		show = brickText

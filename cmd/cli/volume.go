@@ -95,6 +95,7 @@ func volumeList(c *session, ctx context.Context, _ *command, _ []string) int {
 	if err != nil {
 		return c.fail(err, failure{})
 	}
+	c.noteAge(ctx, d)
 	names := make([]string, 0, len(volumes))
 	for _, v := range volumes {
 		names = append(names, v.Name)

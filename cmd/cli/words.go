@@ -19,9 +19,15 @@ func (c *session) command(ctx context.Context, words []string) int {
 		c.usage()
 		return 1
 	}
-	if cmd.question != "" && cmd.fits(words) {
-		if yes, code := c.ask(ctx, cmd.question); !yes {
+	if cmd.question != nil && !c.opts.script {
+		text, code := cmd.question(c, ctx, words)
+		if code >= 0 {
 			return code
+		}
+		if text != "" {
+			if yes, code := c.ask(ctx, text); !yes {
+				return code
+			}
 		}
 	}
 	begin := time.Now()

@@ -70,6 +70,15 @@ func (x *xml) leaf(name, text string) {
 
 func (x *xml) number(name string, n int) { x.leaf(name, strconv.Itoa(n)) }
 
+// flag writes 1 or 0.
+func (x *xml) flag(name string, b bool) {
+	n := 0
+	if b {
+		n = 1
+	}
+	x.number(name, n)
+}
+
 // rawf writes a line of markup; what is formatted must be escaped.
 func (x *xml) rawf(format string, a ...any) {
 	x.indent()

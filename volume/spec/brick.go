@@ -2,6 +2,8 @@ package spec
 
 import (
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -89,6 +91,25 @@ func ParseBrick(brick string) (host, path string, err error) {
 		return "", "", invalidf("Brick path is too long: %d bytes, at most %d are allowed", len(path), BrickPathMax)
 	}
 	return host, path, nil
+}
+
+// CheckPeer says what is wrong with the name of a server as peer commands take
+// it: HOST or HOST:PORT, a name or an address. An IPv6 address before a port
+// stands in brackets.
+func CheckPeer(s string) error {
+	host := s
+	if h, port, err := net.SplitHostPort(s); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return invalidf("%s is an invalid address: %q is not a port", printable(s), port)
+		}
+		host = h
+	} else if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
+		host = s[1 : len(s)-1]
+	}
+	if bracketed := strings.HasPrefix(s, "["); bracketed && !isIPv6(host) || !bracketed && !validHost(host) {
+		return invalidf("%s is an invalid address", printable(s))
+	}
+	return nil
 }
 
 // JoinBrick is the name of a brick as GlusterFS writes it, the opposite of ParseBrick.

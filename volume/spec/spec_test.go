@@ -81,6 +81,20 @@ func TestParseBrick(t *testing.T) {
 	}
 }
 
+func TestCheckPeer(t *testing.T) {
+	for _, s := range []string{"h", "server1.example.", "10.0.0.1", "h:24100", "10.0.0.1:7", "::1", "[::1]", "[::1]:65535", "a_b"} {
+		if err := CheckPeer(s); err != nil {
+			t.Errorf("%s: %v", s, err)
+		}
+	}
+	for _, s := range []string{"", ":", "h:", "h:0", "h:65536", "h:x", ":7", "a,b", "a b", "a/b", "-a", "a..b", "[h]", "[h]:7", "[::1", "::1]", "[]", "f::g",
+		"h:/b", "a\nb", strings.Repeat("a", 300)} {
+		if err := CheckPeer(s); err == nil || !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), " is an invalid address") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
+
 func FuzzParseBrick(f *testing.F) {
 	for _, s := range []string{"h:/b", "[::1]:/x", "::1:/x//", ":", "[]:/"} {
 		f.Add(s)
