@@ -18,7 +18,7 @@ const peerID = "8d088b94-c2f2-44de-bd38-c15e5b597f34"
 type fake struct {
 	api.Pool // what daemons ask each other: not asked for here
 
-	pool pool // pool_test.go
+	pool     pool // pool_test.go
 	volumes  []api.Volume
 	status   map[string][]api.BrickStatus
 	newID    string // of the next volume

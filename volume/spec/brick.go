@@ -2,7 +2,6 @@ package spec
 
 import (
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"syscall"
@@ -97,17 +96,25 @@ func ParseBrick(brick string) (host, path string, err error) {
 // it: HOST or HOST:PORT, a name or an address. An IPv6 address before a port
 // stands in brackets.
 func CheckPeer(s string) error {
-	host := s
-	if h, port, err := net.SplitHostPort(s); err == nil {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return invalidf("%s is an invalid address: %q is not a port", printable(s), port)
+	host, bracketed := strings.CutPrefix(s, "[")
+	port, given := "", false
+	if bracketed {
+		var rest string
+		if host, rest, bracketed = strings.Cut(host, "]"); bracketed && rest != "" {
+			port, given = strings.CutPrefix(rest, ":")
+			bracketed = given
 		}
-		host = h
-	} else if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
-		host = s[1 : len(s)-1]
+		if !bracketed || !isIPv6(host) {
+			return invalidf("%s is an invalid address", printable(s))
+		}
+	} else if strings.Count(s, ":") == 1 { // more of them: an IPv6 address
+		host, port, given = strings.Cut(s, ":")
 	}
-	if bracketed := strings.HasPrefix(s, "["); bracketed && !isIPv6(host) || !bracketed && !validHost(host) {
+	if !bracketed && !validHost(host) {
 		return invalidf("%s is an invalid address", printable(s))
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); given && (err != nil || n == 0) {
+		return invalidf("%s is an invalid address: %q is not a port", printable(s), printable(port))
 	}
 	return nil
 }
