@@ -17,9 +17,13 @@ func (d *Distribute) Lookup(ctx context.Context, dir volume.ID, name string) (vo
 			a, err = s.Lookup(ctx, dir, name)
 			return err
 		})
-		switch {
-		case err != nil || v.single:
+		if err != nil {
 			return a, err
+		}
+		d.see(dir, name, a.ID)
+		switch {
+		case v.single:
+			return a, nil
 		case a.IsDir():
 			return d.dirAttr(ctx, v, a.ID, v.owner(dir, name), a, name)
 		case a.Held == 0:
@@ -60,7 +64,7 @@ func (d *Distribute) withVersion(ctx context.Context, op string, dir volume.ID, 
 		if err != nil {
 			return err
 		}
-		if chosen {
+		if chosen && n.ID.Born() != v.owner(dir, name) {
 			n.ID = volume.NewID(v.owner(dir, name))
 		}
 		if n.Parent == 0 && !v.single {
@@ -101,7 +105,7 @@ func (d *Distribute) version(ctx context.Context, dir volume.ID) uint64 {
 func (d *Distribute) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
 	var a volume.Attr
 	err := d.withVersion(ctx, "make", dir, name, &n, func(ctx context.Context, v *view, s volume.Set) (err error) {
-		a, err = s.Make(ctx, dir, name, n)
+		a, err = d.make(ctx, s, dir, name, n)
 		at := v.owner(dir, name)
 		// The parent's home counts the links; a set that only takes a new
 		// directory's copy keeps its own parent's times.
@@ -116,6 +120,7 @@ func (d *Distribute) Make(ctx context.Context, dir volume.ID, name string, n vol
 				a, err = s.Getattr(ctx, a.ID)
 			}
 		}
+		d.see(dir, name, a.ID)
 		d.learn(v, a, at)
 		return err
 	})
@@ -129,11 +134,12 @@ func (d *Distribute) Create(ctx context.Context, dir volume.ID, name string, n v
 	var a volume.Attr
 	err := d.withVersion(ctx, "create", dir, name, &n, func(ctx context.Context, v *view, s volume.Set) (err error) {
 		for try := 0; ; try++ {
-			file, a, err = s.Create(ctx, dir, name, n, f)
+			file, a, err = d.create(ctx, s, dir, name, n, f)
 			d.heard.forget(dir, v.owner(dir, name))
 			if err != nil {
 				return err
 			}
+			d.see(dir, name, a.ID)
 			if file != nil {
 				d.learn(v, a, v.owner(dir, name))
 				return nil
@@ -178,7 +184,7 @@ func (d *Distribute) openHeld(ctx context.Context, v *view, p volume.Attr, f vol
 func (d *Distribute) Link(ctx context.Context, id, dir volume.ID, name string) (volume.Attr, error) {
 	var a volume.Attr
 	err := d.nameOp(ctx, "link", dir, name, func(ctx context.Context, s volume.Set) (err error) {
-		a, err = s.Link(ctx, id, dir, name)
+		a, err = d.link(ctx, s, id, dir, name)
 		d.held.drop(nameID(dir, name))
 		d.heard.forget(dir)
 		return err
@@ -191,7 +197,7 @@ func (d *Distribute) Unlink(ctx context.Context, dir volume.ID, name string) err
 	return d.nameOp(ctx, "unlink", dir, name, func(ctx context.Context, s volume.Set) error {
 		key, owner := nameID(dir, name), d.view.Load().owner(dir, name)
 		held, known := d.held.get(key)
-		err := s.Unlink(ctx, dir, name)
+		err := d.remove(ctx, s, dir, name, func() error { return s.Unlink(ctx, dir, name) })
 		if known {
 			d.held.drop(key)
 			d.heard.forgetOnly(dir, owner, held)
@@ -205,7 +211,7 @@ func (d *Distribute) Unlink(ctx context.Context, dir volume.ID, name string) err
 // Rmdir implements volume.FS.
 func (d *Distribute) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 	return d.nameOp(ctx, "rmdir", dir, name, func(ctx context.Context, s volume.Set) error {
-		err := s.Rmdir(ctx, dir, name)
+		err := d.remove(ctx, s, dir, name, func() error { return s.Rmdir(ctx, dir, name) })
 		d.heard.forgetAll()
 		return err
 	})
@@ -217,7 +223,7 @@ func (d *Distribute) Rename(ctx context.Context, oldDir volume.ID, oldName strin
 		return err
 	}
 	return d.nameOp(ctx, "rename", newDir, newName, func(ctx context.Context, s volume.Set) error {
-		err := s.Rename(ctx, oldDir, oldName, newDir, newName, f)
+		err := d.rename(ctx, s, nameKey{oldDir, oldName}, nameKey{newDir, newName}, f)
 		d.held.drop(nameID(oldDir, oldName))
 		d.held.drop(nameID(newDir, newName))
 		d.heard.forgetAll() // it may have replaced a directory
