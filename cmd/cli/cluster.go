@@ -35,6 +35,17 @@ func clusterText(cl api.Cluster) string {
 	line("Cluster", "%s", cl.ID)
 	line("Incarnation", "%d", cl.Incarnation)
 	line("Revision", "%d", cl.Revision)
+	there := 0
+	for _, s := range cl.Servers {
+		if s.Answers {
+			there++
+		}
+	}
+	if there == len(cl.Servers) { // scripts wait for this line
+		line("Servers", "%d, all answer", there)
+	} else {
+		line("Servers", "%d, of which %d %s", len(cl.Servers), there, plural(there, "answers", "answer"))
+	}
 	line("Voters", "%d, of which %d %s", cl.Voters, cl.Answering, plural(cl.Answering, "answers", "answer"))
 	line("Changes", "%s", changes(cl))
 	controller := "none at the moment"

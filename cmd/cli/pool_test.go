@@ -225,6 +225,11 @@ func TestLastKnown(t *testing.T) {
 
 func TestClusterLost(t *testing.T) {
 	f := pooled()
+	f.pool.cluster.Servers[2].Answers = true
+	if r := run(f, "mortar cluster status"); !strings.Contains(r.out, "\nServers:     4, all answer\n") { // operations.md waits for it
+		t.Error(r.out)
+	}
+	f = pooled()
 	lost(f)
 	r := run(f, "mortar cluster status")
 	for _, want := range []string{

@@ -143,6 +143,13 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+func TestSocketOfRoot(t *testing.T) {
+	err := unreachable("unix", "/s", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)})
+	if err.Errno != ErrUnreachable || err.Message != "The socket /s of `mortar daemon` is not open to this user: run the command as root." {
+		t.Error(err)
+	}
+}
+
 func TestDialErrors(t *testing.T) {
 	for target, want := range map[string]string{
 		"":                 "No daemon is named",

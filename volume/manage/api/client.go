@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"strconv"
 	"strings"
@@ -129,6 +130,9 @@ func unreachable(network, addr string, err error) *Error {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err
+	}
+	if network == "unix" && errors.Is(err, fs.ErrPermission) {
+		return Errorf(ErrUnreachable, "The socket %s of `mortar daemon` is not open to this user: run the command as root.", addr)
 	}
 	if network == "unix" {
 		return Errorf(ErrUnreachable, "No daemon answers on %s (%v): start it with `mortar daemon` or `systemctl start mortar`, or name its socket with --socket.", addr, err)
