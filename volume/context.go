@@ -50,3 +50,26 @@ func LayoutOf(ctx context.Context) LayoutVersion {
 	v, _ := ctx.Value(layoutKey{}).(LayoutVersion)
 	return v
 }
+
+// Beside is what an implementation may tell beside a call's result, because it
+// knows it anyway and the caller would ask next. A caller that wants it puts one into the
+// context and looks at it when the call has succeeded.
+type Beside struct {
+	// Dir are the attributes of the directory in which Create, Make, Link or
+	// Unlink changed a name, as Getattr would have given them right after; its
+	// ID is zero if they were not told.
+	Dir Attr
+}
+
+type besideKey struct{}
+
+// WithBeside returns a context that carries b.
+func WithBeside(ctx context.Context, b *Beside) context.Context {
+	return context.WithValue(ctx, besideKey{}, b)
+}
+
+// BesideOf returns the context's Beside, nil if it has none.
+func BesideOf(ctx context.Context) *Beside {
+	b, _ := ctx.Value(besideKey{}).(*Beside)
+	return b
+}

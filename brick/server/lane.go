@@ -178,7 +178,7 @@ func (ln *lane) request(f wire.Frame) error {
 	ln.answered = 0
 	ln.busy.Store(time.Now().UnixNano())
 	defer ln.busy.Store(0)
-	var reply []byte
+	var told, reply []byte
 	if old != nil {
 		if reply, err = s.join(ln.conn, old); err != nil {
 			return err
@@ -188,12 +188,30 @@ func (ln *lane) request(f wire.Frame) error {
 		scratch, free := ln.scratch(r)
 		defer free()
 		reply = s.srv.answer(r, scratch)
+		told = s.srv.tell(r, reply)
 		s.complete(r, reply)
 	}
 	if !r.op.Repeatable() {
 		ln.answered = r.number
 	}
+	if told != nil {
+		return ln.Send(append(told, reply...), nil)
+	}
 	return ln.Send(reply, nil)
+}
+
+// tell returns a frame with the attributes of the directory that a request
+// has changed, which spares its client a question. They are of no moment: nil if they can't be had.
+func (s *Server) tell(r *request, reply []byte) []byte {
+	dir, ok := wire.ChangedDir(r.op, r.body)
+	if !ok || wire.PeekErrno(reply[wire.FrameHeader:]) != 0 {
+		return nil
+	}
+	a, err := s.set.Getattr(r, dir)
+	if err != nil {
+		return nil
+	}
+	return wire.AppendTold(make([]byte, 0, 512), &a)
 }
 
 // scratch returns memory to build a reply in, and what to call when it was sent.

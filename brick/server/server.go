@@ -33,7 +33,7 @@ type Config struct {
 	// Token, if not empty, is the secret that a client must show.
 	Token string
 	// Authorize, if not nil, may refuse a client; its error is shown to it.
-	Authorize func(Client) error
+	Authorize func(wire.Client) error
 	TLS       *tls.Config // nil: without
 
 	Logger   *slog.Logger
@@ -47,18 +47,6 @@ type Config struct {
 	Layout func() volume.LayoutVersion
 	// Boot tells one boot of the machine from another; default: the kernel's boot ID.
 	Boot wire.SessionID
-}
-
-// Client is one session, for people.
-type Client struct {
-	Name, Version string // as it introduced itself
-	Addr          string // HOST:PORT of its connection, or of its last
-	Connected     bool
-	Since         time.Time
-	BytesRead     uint64 // payload
-	BytesWritten  uint64 // payload
-	Requests      uint64
-	Files         int // open ones
 }
 
 // tick is how often deadlines and graces are looked at.
@@ -165,8 +153,8 @@ func (s *Server) Stop() {
 }
 
 // Clients lists the sessions, in no order.
-func (s *Server) Clients() []Client {
-	var cs []Client
+func (s *Server) Clients() []wire.Client {
+	cs := []wire.Client{}
 	for _, sess := range s.sessions() {
 		cs = append(cs, sess.describe())
 	}

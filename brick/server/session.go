@@ -331,8 +331,8 @@ func closeFiles(files []volume.File) {
 	}
 }
 
-func (s *session) describe() Client {
-	c := Client{
+func (s *session) describe() wire.Client {
+	c := wire.Client{
 		Name: s.name, Version: s.version, Since: s.since,
 		BytesRead: s.read.Load(), BytesWritten: s.written.Load(), Requests: s.requests.Load(),
 	}

@@ -22,6 +22,9 @@ import (
 // service is what gRPC calls.
 type service struct{ s *Server }
 
+// Clients is wire.Service's.
+func (v service) Clients() []wire.Client { return v.s.Clients() }
+
 // Session serves one connection of a client until it ends. The receiving
 // goroutine is another one, for only by returning from here a stream is ended.
 func (v service) Session(st grpc.ServerStream) error {
@@ -124,7 +127,7 @@ func (s *Server) check(h *wire.HelloBody, addr string) error {
 		return refuse(syscall.EACCES, "the client's token is not the volume's")
 	}
 	if s.conf.Authorize != nil {
-		if err := s.conf.Authorize(Client{Name: h.Client, Version: h.ClientVersion, Addr: addr}); err != nil {
+		if err := s.conf.Authorize(wire.Client{Name: h.Client, Version: h.ClientVersion, Addr: addr}); err != nil {
 			return refuse(syscall.EACCES, "%w", err)
 		}
 	}

@@ -244,3 +244,18 @@ func (r *Reader) node() volume.Node {
 		Target: r.Text(volume.TargetMax), Parent: r.U64(),
 	}
 }
+
+// ChangedDir returns the directory in which a request with these arguments
+// changes one name and nothing else is changed. False: the operation is none such.
+func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
+	r := NewReader(args)
+	switch op {
+	case OpLink: // after what is linked
+		r.ID()
+	case OpCreate, OpMake, OpUnlink:
+	default:
+		return dir, false
+	}
+	dir = r.ID()
+	return dir, !r.Bad()
+}

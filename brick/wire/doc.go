@@ -6,9 +6,11 @@
 //
 // A client has two kinds of connections to a brick, on the same address:
 //
-//	Session   the one method, a bidirectional stream, of the gRPC service mortar.Brick: hello and
+//	Session   a bidirectional stream, a method of the gRPC service mortar.Brick: hello and
 //	          welcome, pings, cancels, and what the brick has to say by itself
 //	Lane      any number, plain or TLS: requests, one at a time, and their replies
+//
+// A second method, Clients, lists the sessions in JSON, for people.
 //
 // A gRPC status means trouble with the transport or the session; what a request
 // did is told by its reply. A lane is opened with what the Welcome has told, and ends with the session's
@@ -64,6 +66,7 @@
 //	Pong      nothing; on a lane: the request is being worked on, every SlowAfter
 //	Bye       nothing: the session ends for good
 //	Close     u64 handles of files that are to be closed; not answered
+//	Told      attributes of the directory that the request changed, before its Reply; a server may leave it out
 //
 // On a lane a client sends Close and Request, on a Session Hello, Cancel, Ack, Ping, Close and Bye.
 // A request on a lane says that the reply before it on the same lane has arrived: it is an Ack of that.

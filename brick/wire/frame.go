@@ -51,6 +51,7 @@ const (
 	Pong
 	Bye
 	Close
+	Told
 	kindEnd
 )
 
@@ -58,7 +59,7 @@ func (k Kind) String() string {
 	if k == 0 || k >= kindEnd {
 		return "unknown"
 	}
-	return [...]string{"hello", "welcome", "request", "reply", "cancel", "ack", "ping", "pong", "bye", "close"}[k-1]
+	return [...]string{"hello", "welcome", "request", "reply", "cancel", "ack", "ping", "pong", "bye", "close", "told"}[k-1]
 }
 
 // ErrMalformed is, possibly wrapped, what a decoder says of bytes that are not of this protocol.
@@ -146,6 +147,12 @@ func AppendClose(b []byte, handles []uint64) []byte {
 		b = appendU64(b, n)
 	}
 	return EndFrame(b, start)
+}
+
+// AppendTold appends a Told of these attributes.
+func AppendTold(b []byte, a *volume.Attr) []byte {
+	start := len(b)
+	return EndFrame(AppendAttr(AppendFrameHeader(b, Told, 0, 0), a), start)
 }
 
 // parseFrameHeader decodes the first FrameHeader bytes of a frame; n is the

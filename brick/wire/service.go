@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// Names of the service and the full name of its method.
+// Names of the service and the full name of the method that makes a session.
 const (
 	ServiceName   = "mortar.Brick"
 	SessionMethod = "/" + ServiceName + "/Session"
@@ -41,6 +41,7 @@ var StreamDesc = &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
 // Service is what a server implements.
 type Service interface {
 	Session(grpc.ServerStream) error
+	Clients() []Client
 }
 
 // Describe returns the service's description for grpc.Server.RegisterService.
@@ -48,6 +49,7 @@ func Describe() *grpc.ServiceDesc {
 	return &grpc.ServiceDesc{
 		ServiceName: ServiceName,
 		HandlerType: (*Service)(nil),
+		Methods:     []grpc.MethodDesc{{MethodName: "Clients", Handler: clientsHandler}},
 		Streams: []grpc.StreamDesc{
 			{StreamName: "Session", ClientStreams: true, ServerStreams: true,
 				Handler: func(s any, st grpc.ServerStream) error { return s.(Service).Session(st) }},

@@ -30,6 +30,7 @@ type call struct {
 	repeatable bool   // it may be sent to a brick that does not know whether it was executed
 	lane       *lane  // on which it is under way; the caller alone uses it
 	reply      []byte // body of the reply, if err is nil
+	told       volume.Attr
 	err        error
 
 	id     volume.ID    // of an Open
@@ -113,6 +114,11 @@ func (r *Remote) do(ctx context.Context, c *call) (wire.Reader, error) {
 	if c.reply == nil || c.err != nil {
 		<-c.done
 		return wire.Reader{}, c.err
+	}
+	if !c.told.ID.IsZero() {
+		if b := volume.BesideOf(ctx); b != nil {
+			b.Dir = c.told
+		}
 	}
 	rd := wire.NewReader(c.reply)
 	err := wire.ParseStatus(&rd)

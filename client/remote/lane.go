@@ -90,6 +90,11 @@ func (ln *lane) exchange(c *call) error {
 			return err
 		case f.Kind == wire.Pong: // it is being worked on
 			continue
+		case f.Kind == wire.Told:
+			if err := ln.told(c, size); err != nil {
+				return err
+			}
+			continue
 		case f.Kind != wire.Reply || f.Number != c.number || f.Op != c.op:
 			return wire.ErrMalformed
 		}
@@ -101,6 +106,19 @@ func (ln *lane) exchange(c *call) error {
 		}
 		return nil
 	}
+}
+
+// told reads attributes that come before a reply.
+func (ln *lane) told(c *call, size int) error {
+	body := make([]byte, size)
+	if err := ln.Body(body); err != nil {
+		return err
+	}
+	r := wire.NewReader(body)
+	if c.told = r.Attr(); !r.Done() {
+		return wire.ErrMalformed
+	}
+	return nil
 }
 
 // take reads the body of a call's reply.

@@ -100,7 +100,7 @@ func TestInFlight(t *testing.T) {
 func TestRefused(t *testing.T) {
 	_, addr := serve(t, newBackend(), func(c *server.Config) {
 		c.Token = "secret"
-		c.Authorize = func(c server.Client) error {
+		c.Authorize = func(c wire.Client) error {
 			if c.Name == "mallory" {
 				return errors.New("not you")
 			}
@@ -148,8 +148,48 @@ func TestClients(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}
-	c := w.server.Clients()
+	c, err := wire.FetchClients(w.ctx, "none", w.proxy.addr())
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(c) != 1 || c[0].BytesRead != 101_000 || c[0].BytesWritten != 101_000 || c[0].Files != 1 || c[0].Requests != 5 || !c[0].Connected || c[0].Addr == "" {
 		t.Errorf("%+v", c)
+	}
+}
+
+// Who changes a name is told of the directory, as it is afterwards.
+func TestBeside(t *testing.T) {
+	w := newWorld(t)
+	var id volume.ID
+	for _, test := range []struct {
+		what   string
+		change func(ctx context.Context) error
+	}{
+		{"create", func(ctx context.Context) error {
+			f, a, err := w.remote.Create(ctx, volume.Root, "file", regular, volume.Write)
+			if err == nil {
+				id, err = a.ID, f.Close()
+			}
+			return err
+		}},
+		{"make", func(ctx context.Context) error {
+			_, err := w.remote.Make(ctx, volume.Root, "dir", volume.Node{Mode: syscall.S_IFDIR | 0o755})
+			return err
+		}},
+		{"link", func(ctx context.Context) error { _, err := w.remote.Link(ctx, id, volume.Root, "link"); return err }},
+		{"unlink", func(ctx context.Context) error { return w.remote.Unlink(ctx, volume.Root, "file") }},
+	} {
+		var b volume.Beside
+		if err := test.change(volume.WithBeside(w.ctx, &b)); err != nil {
+			t.Fatal(test.what, err)
+		}
+		want, err := w.remote.Getattr(w.ctx, volume.Root)
+		if err != nil || b.Dir != want {
+			t.Errorf("%s: told %+v, it is %+v, %v", test.what, b.Dir, want, err)
+		}
+		b = volume.Beside{}
+		if err := test.change(volume.WithBeside(w.ctx, &b)); err == nil && test.what != "create" || err != nil && !b.Dir.ID.IsZero() {
+			t.Errorf("%s again: %v, told %+v", test.what, err, b.Dir)
+		}
 	}
 }

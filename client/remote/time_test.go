@@ -155,8 +155,8 @@ func TestCancel(t *testing.T) {
 	release := w.holdBack()
 	defer release()
 	calls := map[string]func(context.Context) error{
-		"unlink":    func(ctx context.Context) error { return w.remote.Unlink(ctx, volume.Root, "file") },
-		"read":      func(ctx context.Context) error { _, err := f.ReadAt(ctx, make([]byte, 10), 0); return err },
+		"unlink":     func(ctx context.Context) error { return w.remote.Unlink(ctx, volume.Root, "file") },
+		"read":       func(ctx context.Context) error { _, err := f.ReadAt(ctx, make([]byte, 10), 0); return err },
 		"large read": func(ctx context.Context) error { _, err := f.ReadAt(ctx, make([]byte, 1<<20), 0); return err },
 	}
 	for what, call := range calls {
