@@ -1,0 +1,97 @@
+package quorum
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/etcdhttp"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+)
+
+// listeners are a member's sockets, open before it runs.
+type listeners struct {
+	host           string
+	peers, clients net.Listener
+}
+
+// listen opens the sockets of the member of host.
+func (s *Store) listen(host string) (*listeners, error) {
+	bind := s.cfg.Bind
+	if bind == "" {
+		bind = host
+	}
+	open := func(port int, listen func(addr string) (net.Listener, error)) (net.Listener, error) {
+		addr := net.JoinHostPort(bind, strconv.Itoa(port))
+		l, err := listen(addr)
+		if err != nil {
+			if op := (*net.OpError)(nil); errors.As(err, &op) {
+				err = op.Err
+			}
+			return nil, fmt.Errorf("the configuration store can't listen on %s for the other servers: %w", addr, err)
+		}
+		return l, nil
+	}
+	peers, err := open(s.cfg.Port, func(addr string) (net.Listener, error) {
+		return transport.NewTimeoutListener(addr, "http", nil, rafthttp.ConnReadTimeout, rafthttp.ConnWriteTimeout)
+	})
+	if err != nil {
+		return nil, err
+	}
+	clients, err := open(s.cfg.Port+1, func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) })
+	if err != nil {
+		peers.Close()
+		return nil, err
+	}
+	return &listeners{host, peers, clients}, nil
+}
+
+func (l *listeners) close() {
+	l.peers.Close()
+	l.clients.Close()
+}
+
+// serving is what answers on a member's sockets. embed would do the same, but
+// only from the start of the member on, and it waits seconds for watches to end.
+type serving struct {
+	host  string
+	peers *http.Server
+	grpc  *grpc.Server
+	wg    sync.WaitGroup
+}
+
+// serve answers on the sockets until end.
+func (s *Store) serve(m *member, l *listeners) *serving {
+	srv := m.etcd.Server
+	v := &serving{
+		host: l.host,
+		peers: &http.Server{
+			Handler:           etcdhttp.NewPeerHandler(srv.Logger(), srv),
+			ReadHeaderTimeout: 5 * time.Second,
+			ErrorLog:          nil,
+		},
+		grpc: v3rpc.Server(srv, s.cfg.TLS, nil,
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second})),
+	}
+	v.wg.Go(func() { _ = v.peers.Serve(l.peers) })
+	v.wg.Go(func() { _ = v.grpc.Serve(l.clients) })
+	return v
+}
+
+// endClients closes the connections of clients and endPeers those of members,
+// which are needed longer: until the leadership is handed on.
+func (v *serving) endClients() { v.grpc.Stop() }
+
+func (v *serving) endPeers() {
+	v.peers.Close()
+	v.wg.Wait()
+}

@@ -1,0 +1,98 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// etcdLogger passes what etcd has to say from warnings up to log. What it means
+// to be the process's last words goes through trap.
+func etcdLogger(log *slog.Logger, trap *fatalTrap) *zap.Logger {
+	return zap.New(&slogCore{log: log.With("from", "etcd")}, zap.WithFatalHook(trap), zap.WithPanicHook(trap))
+}
+
+// slogCore is a zapcore.Core that writes to a slog.Logger.
+type slogCore struct{ log *slog.Logger }
+
+func (c *slogCore) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
+
+func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
+	return &slogCore{log: slog.New(c.log.Handler().WithAttrs(attrs(fields)))}
+}
+
+func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if !c.Enabled(e.Level) || expected(e.Message) {
+		return ce
+	}
+	return ce.AddCore(e, c)
+}
+
+func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	level := slog.LevelWarn
+	if e.Level > zapcore.WarnLevel {
+		level = slog.LevelError
+	}
+	c.log.LogAttrs(context.Background(), level, e.Message, attrs(fields)...)
+	return nil
+}
+
+func (c *slogCore) Sync() error { return nil }
+
+// expected are warnings about what is meant to be so.
+func expected(message string) bool {
+	return strings.HasPrefix(message, "Running http and grpc server on single port") ||
+		strings.HasPrefix(message, "simple token is not cryptographically signed")
+}
+
+func attrs(fields []zapcore.Field) []slog.Attr {
+	enc := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(enc)
+	}
+	out := make([]slog.Attr, 0, len(enc.Fields))
+	for k, v := range enc.Fields {
+		out = append(out, slog.Any(k, v))
+	}
+	return out
+}
+
+// fatalTrap stands where zap would end the process: it notes why and ends the
+// goroutine, so that the daemon can say what is the matter and end by itself.
+type fatalTrap struct {
+	failed chan struct{}
+	mu     struct {
+		sync.Mutex
+		err error
+	}
+}
+
+// OnWrite implements zapcore.CheckWriteHook.
+func (t *fatalTrap) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	text := e.Message
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok {
+			text += ": " + err.Error()
+		}
+	}
+	t.mu.Lock()
+	if t.mu.err == nil {
+		t.mu.err = errors.New(text)
+		close(t.failed)
+	}
+	t.mu.Unlock()
+	runtime.Goexit()
+}
+
+// err is why etcd gave up, nil while it has not.
+func (t *fatalTrap) err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.err
+}
