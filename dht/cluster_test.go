@@ -258,7 +258,18 @@ func (l *link) Setattr(ctx context.Context, id volume.ID, c volume.Change) (volu
 	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Attr, error) { return o.Setattr(ctx, id, c) })
 }
 func (l *link) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
-	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Attr, error) { return o.Make(ctx, dir, name, n) })
+	a, err := fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Attr, error) { return o.Make(ctx, dir, name, n) })
+	return a, l.tell(ctx, dir, err)
+}
+
+// tell tells a client what brick/server tells it of a directory that it changed.
+func (l *link) tell(ctx context.Context, dir volume.ID, err error) error {
+	if b := volume.BesideOf(ctx); b != nil && err == nil {
+		if a, err := l.Getattr(ctx, dir); err == nil {
+			b.Dir = a
+		}
+	}
+	return err
 }
 func (l *link) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
 	type made struct {
@@ -269,7 +280,7 @@ func (l *link) Create(ctx context.Context, dir volume.ID, name string, n volume.
 		r.f, r.a, err = o.Create(ctx, dir, name, n, f)
 		return r, err
 	})
-	return r.f, r.a, err
+	return r.f, r.a, l.tell(ctx, dir, err)
 }
 func (l *link) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
 	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.File, error) { return o.Open(ctx, id, f) })
@@ -281,7 +292,7 @@ func (l *link) Link(ctx context.Context, id, dir volume.ID, name string) (volume
 	return fwd1(ctx, l, func(ctx context.Context, o *Owner) (volume.Attr, error) { return o.Link(ctx, id, dir, name) })
 }
 func (l *link) Unlink(ctx context.Context, dir volume.ID, name string) error {
-	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Unlink(ctx, dir, name) })
+	return l.tell(ctx, dir, fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Unlink(ctx, dir, name) }))
 }
 func (l *link) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Rmdir(ctx, dir, name) })

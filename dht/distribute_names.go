@@ -105,11 +105,14 @@ func (d *Distribute) version(ctx context.Context, dir volume.ID) uint64 {
 func (d *Distribute) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
 	var a volume.Attr
 	err := d.withVersion(ctx, "make", dir, name, &n, func(ctx context.Context, v *view, s volume.Set) (err error) {
-		a, err = d.make(ctx, s, dir, name, n)
 		at := v.owner(dir, name)
-		// The parent's home counts the links; a set that only takes a new
-		// directory's copy keeps its own parent's times.
-		d.heard.forget(dir, at, v.home(dir))
+		making, change := d.heard.begin(ctx, dir)
+		a, err = d.make(making, s, dir, name, n)
+		if home := v.home(dir); home == at {
+			d.heard.changed(change, at)
+		} else { // it counts the links; a set that only takes a new directory's copy keeps its own parent's times
+			d.heard.changed(change, at, home)
+		}
 		if err != nil {
 			return err
 		}
@@ -134,8 +137,10 @@ func (d *Distribute) Create(ctx context.Context, dir volume.ID, name string, n v
 	var a volume.Attr
 	err := d.withVersion(ctx, "create", dir, name, &n, func(ctx context.Context, v *view, s volume.Set) (err error) {
 		for try := 0; ; try++ {
-			file, a, err = d.create(ctx, s, dir, name, n, f)
-			d.heard.forget(dir, v.owner(dir, name))
+			creating, change := d.heard.begin(ctx, dir)
+			file, a, err = d.create(creating, s, dir, name, n, f)
+			change.only = err == nil && file != nil // else it may be a pointer
+			d.heard.changed(change, v.owner(dir, name))
 			if err != nil {
 				return err
 			}
@@ -197,13 +202,14 @@ func (d *Distribute) Unlink(ctx context.Context, dir volume.ID, name string) err
 	return d.nameOp(ctx, "unlink", dir, name, func(ctx context.Context, s volume.Set) error {
 		key, owner := nameID(dir, name), d.view.Load().owner(dir, name)
 		held, known := d.held.get(key)
-		err := d.remove(ctx, s, dir, name, func() error { return s.Unlink(ctx, dir, name) })
-		if known {
-			d.held.drop(key)
-			d.heard.forgetOnly(dir, owner, held)
+		removing, change := d.heard.begin(ctx, dir)
+		err := d.remove(ctx, s, dir, name, func() error { return s.Unlink(removing, dir, name) })
+		if change.only = known; known && held != owner {
+			d.heard.changed(change, owner, held)
 		} else {
-			d.heard.forget(dir, owner)
+			d.heard.changed(change, owner)
 		}
+		d.held.drop(key)
 		return err
 	})
 }

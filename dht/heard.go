@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"context"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,7 @@ import (
 // heard remembers for a moment what the sets said of directories. The kernel
 // asks for a directory's attributes again after each change that it makes in
 // it, and then one set knows something new, the owner of the name: the others
-// need not be asked each time. What another client changes is seen that moment
+// need not be asked each time, and it tells with its answer. What another client changes is seen that moment
 // later; what this one changes it forgets here before the change is answered.
 type heard struct {
 	believe time.Duration // how long; 0: nothing is remembered
@@ -120,33 +121,72 @@ func (h *heard) old(s *said) bool {
 // forgetAll drops everything: a directory was removed, and which is not known.
 func (h *heard) forgetAll() { h.age.Add(1) }
 
-// forget drops what these sets said of a directory, or, of a scattered one or
-// without any set, what all said.
-func (h *heard) forget(id volume.ID, sets ...volume.SetID) { h.drop(id, false, sets) }
-
-// forgetOnly drops what these sets said, though the directory be scattered: it
-// is known that the change concerned no other.
-func (h *heard) forgetOnly(id volume.ID, sets ...volume.SetID) { h.drop(id, true, sets) }
-
-func (h *heard) drop(id volume.ID, only bool, sets []volume.SetID) {
+// forget drops what all sets said of a directory.
+func (h *heard) forget(id volume.ID) {
 	if h.believe == 0 {
 		return
 	}
 	mu := h.shard(id)
 	mu.Lock()
 	defer mu.Unlock()
-	s := mu.m[id]
+	if s := mu.m[id]; s != nil {
+		s.turn++
+		s.parts = nil
+	}
+}
+
+// change is a change of one name in a directory, by a request to one set that
+// may tell how the directory is afterwards.
+type change struct {
+	dir    volume.ID
+	turn   uint64 // when the request began
+	beside volume.Beside
+	only   bool // it is known which sets it concerns, though the directory be scattered
+}
+
+// begin returns a change and the context to make it with. It must be ended by changed.
+func (h *heard) begin(ctx context.Context, dir volume.ID) (context.Context, *change) {
+	c := &change{dir: dir}
+	if h.believe == 0 {
+		return ctx, c
+	}
+	mu := h.shard(dir)
+	mu.Lock()
+	defer mu.Unlock()
+	s := mu.m[dir]
+	if s == nil || s.parts == nil {
+		return ctx, c
+	}
+	c.turn = s.turn
+	return volume.WithBeside(ctx, &c.beside), c
+}
+
+// changed drops what these sets said of the directory, of a scattered one what
+// all said. What the first told with its answer is remembered in place of that, unless
+// another change came meanwhile: which of the two was told of last is not known.
+func (h *heard) changed(c *change, sets ...volume.SetID) {
+	if h.believe == 0 {
+		return
+	}
+	mu := h.shard(c.dir)
+	mu.Lock()
+	defer mu.Unlock()
+	s := mu.m[c.dir]
 	if s == nil {
 		return
 	}
+	alone := s.turn == c.turn
 	s.turn++
-	if len(sets) == 0 || s.scattered && !only || s.parts == nil {
+	if s.scattered && !c.only || s.parts == nil || h.old(s) {
 		s.parts = nil
 		return
 	}
 	kept := maps.Clone(s.parts)
 	for _, set := range sets {
 		delete(kept, set)
+	}
+	if alone && c.beside.Dir.ID == c.dir {
+		kept[sets[0]] = c.beside.Dir
 	}
 	s.parts = kept
 }
