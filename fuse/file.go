@@ -96,7 +96,11 @@ func (f *front) Open(cancel <-chan struct{}, in *gofuse.OpenIn, out *gofuse.Open
 		f.touch(n)
 	}
 	if err != nil {
-		return f.fail("open", err)
+		s := f.fail("open", err)
+		if s == statusESTALE {
+			f.baffled.note(in.Pid, f.now())
+		}
+		return s
 	}
 	return f.handle(out, n, file, flags, direct)
 }

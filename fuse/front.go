@@ -30,6 +30,7 @@ type front struct {
 	ahead   sync.WaitGroup // pages fetched ahead, files held, notices being written
 	copies  sync.Pool      // *[volume.IOMax]byte for CopyFileRange
 	recent  recent
+	baffled baffled
 	held    atomic.Int32  // files kept by hold
 	ending  chan struct{} // closed after the last request
 	notify  atomic.Pointer[gofuse.Server]

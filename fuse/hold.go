@@ -1,8 +1,10 @@
 package fuse
 
 import (
+	"errors"
 	"hash/maphash"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mortarfs/mortar/volume"
@@ -18,7 +20,13 @@ import (
 // opens what the name leads to first, and keeps it open until an OPEN that is
 // on its way has arrived: an open file can be opened by its ID once more. That
 // costs two calls of the FS in the rare case that it is wanted, and otherwise a
-// note for each LOOKUP. Renames by other mounts are not helped.
+// note for each LOOKUP.
+//
+// Of a rename by another mount nothing is known beforehand. There the kernel's
+// second try is made to succeed: a thread whose OPEN was answered ESTALE looks its
+// path up again at once, and what its LOOKUPs find is opened before they are
+// answered, so that it stays for the OPEN that follows. What is gone by then is
+// looked up anew, here, where each try takes less than any replacement.
 
 const (
 	recentFor = 20 * time.Millisecond // from the reply to LOOKUP until OPEN is here
@@ -72,20 +80,55 @@ func (r *recent) byOthers(dir *node, name string, thread uint32, now int64) bool
 	return fresh(v, bits, now) && v>>18&recentThread != uint64(thread)&recentThread
 }
 
+// baffled remembers threads whose OPEN was answered ESTALE, for holdFor: those
+// that come to one place displace each other. A place is one word: thread and
+// when, in milliseconds.
+type baffled [64]atomic.Uint64
+
+func baffledWord(thread uint32, now int64) uint64 {
+	return uint64(thread)<<32 | uint64(now/int64(time.Millisecond))&(1<<32-1)
+}
+
+func (b *baffled) note(thread uint32, now int64) {
+	b[thread%uint32(len(b))].Store(baffledWord(thread, now))
+}
+
+func (b *baffled) has(thread uint32, now int64) bool {
+	v := b[thread%uint32(len(b))].Load()
+	return v != 0 && uint32(v>>32) == thread && uint32(baffledWord(thread, now))-uint32(v) <= uint32(holdFor/time.Millisecond)
+}
+
+// holdTries is how often a name that is replaced all the time is looked up.
+const holdTries = 8
+
+// lookupHeld is Lookup for a thread that is about to open what it finds.
+func (f *front) lookupHeld(c *call, dir *node, name string) (a volume.Attr, err error) {
+	for range holdTries {
+		a, err = f.fs.Lookup(c, dir.id, name)
+		if err != nil || !a.IsRegular() || f.holdFile(c, a.ID) {
+			break
+		}
+	}
+	return a, err
+}
+
 // hold keeps what a name leads to open for a while. Failures don't matter.
 func (f *front) hold(c *call, dir *node, name string) {
+	if a, err := f.fs.Lookup(c, dir.id, name); err == nil && a.IsRegular() {
+		f.holdFile(c, a.ID)
+	}
+}
+
+// holdFile keeps a file open for a while. It reports false if that is gone.
+func (f *front) holdFile(c *call, id volume.ID) bool {
 	if f.held.Add(1) > holdMax {
 		f.held.Add(-1)
-		return
+		return true
 	}
-	var file volume.File
-	a, err := f.fs.Lookup(c, dir.id, name)
-	if err == nil && a.IsRegular() {
-		file, err = f.fs.Open(c, a.ID, volume.Read)
-	}
-	if err != nil || file == nil {
+	file, err := f.fs.Open(c, id, volume.Read)
+	if err != nil {
 		f.held.Add(-1)
-		return
+		return !errors.Is(err, syscall.ESTALE)
 	}
 	f.ahead.Go(func() {
 		wait := time.NewTimer(holdFor)
@@ -99,4 +142,5 @@ func (f *front) hold(c *call, dir *node, name string) {
 		}
 		f.held.Add(-1)
 	})
+	return true
 }

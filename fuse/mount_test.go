@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -206,6 +208,40 @@ func TestTwoMounts(t *testing.T) {
 
 // TestAppendTwoMounts: O_APPEND from two mounts at once loses nothing, and what
 // a mount's own kernel thinks of the offsets is put right.
+// TestReplacedByAnother: a name that another mount replaces all the time can be
+// opened, and leads to one of the files that were put there.
+func TestReplacedByAnother(t *testing.T) {
+	fs := model.New()
+	m, _ := mount(t, fs, "")
+	ctx := t.Context()
+	put := func(name, text string) {
+		f, _, err := fs.Create(ctx, volume.Root, name, volume.Node{Mode: 0o644}, volume.Write)
+		must(t, err)
+		_, err = f.WriteAt(ctx, []byte(text), 0, 0)
+		must(t, err)
+		must(t, f.Close())
+	}
+	put("target", "first")
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; !done.Load(); i++ {
+			put("temp", "later")
+			if err := fs.Rename(ctx, volume.Root, "temp", volume.Root, "target", 0); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 2000 {
+		if b, err := os.ReadFile(m + "/target"); err != nil || len(b) != 5 {
+			t.Errorf("%q, %v", b, err)
+			break
+		}
+	}
+	done.Store(true)
+	wg.Wait()
+}
+
 func TestAppendTwoMounts(t *testing.T) {
 	fs := model.New()
 	a, _ := mount(t, fs, "")

@@ -24,7 +24,11 @@ func (f *front) Lookup(cancel <-chan struct{}, h *gofuse.InHeader, name string, 
 	}
 	c := f.begin(cancel, h)
 	defer c.end()
-	a, err := f.fs.Lookup(c, dir.id, name)
+	lookup := f.lookup
+	if f.baffled.has(h.Pid, f.now()) {
+		lookup = f.lookupHeld
+	}
+	a, err := lookup(c, dir, name)
 	if err != nil {
 		s := f.fail("lookup", err)
 		if s == gofuse.ENOENT && f.opts.NegativeTimeout > 0 {
@@ -39,6 +43,10 @@ func (f *front) Lookup(cancel <-chan struct{}, h *gofuse.InHeader, name string, 
 	}
 	_, s := f.entry(out, dir, &a)
 	return s
+}
+
+func (f *front) lookup(c *call, dir *node, name string) (volume.Attr, error) {
+	return f.fs.Lookup(c, dir.id, name)
 }
 
 // Forget drops lookups that the kernel has dropped.

@@ -19,7 +19,7 @@ func TestPOSIX(t *testing.T) {
 		t.Run(fmt.Sprint(bricks, "bricks"), func(t *testing.T) {
 			s := NewServer(t)
 			s.Volume("v", bricks)
-			posixtest.Run(t, s.Mount("v", "acl"), posixtest.Options{ACL: true, NoShift: true, StaleOpen: true})
+			posixtest.Run(t, s.Mount("v", "acl"), posixtest.Options{ACL: true, NoShift: true})
 		})
 	}
 }

@@ -93,13 +93,13 @@ func TestMountedModel(t *testing.T) {
 		"no attribute": "acl,attribute-timeout=0,entry-timeout=0",
 	} {
 		t.Run(name, func(t *testing.T) {
-			posixtest.Run(t, mounted(t, options), posixtest.Options{ACL: true, NoShift: true, StaleOpen: true, Entries: 2000})
+			posixtest.Run(t, mounted(t, options), posixtest.Options{ACL: true, NoShift: true, Entries: 2000})
 		})
 	}
 }
 
 func TestMountedModelWithoutACL(t *testing.T) {
-	posixtest.Run(t, mounted(t, ""), posixtest.Options{NoShift: true, StaleOpen: true, Entries: 500})
+	posixtest.Run(t, mounted(t, ""), posixtest.Options{NoShift: true, Entries: 500})
 }
 
 // TestPath runs the suite on the directory that MORTAR_TEST_PATH names, with
@@ -110,5 +110,5 @@ func TestPath(t *testing.T) {
 		return
 	}
 	acl := unix.Setxattr(dir, "system.posix_acl_default", nil, 0) != unix.EOPNOTSUPP
-	posixtest.Run(t, dir, posixtest.Options{ACL: acl, NoShift: true, StaleOpen: true})
+	posixtest.Run(t, dir, posixtest.Options{ACL: acl, NoShift: true})
 }

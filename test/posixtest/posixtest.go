@@ -47,7 +47,6 @@ type Options struct {
 	NoMmap     bool // no shared mappings (FUSE with direct_io before Linux 6.6)
 	NoTrusted  bool // trusted.* is EOPNOTSUPP
 	NoExec     bool // mounted noexec
-	StaleOpen  bool // open(2) of a name that is replaced all the time may be ESTALE: the kernel looks up again only once (NFS, FUSE)
 	Entries    int  // of the large directory; 0: 10,000
 	Exercises  int  // operations of the file exerciser; 0: 3,000
 }
