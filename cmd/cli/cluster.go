@@ -82,7 +82,7 @@ func changes(cl api.Cluster) string {
 // role is what a server is in the store, and becomes if a change is under way.
 func role(s api.ClusterServer) string {
 	r := dash(s.Role)
-	if s.Leader {
+	if s.Leader && s.Role != api.RoleAlone {
 		r += ", leader"
 	}
 	if s.Wanted != "" && s.Wanted != s.Role {

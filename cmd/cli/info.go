@@ -65,6 +65,7 @@ func volumeInfo(c *session, ctx context.Context, cmd *command, words []string) i
 	}
 	volumes, err := d.VolumeInfo(ctx, api.VolumeRequest{Name: name})
 	if err != nil {
+		c.noteAge(ctx, d)
 		return c.infoFailed(err)
 	}
 	c.noteAge(ctx, d)

@@ -26,7 +26,7 @@ func volumeGet(c *session, ctx context.Context, cmd *command, words []string) in
 	values, err := d.VolumeGet(ctx, api.GetRequest{Name: words[2], Key: words[3]})
 	if err != nil {
 		fails.output = text + c.apiError(err).Message
-		return c.fail(err, fails)
+		return c.failRead(ctx, d, err, fails)
 	}
 	c.noteAge(ctx, d)
 	var b strings.Builder

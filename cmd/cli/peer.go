@@ -191,6 +191,13 @@ func (c *session) noteAge(ctx context.Context, d api.Daemon) {
 	fmt.Fprintf(c.Err, "note: this is the last known state, of %s: %s\n", stamp(cl.LastKnown), reason)
 }
 
+// failRead is fail for a question that the daemon refused: a volume that is not
+// known to the last known state may be there all the same.
+func (c *session) failRead(ctx context.Context, d api.Daemon, err error, f failure) int {
+	c.noteAge(ctx, d)
+	return c.fail(err, f)
+}
+
 // uuidGet is `system:: uuid get`, which oVirt asks.
 func uuidGet(c *session, ctx context.Context, cmd *command, words []string) int {
 	if len(words) != 3 {

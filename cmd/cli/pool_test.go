@@ -216,6 +216,14 @@ func TestLastKnown(t *testing.T) {
 			}
 		}
 	}
+	for _, line := range []string{"volume info nosuch", "volume status nosuch", "volume get nosuch all"} {
+		f := pooled()
+		lost(f)
+		want := run(pooled(), "mortar "+line)
+		if r := run(f, "mortar "+line); r.err != note+want.err || r.code != 1 || want.code != 1 {
+			t.Errorf("%s: exit %d, %q", line, r.code, r.err)
+		}
+	}
 	f := pooled() // trouble that does not make the answer an old one
 	f.pool.trouble = "The file system of the state directory is full."
 	if r := run(f, "mortar volume list"); r.err != "" || r.code != 0 {

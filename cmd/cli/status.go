@@ -32,7 +32,7 @@ func volumeStatus(c *session, ctx context.Context, cmd *command, words []string)
 	}
 	list, err := d.VolumeStatus(ctx, r)
 	if err != nil {
-		return c.fail(err, fails)
+		return c.failRead(ctx, d, err, fails)
 	}
 	c.noteAge(ctx, d)
 	show := map[string]func(*strings.Builder, api.VolumeStatus){"": statusText, "detail": detailText, "clients": clientsText, "tasks": tasksText}[part]
