@@ -9,8 +9,9 @@ import (
 )
 
 // brickArgs is the command line of a brick's process. The names of the flags
-// are `mortar brick`'s.
-func (d *daemon) brickArgs(o order, logFile string) []string {
+// are `mortar brick`'s. The port is the one that clients know, 0: none; the
+// process takes another if it is not free.
+func (d *daemon) brickArgs(o order, port int, logFile string) []string {
 	level := "info"
 	if s := o.volume.options()["diagnostics.brick-log-level"]; s != "" {
 		level = strings.ToLower(s)
@@ -21,7 +22,7 @@ func (d *daemon) brickArgs(o order, logFile string) []string {
 		"--set", strconv.Itoa(int(o.brick.Set)),
 		"--brick", o.brick.ID,
 		"--path", o.brick.Path,
-		"--listen", net.JoinHostPort(d.host, "0"),
+		"--listen", net.JoinHostPort(d.host, strconv.Itoa(port)),
 		"--daemon", d.cfg.Socket,
 		"--log-file", logFile,
 		"--log-level", level,

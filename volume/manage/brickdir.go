@@ -91,7 +91,9 @@ func (d *daemon) checkPartition(path, existing, name string) error {
 func checkXattr(dir, name string) error {
 	err := unix.Setxattr(dir, probeAttr, []byte{1}, 0)
 	if err == nil {
-		err = unix.Removexattr(dir, probeAttr)
+		if err = unix.Removexattr(dir, probeAttr); err == unix.ENODATA { // another brick's check was quicker
+			err = nil
+		}
 	}
 	if err != nil {
 		return refuse("Mortar is not supported on brick: %s. Setting extended attributes failed, reason: %s.", name, reason(err))

@@ -41,6 +41,10 @@ type Config struct {
 
 	// step is called before each step of a change, with its name: tests end the process there.
 	step func(name string)
+	// aliveTTL is how long a daemon that has gone counts as there; 5 s if 0, at least 2.
+	aliveTTL time.Duration
+	// deadAfter is how long a voter may give no sign before it is replaced; 30 s if 0.
+	deadAfter time.Duration
 	// patience is how long a request waits for a store that is being opened; 5 s if 0.
 	patience time.Duration
 	// rootDevice overrides the device number that counts as the root partition's.
@@ -88,6 +92,12 @@ func (c *Config) complete() error {
 	}
 	if c.patience == 0 {
 		c.patience = 5 * time.Second
+	}
+	if c.aliveTTL == 0 {
+		c.aliveTTL = aliveTTL
+	}
+	if c.deadAfter == 0 {
+		c.deadAfter = deadAfter
 	}
 	if c.step == nil {
 		c.step = func(string) {}

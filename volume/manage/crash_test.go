@@ -121,10 +121,7 @@ func play(t *testing.T, acts []act, n int) []string {
 	s := newSite(t)
 	steps := filepath.Join(s.dir, "steps")
 	first := s.spawn(daemonSetup{StepsTo: steps, KillAt: n})
-	var c *api.Conn
-	if n != 1 { // the first step is part of the daemon's start
-		c = s.dial()
-	}
+	c := s.dialUnless(first.died) // the first steps are part of the daemon's start
 	lives := 1
 	for _, act := range acts {
 		if c != nil {
@@ -204,7 +201,7 @@ func TestCreateIsUndone(t *testing.T) {
 	_, second, _ := spec.ParseBrick(bricks[1])
 	first := true
 	cfg.step = func(name string) {
-		if name == "create begin" && first { // after the checks, something comes in between
+		if name == "create checked" && first { // after the checks, something comes in between
 			first = false
 			if err := os.WriteFile(second, nil, 0o600); err != nil {
 				t.Error(err)

@@ -68,6 +68,9 @@ func (d *daemon) create(ctx context.Context, r api.CreateRequest) (api.Volume, e
 			return api.Volume{}, refuse("There are %d volumes already, the most that a cluster can have.", len(snap.volumes))
 		}
 		bricks, err := d.newBricks(ctx, snap, r)
+		if err == nil {
+			err = d.needServers(snap, bricks, "")
+		}
 		if err != nil {
 			return api.Volume{}, err
 		}
@@ -85,6 +88,8 @@ func (d *daemon) create(ctx context.Context, r api.CreateRequest) (api.Volume, e
 			clientv3.Compare(clientv3.CreateRevision(volumeKey(v.Name)), "=", 0),
 			// No volume has come or changed since its bricks were compared with these.
 			clientv3.Compare(clientv3.ModRevision(volumesPrefix), "<", snap.revision+1).WithPrefix(),
+			// Nor has a server of the pool: none of them is about to leave.
+			clientv3.Compare(clientv3.ModRevision(serversPrefix), "<", snap.revision+1).WithPrefix(),
 		}, ops...)
 		if err == errConflict {
 			continue
@@ -101,7 +106,8 @@ func (d *daemon) create(ctx context.Context, r api.CreateRequest) (api.Volume, e
 	return api.Volume{}, busy(r.Name)
 }
 
-// newBricks checks the bricks of a request against the snapshot and the disks.
+// newBricks checks the bricks of a request against the snapshot. What only their
+// servers can see, their keepers look at.
 func (d *daemon) newBricks(ctx context.Context, snap *snapshot, r api.CreateRequest) ([]brickRecord, error) {
 	var bricks []brickRecord
 	for i, name := range r.Bricks {
@@ -109,7 +115,7 @@ func (d *daemon) newBricks(ctx context.Context, snap *snapshot, r api.CreateRequ
 		if err != nil {
 			return nil, refuse("%v", err)
 		}
-		server, err := d.hostPeer(ctx, host)
+		server, err := d.hostPeer(ctx, snap, host)
 		if err != nil {
 			return nil, err
 		}
@@ -121,9 +127,6 @@ func (d *daemon) newBricks(ctx context.Context, snap *snapshot, r api.CreateRequ
 			if overlaps(v.Bricks, b) {
 				return nil, refuse("Brick: %s not available. Brick may be containing or be contained by an existing brick.", name)
 			}
-		}
-		if b.Made, err = d.checkBrickDir(path, b.name(), r.Force); err != nil {
-			return nil, err
 		}
 		bricks = append(bricks, b)
 	}
@@ -150,7 +153,7 @@ func newVolume(r api.CreateRequest, bricks []brickRecord) (*volumeRecord, error)
 	options := spec.Fresh()
 	slices.Reverse(options) // `volume info` shows the newest first
 	return &volumeRecord{
-		V: recordVersion, Name: r.Name, ID: newUUID(), Phase: creating, State: api.Created,
+		V: recordVersion, Name: r.Name, ID: newUUID(), Phase: checking, State: api.Created,
 		Force: r.Force, Generation: 1, Bricks: bricks,
 		RootHome: bricks[0].Set, NextSet: volume.SetID(len(bricks) + 1),
 		Layouts: []spec.Layout{layout}, Options: options,
@@ -161,10 +164,21 @@ func newVolume(r api.CreateRequest, bricks []brickRecord) (*volumeRecord, error)
 // createTimeout bounds the making of bricks, which is a few hundred directories each.
 const createTimeout = time.Minute
 
-// finishCreate waits for the bricks to be made, or unmakes them.
+// checkTimeout bounds the looking at a directory, under which a disk may be slow.
+const checkTimeout = 15 * time.Second
+
+// finishCreate has the bricks' directories looked at, waits for them to be made,
+// or unmakes them.
 func (d *daemon) finishCreate(ctx context.Context, t *taskRecord, v *volumeRecord) error {
+	if v.Phase == checking {
+		made, err := d.finishCheck(ctx, t, v)
+		if err != nil {
+			return err
+		}
+		v = made
+	}
 	if t.Undo == nil {
-		failure, err := d.awaitBricks(ctx, v, createTimeout)
+		failure, err := d.awaitBricks(ctx, t, v, createTimeout)
 		if err != nil {
 			return err
 		}
@@ -184,7 +198,7 @@ func (d *daemon) finishCreate(ctx context.Context, t *taskRecord, v *volumeRecor
 			return err
 		}
 	}
-	failure, err := d.awaitBricks(ctx, v, createTimeout)
+	failure, err := d.awaitBricks(ctx, t, v, createTimeout)
 	if err != nil {
 		return err
 	}
@@ -196,6 +210,29 @@ func (d *daemon) finishCreate(ctx context.Context, t *taskRecord, v *volumeRecor
 		return err
 	}
 	return t.Undo
+}
+
+// finishCheck waits until each brick's own server has looked at its directory,
+// and orders them to be made; or drops the volume, of which nothing is there yet.
+func (d *daemon) finishCheck(ctx context.Context, t *taskRecord, v *volumeRecord) (*volumeRecord, error) {
+	failure, err := d.awaitBricks(ctx, t, v, checkTimeout)
+	if err != nil {
+		return nil, err
+	}
+	if failure != nil {
+		if _, err := d.commit(ctx, "create refused", []clientv3.Cmp{hasTask(t)}, append(dropVolume(v), endTask(t))...); err != nil {
+			return nil, err
+		}
+		return nil, refuse("%s", failure.text)
+	}
+	snap := d.view.now()
+	v = v.clone()
+	v.Phase, v.Generation = creating, v.Generation+1
+	for i, b := range v.Bricks {
+		v.Bricks[i].Made = snap.haveOf(v.ID, b.ID).Missing
+	}
+	_, err = d.commit(ctx, "create checked", []clientv3.Cmp{hasTask(t)}, putVolume(v))
+	return v, err
 }
 
 // undo returns the task turned back because of e.

@@ -4,18 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"golang.org/x/sys/unix"
-
 	"github.com/mortarfs/mortar/volume/manage/api"
+	"github.com/mortarfs/mortar/volume/manage/quorum"
 )
 
 // daemon is a running daemon.
@@ -24,15 +22,21 @@ type daemon struct {
 	log    *slog.Logger
 	dir    *stateDir
 	host   string // of --listen; "" all addresses
+	port   int    // of the listener; the store has the next two
 	listen string // HOST:PORT
+	boot   string // UUID of this life
+	addr   string // by which other servers reach this one; "" not known
 
 	tasks      *tasks
 	supervisor *supervisor
 	ending     chan struct{} // closed when the daemon ends
 	opened     chan struct{} // closed when store and view are there, which are set before
 
-	store *store
+	store *quorum.Store
 	view  *view
+	fail  context.CancelCauseFunc // ends the daemon for a reason, once store and view are there
+	away  absence                 // whether the store answers
+	lease atomic.Int64            // the one on which the daemon's key hangs; 0: none
 
 	mu struct {
 		sync.Mutex
@@ -65,7 +69,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer dir.close()
 	d := &daemon{
-		cfg: cfg, log: log, dir: dir, host: host, tasks: newTasks(),
+		cfg: cfg, log: log, dir: dir, host: host, boot: newUUID(), tasks: newTasks(),
 		ending: make(chan struct{}), opened: make(chan struct{}),
 	}
 	d.supervisor = newSupervisor(d)
@@ -83,7 +87,8 @@ func (d *daemon) serve(ctx context.Context, port int) error {
 		return fmt.Errorf("the daemon can't listen on %s: %w; choose another address with --listen", describeListen(d.host, port), unwrapOp(err))
 	}
 	defer tcp.Close()
-	d.listen = describeListen(d.host, tcp.Addr().(*net.TCPAddr).Port)
+	d.port = tcp.Addr().(*net.TCPAddr).Port
+	d.listen = describeListen(d.host, d.port)
 	local, err := listenUnix(d.cfg.Socket)
 	if err != nil {
 		return err
@@ -126,73 +131,90 @@ func (d *daemon) serve(ctx context.Context, port int) error {
 	return nil
 }
 
-// operate opens the store, supervises the bricks and lets changes happen, until ctx ends.
+// operate opens the store, supervises the bricks and lets changes happen, until
+// ctx ends. Without a majority of the voters it goes on from the last known view.
 func (d *daemon) operate(ctx context.Context) error {
-	// While there are no peers the URL under which they would reach the store is a placeholder.
-	s, err := openStore(ctx, d.dir.join("etcd"), peering{name: d.dir.id, self: "http://localhost:1"}, d.log)
+	last := d.lastKnown()
+	d.addr = d.currentAddr(ctx, last)
+	cfg := quorum.Config{
+		Dir: d.dir.join("etcd"), StateFile: d.dir.join("quorum.json"), ID: d.dir.id, Cluster: newUUID(),
+		Host: d.addr, Bind: d.host, Port: d.port + 1, MaxRecord: recordMax, Log: d.log,
+	}
+	s, err := quorum.Open(ctx, cfg)
 	if err != nil {
 		d.setTrouble(err)
 		return ended(ctx, err)
 	}
-	defer s.close()
-	start, cancel := context.WithTimeout(ctx, storeStartTimeout)
-	defer cancel()
+	defer s.Close()
 	d.store = s
-	if d.view, err = openView(start, s.client, d.log); err != nil {
-		return ended(ctx, fmt.Errorf("the configuration in %s can't be read: %w", d.dir.path, err))
+	if last != nil && last.epoch.Cluster != s.Status().Pool.Cluster {
+		last = nil // of a cluster that this daemon was in once
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	d.view = newView(s, last, d.log)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer stop()
+	defer stop(nil)
+	d.fail = stop
 	wg.Go(func() { d.view.follow(ctx) })
-	if err := d.enroll(start); err != nil {
+	wg.Go(func() { d.attend(ctx) })
+	if err := d.firstAnswer(ctx); err != nil {
 		return ended(ctx, err)
 	}
 	d.supervisor.begin(ctx)
 	d.open(ctx)
-	defer func() { stop(); d.shut() }() // changes under way give up, and are waited for
-	wg.Go(func() { d.supervisor.run(ctx) })
-	wg.Go(func() { d.resume(ctx) })
+	defer func() { stop(nil); d.shut() }() // changes under way give up, and are waited for
+	for _, f := range []func(context.Context){
+		d.supervisor.run, d.resume, d.keepLastKnown, d.hearken, d.inquire, d.member, d.control,
+	} {
+		wg.Go(func() { f(ctx) })
+	}
 	if d.cfg.Ready != nil {
 		st, _ := d.Status(ctx)
 		d.cfg.Ready(st)
 	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-s.failed:
-		err := fmt.Errorf("the configuration store in %s failed: %w", d.dir.path, s.trap.err())
+	<-ctx.Done()
+	if err := context.Cause(ctx); err != context.Canceled {
 		d.setTrouble(err)
 		return err
 	}
+	return nil
 }
+
+// firstAnswer waits for the store. The store of a daemon without others must
+// answer; one that has others is given a few seconds and waited for no longer if
+// there is a last known view to go on with.
+func (d *daemon) firstAnswer(ctx context.Context) error {
+	patience := storeStartTimeout
+	if role := d.store.Status().Role; role != quorum.Alone {
+		patience = poolPatience
+	}
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := d.view.until(wait, func(s *snapshot) bool { return s.stale.IsZero() && s.alive[d.dir.id] == d.boot })
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return context.Cause(ctx)
+	case d.store.Status().Role == quorum.Alone:
+		return fmt.Errorf("the configuration store in %s does not answer", d.dir.path)
+	}
+	d.setSilent()
+	d.log.Warn("the configuration store does not answer: going on with the last known configuration", "revision", d.view.now().revision)
+	return nil
+}
+
+// Bounds of the store's first answer.
+const (
+	storeStartTimeout = 30 * time.Second // of a daemon's own store
+	poolPatience      = 3 * time.Second  // of a pool's
+)
 
 // ended is err, or nil if it only comes from the daemon's end.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		return nil
 	}
-	return err
-}
-
-// enroll writes this daemon's own record. A store that knows servers but not
-// this one is another's, copied here.
-func (d *daemon) enroll(ctx context.Context) error {
-	snap := d.view.now()
-	if len(snap.servers) > 0 && snap.servers[d.dir.id] == nil {
-		return fmt.Errorf("the configuration in %s is another server's: its identity file and its store do not belong together", d.dir.path)
-	}
-	name, err := os.Hostname()
-	if err != nil {
-		name = "localhost"
-	}
-	r := &serverRecord{V: recordVersion, ID: d.dir.id, Host: name, Listen: d.listen, Release: d.cfg.Version}
-	if old := snap.servers[d.dir.id]; old != nil && *old == *r {
-		return nil
-	}
-	_, err = d.commit(ctx, "enroll", nil, clientv3.OpPut(serverKey(d.dir.id), encode(r)))
 	return err
 }
 
@@ -254,83 +276,4 @@ func (d *daemon) ready(ctx context.Context) error {
 		return refuse("%v", err)
 	}
 	return ctx.Err()
-}
-
-// listenUnix listens on a Unix socket for root only. What an earlier daemon
-// left there is removed; one that answers is another's.
-func listenUnix(path string) (net.Listener, error) {
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
-		return nil, fmt.Errorf("another daemon answers on the socket %s; name another with --socket", path)
-	}
-	if st, err := os.Lstat(path); err == nil {
-		if st.Mode().Type() != fs.ModeSocket {
-			return nil, fmt.Errorf("%s is there already and not a socket; name another with --socket", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("the socket of an earlier daemon can't be removed: %w", err)
-		}
-	}
-	// Made under another name and renamed, so that it is never open to others.
-	tmp := path + ".new"
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the daemon can't listen on %s: %w", path, err)
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("the daemon can't listen on %s: %w", path, unwrapOp(err))
-	}
-	l.SetUnlinkOnClose(false)
-	err = os.Chmod(tmp, 0o600)
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		l.Close()
-		return nil, fmt.Errorf("the daemon can't listen on %s: %w", path, err)
-	}
-	return &unixListener{l, path}, nil
-}
-
-// unixListener removes its socket when it is closed.
-type unixListener struct {
-	net.Listener
-	path string
-}
-
-func (l *unixListener) Close() error {
-	err := l.Listener.Close()
-	if err == nil { // the first time
-		os.Remove(l.path)
-	}
-	return err
-}
-
-// unwrapOp leaves out what a net.OpError repeats.
-func unwrapOp(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	var errno unix.Errno
-	if errors.As(err, &errno) {
-		return errno
-	}
-	return err
-}
-
-func (d *daemon) writePid() error {
-	if d.cfg.PidFile == "" {
-		return nil
-	}
-	if err := os.WriteFile(d.cfg.PidFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
-		return fmt.Errorf("the pid file can't be written: %w", err)
-	}
-	return nil
-}
-
-func (d *daemon) removePid() {
-	if d.cfg.PidFile != "" {
-		os.Remove(d.cfg.PidFile)
-	}
 }

@@ -77,7 +77,7 @@ func TestStateDirRefused(t *testing.T) {
 func TestStoreDamaged(t *testing.T) {
 	find := func(t *testing.T, dir, pattern string) string {
 		t.Helper()
-		m, err := filepath.Glob(filepath.Join(dir, "etcd", "member", pattern))
+		m, err := filepath.Glob(filepath.Join(dir, "etcd", "*", "member", pattern))
 		if err != nil || len(m) == 0 {
 			t.Fatalf("%s: %v %v", pattern, m, err)
 		}

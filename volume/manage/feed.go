@@ -3,6 +3,8 @@ package manage
 import (
 	"context"
 	"net"
+	"slices"
+	"strconv"
 
 	"google.golang.org/grpc/peer"
 
@@ -13,37 +15,57 @@ import (
 // mapOf makes the map of a volume.
 func mapOf(s *snapshot, v *volumeRecord) *spec.Map {
 	m := &spec.Map{
-		Version: s.version[v.ID], Volume: v.Name, ID: v.ID, Started: v.State == api.Started,
-		RootHome: v.RootHome, Layouts: v.Layouts, Options: v.options(),
+		Version: s.mapVersion(v), Volume: v.Name, ID: v.ID, Started: v.State == api.Started,
+		RootHome: v.RootHome, Layouts: v.Layouts, Options: v.options(), Daemons: daemons(s),
 	}
 	for _, b := range v.Bricks { // in order of set
 		member := spec.Member{Brick: b.name(), ID: b.ID}
 		if h := s.haveOf(v.ID, b.ID); h.Is == running && h.Port != 0 {
-			member.Addr = h.Addr
+			member.Addr = brickAddr(s.servers[b.Server], h)
 		}
 		m.Sets = append(m.Sets, spec.Set{ID: b.Set, Members: []spec.Member{member}})
 	}
 	return m
 }
 
-// feed sends the volume's map at once and whenever it changes, until ctx or
-// the daemon ends, send fails, or the volume is gone. Of changes that come
-// faster than send takes them only the last is sent.
+// brickAddr is where clients on any machine reach a brick: by the address of
+// its server as the others know it. A server that was always alone has none;
+// there it is what the daemon took for it.
+func brickAddr(r *serverRecord, h haveRecord) string {
+	if r == nil || r.Addr == "" {
+		return h.Addr
+	}
+	return net.JoinHostPort(r.Addr, strconv.Itoa(h.Port))
+}
+
+// daemons are the addresses of the daemons of a pool of several.
+func daemons(s *snapshot) []string {
+	var out []string
+	for _, r := range ordered(s) {
+		if r.State == joined && r.Addr != "" {
+			out = append(out, r.api())
+		}
+	}
+	return out
+}
+
+// feed sends the volume's map at once and whenever it or the list of daemons
+// changes, until ctx or the daemon ends, send fails, or the volume is gone. Of
+// changes that come faster than send takes them only the last is sent.
 func (d *daemon) feed(ctx context.Context, volume string, send func(*spec.Map) error) error {
-	sent := uint64(0)
-	id := ""
+	var sent *spec.Map
 	for {
 		s, changed := d.view.next()
 		v := s.volume(volume)
-		if v == nil || id != "" && v.ID != id {
+		if v == nil && s.stale.IsZero() || sent != nil && v != nil && v.ID != sent.ID {
 			return noVolume(volume)
 		}
-		id = v.ID
-		if version := s.version[v.ID]; version > sent {
-			if err := send(mapOf(s, v)); err != nil {
+		if v != nil && (sent == nil || s.mapVersion(v) > sent.Version || !slices.Equal(daemons(s), sent.Daemons)) {
+			m := mapOf(s, v)
+			if err := send(m); err != nil {
 				return err
 			}
-			sent = version
+			sent = m
 		}
 		select {
 		case <-ctx.Done():

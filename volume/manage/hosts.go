@@ -14,25 +14,35 @@ import (
 // lookupTimeout bounds the resolution of a host's name.
 const lookupTimeout = 3 * time.Second
 
-// hostPeer returns the UUID of the daemon that a brick's host names. For now
-// that is this one, or the error is GlusterFS's about a host that is not in the
-// cluster: other servers come with the pool of peers.
-func (d *daemon) hostPeer(ctx context.Context, host string) (string, error) {
-	if d.isOwnHost(host) {
+// hostPeer returns the UUID of the server that a brick's host names: this one,
+// or one of the pool by any of its names and addresses. What a name means is
+// decided now, for good. The errors are GlusterFS's.
+func (d *daemon) hostPeer(ctx context.Context, s *snapshot, host string) (string, error) {
+	hosts, err := resolve(ctx, host)
+	if slices.ContainsFunc(hosts, d.isOwnHost) {
 		return d.dir.id, nil
 	}
-	if net.ParseIP(host) == nil {
-		ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-		defer cancel()
-		addrs, err := net.DefaultResolver.LookupHost(ctx, host)
-		if err != nil {
-			return "", api.Errorf(api.ErrGeneric, "Failed to find host %s", host)
-		}
-		if slices.ContainsFunc(addrs, d.isOwnHost) {
-			return d.dir.id, nil
-		}
+	r := findServer(s, hosts...)
+	switch {
+	case r == nil && err != nil:
+		return "", api.Errorf(api.ErrGeneric, "Failed to find host %s", host)
+	case r == nil || r.State != joined:
+		return "", api.Errorf(api.ErrGeneric, "Host %s is not in 'Peer in Cluster' state", host)
 	}
-	return "", api.Errorf(api.ErrGeneric, "Host %s is not in 'Peer in Cluster' state", host)
+	return r.ID, nil
+}
+
+// resolve returns a host and its addresses, the host alone with the error that
+// it has none.
+func resolve(ctx context.Context, host string) ([]string, error) {
+	hosts := []string{host}
+	if net.ParseIP(host) != nil {
+		return hosts, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupHost(ctx, host)
+	return append(hosts, addrs...), err
 }
 
 // isOwnHost reports whether host is "localhost", this machine's name, or an

@@ -14,14 +14,6 @@ import (
 	"github.com/mortarfs/mortar/volume/spec"
 )
 
-// look returns a fresh snapshot for a question.
-func (d *daemon) look(ctx context.Context) (*snapshot, error) {
-	if err := d.ready(ctx); err != nil {
-		return nil, err
-	}
-	return d.fresh(ctx)
-}
-
 // describe is a volume as the API tells of it.
 func (d *daemon) describe(v *volumeRecord) api.Volume {
 	out := api.Volume{Name: v.Name, ID: v.ID, State: v.State, Stripe: 1, Replica: 1}
@@ -111,11 +103,8 @@ func (d *daemon) status(snap *snapshot, v *volumeRecord, r api.StatusRequest) ap
 		if r.Brick != "" && r.Brick != b.name() {
 			continue
 		}
-		s := api.BrickStatus{Brick: describeBrick(b), PID: -1}
-		h := snap.haveOf(v.ID, b.ID)
-		if s.Online = d.isOnline(b, h); s.Online {
-			s.Port, s.PID = h.Port, h.PID
-		}
+		s := api.BrickStatus{Brick: describeBrick(b)}
+		s.Online, s.PID, s.Port = d.online(snap, b, snap.haveOf(v.ID, b.ID))
 		if r.Detail && b.Server == d.dir.id {
 			s.Disk = diskOf(b.Path)
 		}
@@ -124,21 +113,22 @@ func (d *daemon) status(snap *snapshot, v *volumeRecord, r api.StatusRequest) ap
 	return out
 }
 
-// isOnline reports whether a brick's process is there and registered. Of one on
-// this server the keeper knows it before the record does.
-func (d *daemon) isOnline(b brickRecord, h haveRecord) bool {
-	if h.Port == 0 || h.PID == 0 {
-		return false
-	}
+// online tells whether a brick's process is there and registered, its process
+// ID (-1: none) and port (0: none). Of one on this server the keeper knows it
+// before the record does.
+func (d *daemon) online(snap *snapshot, b brickRecord, h haveRecord) (bool, int, int) {
 	if b.Server != d.dir.id {
-		return true
+		if h.Is == running && h.Port != 0 && h.PID != 0 && snap.alive[b.Server] != "" {
+			return true, h.PID, h.Port
+		}
+		return false, -1, 0
 	}
-	k := d.supervisor.keeper(b.ID)
-	if k == nil {
-		return false
+	if k := d.supervisor.keeper(b.ID); k != nil {
+		if pid, port, registered := k.online(); registered && len(findBricks(pid)) == 1 {
+			return true, pid, port
+		}
 	}
-	pid, _ := k.online()
-	return pid == h.PID && len(findBricks(pid)) == 1
+	return false, -1, 0
 }
 
 // diskOf describes the file system under a directory, nil if it can't be asked.
@@ -202,8 +192,15 @@ func (d *daemon) Status(context.Context) (api.Status, error) {
 		ID: d.dir.id, Version: d.cfg.Version, PID: os.Getpid(),
 		Listen: d.listen, StateDir: d.dir.path,
 	}
+	select {
+	case <-d.opened:
+		s.Cluster = d.store.Status().Pool.Cluster
+	default:
+	}
 	if err := d.trouble(); err != nil {
 		s.Store = err.Error()
+	} else if s.Cluster != "" && d.silent() {
+		s.Store = d.lost(errSilent).Error()
 	} else if err := d.dir.checkSpace(); err != nil {
 		s.Store = err.Error()
 	}

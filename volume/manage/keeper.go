@@ -43,16 +43,19 @@ type keeper struct {
 	mu   struct {
 		sync.Mutex
 		order  order
-		hello  *hello // a registration not looked at yet
-		pid    int    // of the process held, 0: none
-		online bool   // it is registered
-		final  bool   // no more orders: the volume is gone
+		hello  *hello      // a registration not looked at yet
+		pid    int         // of the process held, 0: none
+		port   int         // where it serves
+		online bool        // it is registered
+		final  bool        // no more orders: the volume is gone
+		stored *haveRecord // what the store has, where that was not known at first; nil: looked at
 	}
 
 	// Of run alone:
 	proc     *process
 	since    time.Time // start of proc
 	logFrom  int64     // length of the log before proc
+	port     int       // where the brick served last: it tries to have that port again
 	have     haveRecord
 	written  haveRecord // as it is in the store
 	retry    time.Time  // not before then is anything tried again
@@ -71,7 +74,7 @@ func newKeeper(d *daemon, o order, have haveRecord) *keeper {
 		d: d, id: o.brick.ID,
 		log:  d.log.With("volume", o.volume.Name, "brick", o.brick.name()),
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
-		have: have, written: have,
+		have: have, written: have, port: have.Port,
 	}
 	k.mu.order = o
 	return k
@@ -95,6 +98,15 @@ func (k *keeper) command(o order) {
 	}
 }
 
+// recorded tells a keeper that began with the last known configuration what
+// the store has for its brick.
+func (k *keeper) recorded(have haveRecord) {
+	k.mu.Lock()
+	k.mu.stored = &have
+	k.mu.Unlock()
+	k.poke()
+}
+
 // dismiss ends the keeper after it has ended its process: the volume is gone.
 func (k *keeper) dismiss() {
 	k.mu.Lock()
@@ -103,11 +115,11 @@ func (k *keeper) dismiss() {
 	k.poke()
 }
 
-// online tells the process and whether it is registered.
-func (k *keeper) online() (pid int, registered bool) {
+// online tells the process, its port and whether it is registered.
+func (k *keeper) online() (pid, port int, registered bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.mu.pid, k.mu.online
+	return k.mu.pid, k.mu.port, k.mu.online
 }
 
 // run is the keeper's goroutine. It ends with ctx, and leaves the process
@@ -120,6 +132,9 @@ func (k *keeper) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		k.mu.Lock()
 		o, final := k.mu.order, k.mu.final
+		if k.mu.stored != nil {
+			k.written, k.mu.stored = *k.mu.stored, nil
+		}
 		k.mu.Unlock()
 		if final {
 			k.end(ctx)
@@ -202,8 +217,11 @@ func (k *keeper) settle(ctx context.Context, o order, want condition) {
 	v, b := o.volume, o.brick
 	id := brick.Identity{VolumeID: v.ID, Volume: v.Name, Set: b.Set, BrickID: b.ID}
 	var err error
+	missing := false
 	k.d.cfg.step("brick " + string(v.Phase) + " " + string(want))
 	switch {
+	case v.Phase == checking:
+		missing, err = k.d.checkBrickDir(b.Path, b.name(), v.Force)
 	case want == erased:
 		err = unmakeBrickDir(b.Path, id, b.Made)
 	case v.Phase == creating:
@@ -214,6 +232,7 @@ func (k *keeper) settle(ctx context.Context, o order, want condition) {
 	}
 	k.finished = v.Generation
 	k.have = k.say(v.Generation, want, "")
+	k.have.Missing = missing
 	if err != nil {
 		k.have = k.say(v.Generation, failed, err.Error())
 	}
@@ -227,7 +246,7 @@ func (k *keeper) start(o order) {
 	if st, err := os.Stat(logFile); err == nil {
 		k.logFrom = st.Size()
 	}
-	proc, err := startProcess(k.d.brickArgs(o, logFile), logFile)
+	proc, err := startProcess(k.d.brickArgs(o, k.port, logFile), logFile)
 	if err != nil {
 		k.failed(o, fmt.Sprintf("its process can't be started: %v", err))
 		return
@@ -238,7 +257,7 @@ func (k *keeper) start(o order) {
 		is = down
 	}
 	k.have = haveRecord{V: recordVersion, Generation: k.have.Generation, Is: is, Error: k.have.Error, PID: proc.pid, Incarnation: incarnation}
-	k.publish(proc.pid, false)
+	k.publish(proc.pid, 0, false)
 	k.log.Info("brick process started", "pid", proc.pid)
 }
 
@@ -297,7 +316,8 @@ func (k *keeper) takeHello(o order) {
 		V: recordVersion, Generation: o.volume.Generation, Is: running, PID: h.pid, Port: h.port,
 		Addr: net.JoinHostPort(k.d.clientHost(o.brick), strconv.Itoa(h.port)), Incarnation: max(inc, 1),
 	}
-	k.publish(h.pid, true)
+	k.port = h.port
+	k.publish(h.pid, h.port, true)
 	h.answer <- nil
 }
 
@@ -324,7 +344,7 @@ func (k *keeper) adopt(pid int) {
 		k.let()
 	}
 	k.proc, k.since = proc, time.Now()
-	k.publish(pid, k.have.PID == pid && k.have.Port != 0)
+	k.publish(pid, k.have.Port, k.have.PID == pid && k.have.Port != 0)
 	k.log.Info("brick process found running", "pid", pid)
 }
 
@@ -348,12 +368,12 @@ func (k *keeper) let() {
 		k.proc.release()
 		k.proc = nil
 	}
-	k.publish(0, false)
+	k.publish(0, 0, false)
 }
 
-func (k *keeper) publish(pid int, online bool) {
+func (k *keeper) publish(pid, port int, online bool) {
 	k.mu.Lock()
-	k.mu.pid, k.mu.online = pid, online
+	k.mu.pid, k.mu.port, k.mu.online = pid, port, online
 	k.mu.Unlock()
 }
 
@@ -362,6 +382,9 @@ func (k *keeper) report(ctx context.Context, o order) time.Duration {
 	have := k.have
 	if have == k.written || have.Is == absent {
 		return forever
+	}
+	if k.d.silent() {
+		return reportRetry
 	}
 	if err := k.d.writeHave(ctx, o, have); err != nil {
 		if ctx.Err() == nil {

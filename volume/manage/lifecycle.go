@@ -68,7 +68,7 @@ func (d *daemon) VolumeStart(ctx context.Context, r api.VolumeRequest) (api.Volu
 // start back, unless it was forced: then what can run runs.
 func (d *daemon) finishStart(ctx context.Context, t *taskRecord, v *volumeRecord) error {
 	if t.Undo == nil {
-		failure, err := d.awaitBricks(ctx, v, d.cfg.StartTimeout+5*time.Second)
+		failure, err := d.awaitBricks(ctx, t, v, d.cfg.StartTimeout+5*time.Second)
 		if err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func (d *daemon) finishStart(ctx context.Context, t *taskRecord, v *volumeRecord
 			return err
 		}
 	}
-	if err := d.awaitEnd(ctx, v); err != nil {
+	if err := d.awaitEnd(ctx, t, v); err != nil {
 		return err
 	}
 	if _, err := d.commit(ctx, "start undone", []clientv3.Cmp{hasTask(t)}, endTask(t)); err != nil {
@@ -100,9 +100,13 @@ func (d *daemon) finishStart(ctx context.Context, t *taskRecord, v *volumeRecord
 }
 
 // awaitEnd waits until the volume's brick processes have ended.
-func (d *daemon) awaitEnd(ctx context.Context, v *volumeRecord) error {
-	failure, err := d.awaitBricks(ctx, v, d.cfg.StopTimeout+killGrace+5*time.Second)
+func (d *daemon) awaitEnd(ctx context.Context, t *taskRecord, v *volumeRecord) error {
+	failure, err := d.awaitBricks(ctx, t, v, d.cfg.StopTimeout+killGrace+5*time.Second)
 	if err == nil && failure != nil {
+		if failure.away && (t.Force || t.Undo != nil) { // its own server ends it when it comes back
+			d.log.Warn("a brick whose server is not there is left to it", "brick", failure.brick.name())
+			return nil
+		}
 		err = refuse("Brick %s of volume %s does not end: %s. The daemon keeps trying.", failure.brick.name(), v.Name, failure.text)
 	}
 	return err
@@ -132,7 +136,7 @@ func (d *daemon) VolumeStop(ctx context.Context, r api.VolumeRequest) (api.Volum
 }
 
 func (d *daemon) finishStop(ctx context.Context, t *taskRecord, v *volumeRecord) error {
-	if err := d.awaitEnd(ctx, v); err != nil {
+	if err := d.awaitEnd(ctx, t, v); err != nil {
 		return err
 	}
 	_, err := d.commit(ctx, "stop end", []clientv3.Cmp{hasTask(t)}, endTask(t))
@@ -163,7 +167,7 @@ func (d *daemon) VolumeDelete(ctx context.Context, r api.VolumeRequest) (api.Vol
 }
 
 func (d *daemon) finishDelete(ctx context.Context, t *taskRecord, v *volumeRecord) error {
-	if err := d.awaitEnd(ctx, v); err != nil {
+	if err := d.awaitEnd(ctx, t, v); err != nil {
 		return err
 	}
 	_, err := d.commit(ctx, "delete end", []clientv3.Cmp{hasTask(t)}, append(dropVolume(v), endTask(t))...)

@@ -124,7 +124,10 @@ func TestBrickDies(t *testing.T) {
 	for m := range maps {
 		addr := m.Sets[0].Members[0].Addr
 		gone = gone || addr == ""
-		if addr != "" && addr != first {
+		if addr != "" && gone {
+			if addr != first {
+				t.Errorf("the brick was at %s and is at %s now: who knew the old place must hear of the new", first, addr)
+			}
 			break
 		}
 	}
@@ -226,7 +229,10 @@ func TestDaemonRestarts(t *testing.T) {
 		t.Errorf("processes %v before, %v after", pids, now)
 	}
 	for m := range maps { // FollowMap has found the new daemon
-		if a := m.Sets[1].Members[0].Addr; a != "" && a != before.Sets[1].Members[0].Addr {
+		if a := m.Sets[1].Members[0].Addr; a != "" && m.Version > before.Version {
+			if a != before.Sets[1].Members[0].Addr {
+				t.Errorf("the brick was at %s and is at %s now", before.Sets[1].Members[0].Addr, a)
+			}
 			break
 		}
 	}

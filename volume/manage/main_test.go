@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -58,6 +59,10 @@ func fakeBrick(args []string) int {
 		return 0
 	}
 	l, err := net.Listen("tcp", flags["--listen"])
+	if errors.Is(err, syscall.EADDRINUSE) {
+		host, _, _ := net.SplitHostPort(flags["--listen"])
+		l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -93,7 +98,7 @@ func daemonProcess(arg string) int {
 	}
 	// b3 can't be made a brick: when the checks have been passed there is a file of that name.
 	spoil := func(step string) {
-		if dir := filepath.Dir(s.StateDir); step == "create begin" {
+		if dir := filepath.Dir(s.StateDir); step == "create checked" {
 			if _, err := os.Stat(filepath.Join(dir, "b1")); err == nil {
 				_ = os.WriteFile(filepath.Join(dir, "b3"), nil, 0o600)
 			}
@@ -134,6 +139,12 @@ type site struct {
 	dir    string // brick directories
 	state  string
 	socket string
+	addr   string // to listen on; "" 127.0.0.1, at any port
+
+	// Of a site whose daemon runs in a pool:
+	status api.Status
+	conn   *api.Conn
+	stop   func()
 }
 
 func newSite(t *testing.T) *site {
@@ -163,8 +174,12 @@ func (s *site) config() Config {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	listen := "127.0.0.1:0"
+	if s.addr != "" {
+		listen = s.addr
+	}
 	return Config{
-		StateDir: s.state, Socket: s.socket, Listen: "127.0.0.1:0",
+		StateDir: s.state, Socket: s.socket, Listen: listen,
 		BrickCommand: []string{exe, "brick"}, rootDevice: &root,
 		Logger:       slog.New(slog.NewTextHandler(testWriter{s.t}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		StartTimeout: 3 * time.Second, StopTimeout: 2 * time.Second,
@@ -245,13 +260,26 @@ func (s *site) spawn(setup daemonSetup) *child {
 // dial connects to the site's daemon, which may be starting.
 func (s *site) dial() *api.Conn {
 	s.t.Helper()
+	return s.dialUnless(nil)
+}
+
+// dialUnless is dial unless the daemon dies before it answers: nil.
+func (s *site) dialUnless(died <-chan struct{}) *api.Conn {
+	s.t.Helper()
 	var c *api.Conn
 	eventually(s.t, "the daemon answers", func() bool {
+		select {
+		case <-died:
+			return true
+		default:
+		}
 		var err error
 		c, err = api.Dial(s.t.Context(), s.socket)
 		return err == nil
 	})
-	s.t.Cleanup(func() { c.Close() })
+	if c != nil {
+		s.t.Cleanup(func() { c.Close() })
+	}
 	return c
 }
 

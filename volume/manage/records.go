@@ -26,10 +26,14 @@ const (
 	volumesPrefix = root + "volumes/"
 	havePrefix    = root + "have/"
 	tasksPrefix   = root + "tasks/"
+	alivePrefix   = root + "alive/"
 	optionsKey    = root + "options"
+	epochKey      = root + "epoch"
+	controlKey    = root + "controller"
 )
 
 func serverKey(id string) string          { return serversPrefix + id }
+func aliveKey(id string) string           { return alivePrefix + id }
 func volumeKey(name string) string        { return volumesPrefix + name }
 func taskKey(name string) string          { return tasksPrefix + name }
 func haveKey(volume, brick string) string { return havePrefix + volume + "/" + brick }
@@ -39,6 +43,7 @@ type phase string
 
 const (
 	settled  phase = ""         // it exists
+	checking phase = "checking" // its bricks' directories are being looked at; nobody sees it yet
 	creating phase = "creating" // its bricks are being made; nobody sees it yet
 	undoing  phase = "undoing"  // they are being unmade; nobody sees it
 	deleting phase = "deleting" // it goes; seen as what it was until it is gone
@@ -128,15 +133,7 @@ type haveRecord struct {
 	Port        int       `json:"port,omitempty"`
 	Addr        string    `json:"addr,omitempty"`        // HOST:PORT for clients
 	Incarnation uint64    `json:"incarnation,omitempty"` // starts of the process so far
-}
-
-// serverRecord is a daemon.
-type serverRecord struct {
-	V       int    `json:"v"`
-	ID      string `json:"id"`
-	Host    string `json:"host"`
-	Listen  string `json:"listen"`
-	Release string `json:"release"`
+	Missing     bool      `json:"missing,omitempty"`     // found by the check of a create: the directory is to be made
 }
 
 // The kinds of tasks.
@@ -155,6 +152,7 @@ type taskRecord struct {
 	Volume   string     `json:"volume"`   // name
 	VolumeID string     `json:"volumeId"` // UUID
 	Server   string     `json:"server"`   // UUID of the daemon that carries it out
+	Boot     string     `json:"boot"`     // which life of that daemon
 	Force    bool       `json:"force,omitempty"`
 	Undo     *api.Error `json:"undo,omitempty"` // it is being undone: why
 	Begun    time.Time  `json:"begun"`

@@ -142,20 +142,7 @@ func writeIdentity(dir, id string) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, "identity")
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("the state directory can't be written: %w", err)
-	}
-	_, err = f.Write(append(b, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
+	if err := writeFile(filepath.Join(dir, "identity"), append(b, '\n')); err != nil {
 		return fmt.Errorf("the state directory can't be written: %w", err)
 	}
 	return nil

@@ -10,9 +10,10 @@ import (
 
 // supervisor has a keeper for each brick of this server.
 type supervisor struct {
-	d  *daemon
-	wg sync.WaitGroup // of keepers and of what ends orphans
-	mu struct {
+	d    *daemon
+	wg   sync.WaitGroup     // of keepers and of what ends orphans
+	left map[string][]found // of run: processes of earlier lives without a keeper; nil: seen to
+	mu   struct {
 		sync.Mutex
 		keepers map[string]*keeper // by brick's UUID
 	}
@@ -34,18 +35,11 @@ func (s *supervisor) bricks() int {
 // begin finds the processes of earlier lives and gives each brick of the view
 // its keeper, which runs until ctx ends.
 func (s *supervisor) begin(ctx context.Context) {
-	processes := map[string][]found{}
+	s.left = map[string][]found{}
 	for _, f := range findBricks(0) {
-		processes[f.brick] = append(processes[f.brick], f)
+		s.left[f.brick] = append(s.left[f.brick], f)
 	}
-	s.sync(ctx, s.d.view.now(), processes)
-	for _, left := range processes {
-		for _, f := range left {
-			if f.daemon == s.d.cfg.Socket {
-				s.endOrphan(ctx, f)
-			}
-		}
-	}
+	s.keepUp(ctx, s.d.view.now())
 }
 
 // run keeps up with the view until ctx ends, and waits for the keepers.
@@ -53,11 +47,32 @@ func (s *supervisor) run(ctx context.Context) {
 	defer s.wg.Wait()
 	for {
 		snap, changed := s.d.view.next()
-		s.sync(ctx, snap, map[string][]found{}) // later processes are this daemon's own
+		s.keepUp(ctx, snap)
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
+		}
+	}
+}
+
+// keepUp makes the keepers those of the snapshot. Only the store's own word
+// ends processes: from the last known configuration bricks are started at most.
+func (s *supervisor) keepUp(ctx context.Context, snap *snapshot) {
+	processes := s.left
+	if processes == nil { // later ones are this daemon's own
+		processes = map[string][]found{}
+	}
+	s.sync(ctx, snap, processes)
+	if s.left == nil || !snap.stale.IsZero() {
+		return
+	}
+	s.left = nil
+	for _, left := range processes {
+		for _, f := range left {
+			if f.daemon == s.d.cfg.Socket {
+				s.endOrphan(ctx, f)
+			}
 		}
 	}
 }
@@ -69,6 +84,9 @@ func (s *supervisor) sync(ctx context.Context, snap *snapshot, processes map[str
 	defer s.mu.Unlock()
 	seen := make(map[string]bool, len(s.mu.keepers))
 	for _, v := range snap.volumes {
+		if !snap.stale.IsZero() && v.Phase != settled {
+			continue // what has become of it is not known
+		}
 		for _, b := range v.Bricks {
 			if b.Server != s.d.dir.id {
 				continue
@@ -76,6 +94,9 @@ func (s *supervisor) sync(ctx context.Context, snap *snapshot, processes map[str
 			seen[b.ID] = true
 			o := order{v, b}
 			if k := s.mu.keepers[b.ID]; k != nil {
+				if s.left != nil && snap.stale.IsZero() {
+					k.recorded(snap.haveOf(v.ID, b.ID))
+				}
 				k.command(o)
 				continue
 			}
@@ -86,7 +107,7 @@ func (s *supervisor) sync(ctx context.Context, snap *snapshot, processes map[str
 		}
 	}
 	for id, k := range s.mu.keepers {
-		if !seen[id] {
+		if !seen[id] && snap.stale.IsZero() {
 			delete(s.mu.keepers, id)
 			k.dismiss()
 		}

@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -14,7 +13,6 @@ import (
 
 // Bounds of waiting.
 const (
-	storeTimeout = 10 * time.Second // for one transaction
 	queueTimeout = 60 * time.Second // for the changes of a volume that came before
 	resumePause  = 2 * time.Second  // before a task that could not be finished is tried again
 )
@@ -75,6 +73,23 @@ func busy(volume string) error {
 // daemon, not the request, owns f's goroutine: who goes away stops nothing.
 // Before f a task that was left over is finished.
 func change[T any](ctx context.Context, d *daemon, volume string, f func(context.Context) (T, error)) (T, error) {
+	return changeAlways(ctx, d, volume, func(ctx context.Context) (T, error) {
+		var zero T
+		if _, err := d.fresh(ctx); err != nil { // a store without a majority refuses at once
+			return zero, err
+		}
+		if err := d.attended(ctx); err != nil {
+			return zero, err
+		}
+		if err := d.finishLeftover(ctx, volume); err != nil {
+			return zero, err
+		}
+		return f(ctx)
+	})
+}
+
+// changeAlways is change for what does not need the store to answer.
+func changeAlways[T any](ctx context.Context, d *daemon, volume string, f func(context.Context) (T, error)) (T, error) {
 	var zero T
 	if err := d.ready(ctx); err != nil {
 		return zero, err
@@ -100,10 +115,6 @@ func change[T any](ctx context.Context, d *daemon, volume string, f func(context
 			return
 		}
 		defer leave()
-		if err := d.finishLeftover(own, volume); err != nil {
-			r.err = err
-			return
-		}
 		r.value, r.err = f(own)
 	}) {
 		return zero, errEnding
@@ -118,38 +129,60 @@ func change[T any](ctx context.Context, d *daemon, volume string, f func(context
 
 var errEnding = api.Errorf(api.ErrGeneric, "The daemon is ending.")
 
-// finishLeftover finishes the volume's task if there is one. Its outcome is not
-// this caller's affair; only if it is there still is that an error.
+// finishLeftover finishes the volume's task if there is one that nobody is at
+// work on. Its outcome is not this caller's affair; only if it is there still
+// is that an error.
 func (d *daemon) finishLeftover(ctx context.Context, volume string) error {
 	snap, err := d.fresh(ctx)
 	if err != nil {
 		return err
 	}
-	t := snap.tasks[volume]
-	if t == nil {
+	if snap.tasks[volume] == nil {
 		return nil
 	}
-	if t.Server != d.dir.id {
-		return busy(volume)
+	if d.take(ctx, snap, volume) {
+		_ = d.finish(ctx, volume)
 	}
-	_ = d.finish(ctx, t.Volume)
 	if d.view.now().tasks[volume] != nil {
 		return busy(volume)
 	}
 	return nil
 }
 
+// take makes a task this daemon's own that is its own or nobody's: whose daemon
+// is not there any more, or was restarted. Of several daemons that try, one succeeds.
+func (d *daemon) take(ctx context.Context, snap *snapshot, volume string) bool {
+	t := snap.tasks[volume]
+	switch {
+	case t == nil:
+		return false
+	case t.Server == d.dir.id && t.Boot == d.boot:
+		return true
+	case t.Server != d.dir.id && snap.alive[t.Server] == t.Boot:
+		return false
+	}
+	mine := *t
+	mine.Server, mine.Boot = d.dir.id, d.boot
+	_, err := d.commit(ctx, "take over", []clientv3.Cmp{hasTask(t)}, putTask(&mine))
+	if err == nil {
+		d.log.Info("taking over a task", "kind", t.Kind, "volume", volume, "from", t.Server)
+	}
+	return err == nil
+}
+
 // resume finishes, at the daemon's start and whenever one was left, the tasks
-// of this daemon that nobody is at work on.
+// that nobody is at work on.
 func (d *daemon) resume(ctx context.Context) {
 	timer := time.NewTimer(forever)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		snap, changed := d.view.next()
 		left := false
-		for name, t := range snap.tasks {
-			if t.Server == d.dir.id {
-				left = d.resumeOne(ctx, name) || left
+		if snap.stale.IsZero() && snap.alive[d.dir.id] == d.boot {
+			for name, t := range snap.tasks {
+				if t.Server == d.dir.id || snap.alive[t.Server] != t.Boot {
+					left = d.resumeOne(ctx, name) || left
+				}
 			}
 		}
 		next := forever
@@ -173,6 +206,9 @@ func (d *daemon) resumeOne(ctx context.Context, volume string) (left bool) {
 		return true
 	}
 	defer leave()
+	if !d.take(ctx, d.view.now(), volume) {
+		return d.view.now().tasks[volume] != nil
+	}
 	t := d.view.now().tasks[volume]
 	if t == nil {
 		return false
@@ -198,92 +234,17 @@ func (t *tasks) tryEnter(volume string) (leave func(), ok bool) {
 	return leave, err == nil
 }
 
-// commit carries out a transaction and waits until the view shows it. The
-// error is errConflict if a condition did not hold.
-func (d *daemon) commit(ctx context.Context, step string, conditions []clientv3.Cmp, ops ...clientv3.Op) (*snapshot, error) {
-	d.cfg.step(step)
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	r, err := d.store.client.Txn(ctx).If(conditions...).Then(ops...).Commit()
-	if err != nil {
-		return nil, storeTrouble(err)
-	}
-	snap, err := d.view.reached(ctx, r.Header.Revision)
-	if err != nil {
-		return nil, storeTrouble(err)
-	}
-	if !r.Succeeded {
-		return snap, errConflict
-	}
-	d.cfg.step(step + " done")
-	return snap, nil
-}
-
-// errConflict is a transaction whose conditions did not hold.
-var errConflict = errors.New("the configuration was changed by another")
-
-// storeTrouble is the sentence about a store that did not do as it was asked.
-func storeTrouble(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return errEnding
-	}
-	return refuse("The configuration store does not answer: %v.", err)
-}
-
-// fresh is view.fresh with a bound and a sentence.
-func (d *daemon) fresh(ctx context.Context) (*snapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	s, err := d.view.fresh(ctx)
-	if err != nil {
-		return nil, storeTrouble(err)
-	}
-	return s, nil
-}
-
 // newTask makes the record of a change.
 func (d *daemon) newTask(kind string, v *volumeRecord, force bool) *taskRecord {
 	return &taskRecord{
 		V: recordVersion, ID: newUUID(), Kind: kind, Volume: v.Name, VolumeID: v.ID,
-		Server: d.dir.id, Force: force, Begun: time.Now().UTC().Truncate(time.Second),
+		Server: d.dir.id, Boot: d.boot, Force: force, Begun: time.Now().UTC().Truncate(time.Second),
 	}
 }
 
-// noTask is the condition that no task is under way for the volume, hasTask that this one is.
-func noTask(volume string) clientv3.Cmp {
-	return clientv3.Compare(clientv3.CreateRevision(taskKey(volume)), "=", 0)
-}
-
-func hasTask(t *taskRecord) clientv3.Cmp {
-	return clientv3.Compare(clientv3.Value(taskKey(t.Volume)), "=", encode(t))
-}
-
-func putVolume(v *volumeRecord) clientv3.Op { return clientv3.OpPut(volumeKey(v.Name), encode(v)) }
-func putTask(t *taskRecord) clientv3.Op     { return clientv3.OpPut(taskKey(t.Volume), encode(t)) }
-func endTask(t *taskRecord) clientv3.Op     { return clientv3.OpDelete(taskKey(t.Volume)) }
-
-// dropVolume are the operations that remove a volume and its bricks' records.
-func dropVolume(v *volumeRecord) []clientv3.Op {
-	return []clientv3.Op{
-		clientv3.OpDelete(volumeKey(v.Name)),
-		clientv3.OpDelete(havePrefix+v.ID+"/", clientv3.WithPrefix()),
-	}
-}
-
-// writeHave records what a brick is, while its volume lives.
-func (d *daemon) writeHave(ctx context.Context, o order, h haveRecord) error {
-	key := haveKey(o.volume.ID, o.brick.ID)
-	d.cfg.step("have " + string(h.Is))
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	_, err := d.store.client.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(key), ">", 0)).
-		Then(clientv3.OpPut(key, encode(h))).Commit()
-	return err
-}
-
-// finish carries the volume's task on to its end, whoever began it and however
-// far it got. The caller has the volume's turn. The error is the task's outcome.
+// finish carries the volume's task, which is this daemon's, on to its end,
+// whoever began it and however far it got. The caller has the volume's turn.
+// The error is the task's outcome.
 func (d *daemon) finish(ctx context.Context, volume string) error {
 	snap := d.view.now()
 	t, v := snap.tasks[volume], snap.volumes[volume]
@@ -294,6 +255,15 @@ func (d *daemon) finish(ctx context.Context, volume string) error {
 		_, err := d.commit(ctx, "drop task", []clientv3.Cmp{hasTask(t)}, endTask(t))
 		return err
 	}
+	err := d.carryOn(ctx, t, v)
+	if err == errConflict || err == errTaken {
+		d.log.Warn("another daemon carries on a task of this one", "kind", t.Kind, "volume", volume)
+		return refuse("Another server carries the change of volume %s on, for this one was away for a moment; see `mortar volume info %s`.", volume, volume)
+	}
+	return err
+}
+
+func (d *daemon) carryOn(ctx context.Context, t *taskRecord, v *volumeRecord) error {
 	switch t.Kind {
 	case kindCreate:
 		return d.finishCreate(ctx, t, v)
@@ -304,47 +274,5 @@ func (d *daemon) finish(ctx context.Context, volume string) error {
 	case kindDelete:
 		return d.finishDelete(ctx, t, v)
 	}
-	return fmt.Errorf("task %s of volume %s has the unknown kind %q: it is a newer release's", t.ID, volume, t.Kind)
-}
-
-// awaitBricks waits until each brick of the volume has answered the
-// generation. It returns the first that failed, nil if none did; the error says
-// which brick has not answered when the bound was reached.
-func (d *daemon) awaitBricks(ctx context.Context, v *volumeRecord, bound time.Duration) (*brickFailure, error) {
-	ctx, cancel := context.WithTimeout(ctx, bound)
-	defer cancel()
-	want := v.want()
-	var waiting *brickRecord
-	var failure *brickFailure
-	_, err := d.view.until(ctx, func(s *snapshot) bool {
-		waiting, failure = nil, nil
-		for i := range v.Bricks {
-			b := &v.Bricks[i]
-			h := s.haveOf(v.ID, b.ID)
-			switch {
-			case h.Generation < v.Generation:
-				waiting = b
-			case h.Is == failed || h.Is == down:
-				if failure == nil {
-					failure = &brickFailure{*b, h.Error}
-				}
-			case h.Is != want:
-				waiting = b
-			}
-		}
-		return waiting == nil
-	})
-	if err == nil {
-		return failure, nil
-	}
-	if errors.Is(err, context.Canceled) {
-		return nil, errEnding
-	}
-	return &brickFailure{*waiting, "no answer within " + bound.String()}, nil
-}
-
-// brickFailure is a brick that did not become what it should.
-type brickFailure struct {
-	brick brickRecord
-	text  string
+	return fmt.Errorf("task %s of volume %s has the unknown kind %q: it is a newer release's", t.ID, v.Name, t.Kind)
 }

@@ -2,10 +2,8 @@ package manage
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
-	"maps"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,215 +11,205 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// snapshot is all records at one revision. It is never changed once published.
-type snapshot struct {
-	revision int64
-	volumes  map[string]*volumeRecord          // by name
-	have     map[string]map[string]*haveRecord // by volume's and brick's UUID
-	tasks    map[string]*taskRecord            // by volume's name
-	servers  map[string]*serverRecord          // by UUID
-	cluster  *clusterRecord
-	version  map[string]uint64 // by volume's UUID: the version of its map
-}
+// Bounds of asking the store.
+const (
+	loadTimeout = 5 * time.Second        // all records
+	loadPause   = 300 * time.Millisecond // before that is tried again
+	askAttempt  = 600 * time.Millisecond // of one question to one voter
+	askAttempts = 2
+)
 
-func newSnapshot(revision int64) *snapshot {
-	return &snapshot{
-		revision: revision,
-		volumes:  map[string]*volumeRecord{},
-		have:     map[string]map[string]*haveRecord{},
-		tasks:    map[string]*taskRecord{},
-		servers:  map[string]*serverRecord{},
-		cluster:  &clusterRecord{},
-		version:  map[string]uint64{},
-	}
-}
-
-// volume returns the volume of a name if anybody should see it, else nil.
-func (s *snapshot) volume(name string) *volumeRecord {
-	if v := s.volumes[name]; v.visible() {
-		return v
-	}
-	return nil
-}
-
-// haveOf returns what a brick is; absent if nothing was ever written.
-func (s *snapshot) haveOf(volume, brick string) haveRecord {
-	if h := s.have[volume][brick]; h != nil {
-		return *h
-	}
-	return haveRecord{}
-}
-
-// clone copies the maps, not the records.
-func (s *snapshot) clone() *snapshot {
-	c := *s
-	c.volumes, c.tasks, c.servers = maps.Clone(s.volumes), maps.Clone(s.tasks), maps.Clone(s.servers)
-	c.have, c.version = maps.Clone(s.have), maps.Clone(s.version)
-	return &c
-}
-
-// put applies a record; s is not published yet.
-func (s *snapshot) put(kv *mvccpb.KeyValue) error {
-	key := string(kv.Key)
-	switch {
-	case strings.HasPrefix(key, volumesPrefix):
-		v := &volumeRecord{}
-		if err := decode(kv.Value, key, v); err != nil {
-			return err
-		}
-		s.volumes[strings.TrimPrefix(key, volumesPrefix)] = v
-		s.version[v.ID] = max(s.version[v.ID], uint64(kv.ModRevision))
-	case strings.HasPrefix(key, havePrefix):
-		h := &haveRecord{}
-		if err := decode(kv.Value, key, h); err != nil {
-			return err
-		}
-		volume, brick, _ := splitHave(key)
-		m := maps.Clone(s.have[volume])
-		if m == nil {
-			m = map[string]*haveRecord{}
-		}
-		m[brick] = h
-		s.have[volume] = m
-		s.version[volume] = max(s.version[volume], uint64(kv.ModRevision))
-	case strings.HasPrefix(key, tasksPrefix):
-		t := &taskRecord{}
-		if err := decode(kv.Value, key, t); err != nil {
-			return err
-		}
-		s.tasks[strings.TrimPrefix(key, tasksPrefix)] = t
-	case strings.HasPrefix(key, serversPrefix):
-		r := &serverRecord{}
-		if err := decode(kv.Value, key, r); err != nil {
-			return err
-		}
-		s.servers[strings.TrimPrefix(key, serversPrefix)] = r
-	case key == optionsKey:
-		c := &clusterRecord{}
-		if err := decode(kv.Value, key, c); err != nil {
-			return err
-		}
-		s.cluster = c
-	}
-	return nil
-}
-
-// drop applies the removal of a record; s is not published yet.
-func (s *snapshot) drop(key string) {
-	switch {
-	case strings.HasPrefix(key, volumesPrefix):
-		name := strings.TrimPrefix(key, volumesPrefix)
-		if v := s.volumes[name]; v != nil {
-			delete(s.version, v.ID)
-		}
-		delete(s.volumes, name)
-	case strings.HasPrefix(key, havePrefix):
-		volume, brick, _ := splitHave(key)
-		if m := maps.Clone(s.have[volume]); m != nil {
-			delete(m, brick)
-			if s.have[volume] = m; len(m) == 0 {
-				delete(s.have, volume)
-				delete(s.version, volume)
-			}
-		}
-	case strings.HasPrefix(key, tasksPrefix):
-		delete(s.tasks, strings.TrimPrefix(key, tasksPrefix))
-	case strings.HasPrefix(key, serversPrefix):
-		delete(s.servers, strings.TrimPrefix(key, serversPrefix))
-	case key == optionsKey:
-		s.cluster = &clusterRecord{}
-	}
-}
-
-// view keeps the newest snapshot.
+// view keeps the newest snapshot. It begins with the last one that an earlier
+// life of the daemon has kept, if there is one, and is brought up to date as
+// soon as the store answers; after that a watch keeps it up. When the store is
+// another (the daemon joined or left a pool) it begins anew.
 type view struct {
-	client *clientv3.Client
-	log    *slog.Logger
-	mu     struct {
+	store source
+	log   *slog.Logger
+	mu    struct {
 		sync.Mutex
 		snap    *snapshot
 		changed chan struct{} // closed and replaced at each change
+		loads   uint64        // readings of all records that were begun
+		anew    chan struct{} // closed and replaced to have them read anew
 	}
 }
 
-// openView reads all records. Its goroutine is follow.
-func openView(ctx context.Context, c *clientv3.Client, log *slog.Logger) (*view, error) {
-	v := &view{client: c, log: log}
-	v.mu.changed = make(chan struct{})
-	s, err := v.load(ctx)
-	if err != nil {
-		return nil, err
+// source is the store as far as the view needs it. Its client is replaced now
+// and then; calls on one that was replaced would be tried again for seconds.
+type source interface {
+	Client() *clientv3.Client
+	Changed() <-chan struct{}
+}
+
+// whileCurrent returns a context that also ends when c is the store's client no
+// more. The function must be called.
+func whileCurrent(ctx context.Context, st source, c *clientv3.Client) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			changed := st.Changed()
+			if st.Client() != c {
+				cancel()
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+		}
+	}()
+	return ctx, func() { cancel(); <-done }
+}
+
+// newView returns a view that knows s, which may be nil: nothing. Its goroutine is follow.
+func newView(store source, s *snapshot, log *slog.Logger) *view {
+	if s == nil {
+		s = unknown()
 	}
+	v := &view{store: store, log: log}
+	v.mu.changed, v.mu.anew = make(chan struct{}), make(chan struct{})
 	v.mu.snap = s
-	return v, nil
+	return v
+}
+
+// unknown is the snapshot of who knows nothing.
+func unknown() *snapshot {
+	s := newSnapshot(0)
+	s.stale = time.Now()
+	return s
 }
 
 // load reads all records at one revision. Records that can't be read are an
 // error: nothing may be decided without them.
-func (v *view) load(ctx context.Context) (*snapshot, error) {
-	r, err := v.client.Get(ctx, root, clientv3.WithPrefix())
+func load(ctx context.Context, c *clientv3.Client) (*snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	r, err := c.Get(ctx, root, clientv3.WithPrefix())
 	if err != nil {
 		return nil, err
 	}
-	s := newSnapshot(r.Header.Revision)
+	records := make(map[string]rawRecord, len(r.Kvs))
 	for _, kv := range r.Kvs {
-		if err := s.put(kv); err != nil {
-			return nil, err
-		}
+		records[string(kv.Key)] = rawRecord{kv.Value, kv.ModRevision}
 	}
-	return s, nil
+	return snapshotOf(r.Header.Revision, records)
 }
 
 // follow keeps the view up to date until ctx ends.
 func (v *view) follow(ctx context.Context) {
-	retry := time.NewTimer(0)
-	defer retry.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	quiet := false
 	for ctx.Err() == nil {
-		err := v.watch(ctx)
+		c := v.store.Client()
+		told, err := v.followOne(ctx, c)
 		if ctx.Err() != nil {
 			return
 		}
-		v.log.Warn("the watch of the configuration ended, reading it anew", "error", err)
-		retry.Reset(200 * time.Millisecond)
+		quiet = quiet && !told
+		if c != v.store.Client() {
+			continue
+		}
+		if !quiet {
+			v.log.Warn("the configuration can't be followed, going on with what is known", "error", err)
+			quiet = true
+		}
+		pause.Reset(loadPause)
 		select {
 		case <-ctx.Done():
 			return
-		case <-retry.C:
-		}
-		if s, err := v.load(ctx); err == nil {
-			v.publish(s)
+		case <-pause.C:
 		}
 	}
 }
 
-func (v *view) watch(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+// followOne reads all records with c and watches them until that ends. told: it
+// got as far as to know them.
+func (v *view) followOne(ctx context.Context, c *clientv3.Client) (told bool, err error) {
+	ctx, cancel := whileCurrent(ctx, v.store, c)
 	defer cancel()
-	for r := range v.client.Watch(ctx, root, clientv3.WithPrefix(), clientv3.WithRev(v.now().revision+1)) {
-		if err := r.Err(); err != nil {
-			return err
+	v.mu.Lock()
+	v.mu.loads++
+	begun, anew := v.mu.loads, v.mu.anew
+	v.mu.Unlock()
+	s, err := load(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	s.from, s.load = c, begun
+	if !v.publish(s, anew) {
+		return false, nil
+	}
+	return true, v.watch(ctx, c, s, anew)
+}
+
+// watch applies changes to s as they come. It ends with an error.
+func (v *view) watch(ctx context.Context, c *clientv3.Client, s *snapshot, anew chan struct{}) error {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	// All keys there are: a revision that something else raised must be reached too.
+	changes := c.Watch(ctx, "", clientv3.WithPrefix(), clientv3.WithRev(s.revision+1))
+	for {
+		var r clientv3.WatchResponse
+		ok := false
+		select {
+		case r, ok = <-changes:
+		case <-anew:
+			return errAnew
 		}
-		if len(r.Events) == 0 {
+		switch {
+		case !ok:
+			return errors.New("the watch was closed")
+		case r.Err() != nil:
+			return r.Err()
+		case len(r.Events) == 0:
 			continue
 		}
-		s := v.now().clone()
+		s = s.clone()
 		// Not the header's revision: of a watch that lags behind it is ahead of the events.
 		s.revision = r.Events[len(r.Events)-1].Kv.ModRevision
 		for _, e := range r.Events {
 			if e.Type == mvccpb.Event_DELETE {
 				s.drop(string(e.Kv.Key))
-			} else if err := s.put(e.Kv); err != nil {
+			} else if err := s.put(string(e.Kv.Key), rawRecord{e.Kv.Value, e.Kv.ModRevision}); err != nil {
 				v.log.Error("a record that can't be read is left out", "error", err)
 			}
 		}
-		v.publish(s)
+		if !v.publish(s, anew) {
+			return errAnew
+		}
 	}
-	return fmt.Errorf("the watch was closed")
 }
 
-func (v *view) publish(s *snapshot) {
+// errAnew ends a watch of a store that is ours no more.
+var errAnew = errors.New("the store is another")
+
+// publish makes s the newest snapshot, unless it is of a store that is ours no more.
+func (v *view) publish(s *snapshot, anew chan struct{}) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if s.from != v.store.Client() || anew != v.mu.anew {
+		return false
+	}
+	v.set(s)
+	return true
+}
+
+// forget begins anew: the store is another.
+func (v *view) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	close(v.mu.anew)
+	v.mu.anew = make(chan struct{})
+	v.set(unknown())
+}
+
+// set needs mu.
+func (v *view) set(s *snapshot) {
 	v.mu.snap = s
 	close(v.mu.changed)
 	v.mu.changed = make(chan struct{})
@@ -255,18 +243,41 @@ func (v *view) until(ctx context.Context, done func(*snapshot) bool) (*snapshot,
 	}
 }
 
-// reached waits for a snapshot of the revision or a newer one.
-func (v *view) reached(ctx context.Context, revision int64) (*snapshot, error) {
-	return v.until(ctx, func(s *snapshot) bool { return s.revision >= revision })
+// reached waits for a snapshot that shows what the client c has just said is
+// revision r: from its watch, or read anew since.
+func (v *view) reached(ctx context.Context, c *clientv3.Client, r int64) (*snapshot, error) {
+	v.mu.Lock()
+	loads := v.mu.loads
+	v.mu.Unlock()
+	return v.until(ctx, func(s *snapshot) bool {
+		return s.stale.IsZero() && (s.from == c && s.revision >= r || s.load > loads)
+	})
 }
 
-// fresh returns a snapshot that holds all that any daemon had written before the call.
+// fresh returns a snapshot that holds all that any daemon had written before
+// the call. A question that one voter leaves unanswered goes to another.
 func (v *view) fresh(ctx context.Context) (*snapshot, error) {
-	r, err := v.client.Get(ctx, optionsKey, clientv3.WithCountOnly())
-	if err != nil {
-		return nil, err
+	var err error
+	for range askAttempts {
+		c := v.store.Client()
+		attempt, end := whileCurrent(ctx, v.store, c)
+		attempt, cancel := context.WithTimeout(attempt, askAttempt)
+		var r *clientv3.GetResponse
+		if r, err = c.Get(attempt, optionsKey, clientv3.WithCountOnly()); err == nil {
+			// The revision of the last change anywhere; the view only hears of changes
+			// below root, and what else is written it reads past.
+			var s *snapshot
+			if s, err = v.reached(attempt, c, r.Header.Revision); err == nil {
+				cancel()
+				end()
+				return s, nil
+			}
+		}
+		cancel()
+		end()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 	}
-	// The revision of the last change anywhere; the view only hears of changes below
-	// root, but nothing else is ever written.
-	return v.reached(ctx, r.Header.Revision)
+	return nil, err
 }

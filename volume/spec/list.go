@@ -20,11 +20,13 @@ func List(set map[string]string) []Shown {
 	return list
 }
 
-// clusterOptions are what `volume get all all` shows, in GlusterFS's order.
+// clusterOptions are what `volume get all all` shows, in GlusterFS's order, and
+// at the end what is Mortar's own.
 var clusterOptions = [...]string{
 	"cluster.server-quorum-ratio", "cluster.enable-shared-storage", "cluster.op-version", "cluster.max-op-version",
 	"cluster.brick-multiplex", "cluster.max-bricks-per-process", "glusterd.vol_count_per_thread",
 	"cluster.localtime-logging", "cluster.daemon-log-level", "cluster.brick-graceful-cleanup",
+	"cluster.max-voters",
 }
 
 // ListCluster is what `volume get all all` shows. set holds the cluster-wide

@@ -335,7 +335,7 @@ func TestList(t *testing.T) {
 		t.Errorf("%v", at)
 	}
 	cluster := ListCluster(map[string]string{"cluster.server-quorum-ratio": "60"})
-	if len(cluster) != 10 || cluster[0] != (Shown{"cluster.server-quorum-ratio", "60", false}) || !cluster[1].Default || cluster[2].Default {
+	if len(cluster) != 11 || cluster[0] != (Shown{"cluster.server-quorum-ratio", "60", false}) || !cluster[1].Default || cluster[2].Default {
 		t.Errorf("%v", cluster)
 	}
 	if _, err := Get("no.such", nil); err == nil {

@@ -35,6 +35,8 @@ var glusterfs string
 var own = [...]Option{
 	{Name: "network.timeout", Effect: true, Kind: Duration, Limited: true, Min: 1, Max: 600, Default: "10",
 		Help: "How long a mount waits for a brick that does not answer before the operation fails with EIO. In seconds."},
+	{Name: "cluster.max-voters", Effect: true, Global: true, Kind: Text, Values: []string{"1", "3", "5"}, Default: "3",
+		Help: "How many servers have a vote on the configuration, at most: 3 once there are 3 servers, 5 once there are 5. As many as this minus one, halved, may be lost."},
 	{Name: "cluster.min-free-disk", Effect: true, Kind: PercentOrSize, Default: "10%",
 		Help: "Free space that is kept on each brick: below it new files go to other bricks. A percentage of the brick's file system, or a size."},
 	{Name: "diagnostics.brick-log-level", Effect: true, Kind: Text, Values: logLevels, Default: "INFO",
@@ -63,7 +65,7 @@ var table = sync.OnceValue(func() *optionTable {
 	t := &optionTable{byName: make(map[string]int), byShort: make(map[string]int)}
 	mine := make(map[string]Option, len(own))
 	for _, o := range own {
-		o.listed, o.marked, o.helped = true, true, true
+		o.listed, o.marked, o.helped = !o.Global, true, true
 		if !o.Effect {
 			o.Help = noEffect
 		}

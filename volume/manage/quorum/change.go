@@ -280,9 +280,17 @@ func (s *Store) BecomeLearner(ctx context.Context, host string) error {
 	if s.Status().Err != nil {
 		return s.Status().Err
 	}
+	if m != nil && st.Mode == modeVoter {
+		list, err := s.current(ctx, st)
+		if err != nil || slices.ContainsFunc(list, func(x Member) bool { return x.ID == m.id() }) {
+			return err
+		}
+		s.removed(st, m) // it has not noticed yet
+		st, m = s.now()
+	}
 	switch {
 	case m != nil && st.Mode == modeVoter:
-		return nil
+		return s.Status().Err
 	case st.Mode == modeAlone:
 		return fmt.Errorf("%w: a lone server joins as a client first", ErrMode)
 	case st.Mode == modeClient:

@@ -20,7 +20,6 @@ import (
 const (
 	keepInterval   = time.Second     // between looks at the voters
 	missesMax      = 2               // looks that a client's voter may leave unanswered
-	listInterval   = 5               // looks between readings of the list of members
 	settleTimeout  = 2 * time.Second // of what a look may change in the store
 	aliveTime      = 10 * time.Second
 	aliveTimeout   = 2 * time.Second // of a client's connection on which nothing is acknowledged
@@ -64,7 +63,6 @@ func (s *Store) keep(ctx context.Context) {
 type keeper struct {
 	store  *Store
 	misses int // of the voter that the client talks to, in a row
-	looks  int
 }
 
 // settle makes what is what it should be. What it can't do now it does the next
@@ -75,7 +73,7 @@ func (k *keeper) settle(ctx context.Context) {
 	if m != nil && m.trap.err() != nil {
 		s.lose(m, fmt.Errorf("%w: %w; free space or mend the disk and start the daemon again", ErrFailed, m.trap.err()))
 	} else if m != nil && ended(m) {
-		s.removed(st, m)
+		s.stopped(ctx, st, m)
 	}
 	if st, m = s.now(); m != nil {
 		if err := s.tend(ctx, st, m); err != nil && ctx.Err() == nil {
@@ -243,13 +241,9 @@ func (k *keeper) route(ctx context.Context, want wanted, answers []answer) {
 			s.cfg.Log.Warn("the pool's store can't be reached", "at", best.endpoint, "error", err)
 			return
 		}
-		k.looks = 0
 	}
 	k.misses = 0
-	if k.looks%listInterval == 0 {
-		s.follow(ctx, *best)
-	}
-	k.looks++
+	s.follow(ctx, *best)
 }
 
 // choose returns the best of those voters that answered, nil if there is none:
@@ -342,6 +336,9 @@ func (s *Store) lose(m *member, why error) {
 	s.mu.Lock()
 	s.mu.member, s.mu.err = nil, why
 	s.mu.Unlock()
+	if why == nil {
+		why = errors.New("the configuration store's member is started again")
+	}
 	s.use(deadClient(why), "")
 	m.close(0)
 	s.cfg.Log.Error("the configuration store's member ended", "error", why)
@@ -366,16 +363,30 @@ func (s *Store) supersede(ctx context.Context, m *member, next *Pool) {
 	s.wake()
 }
 
+// stopped puts away a member that ended by itself, which it does when another
+// one tells it that it was removed. Unless the voters say so too it is started again.
+func (s *Store) stopped(ctx context.Context, st state, m *member) {
+	if m.self() == nil {
+		s.removed(st, m)
+		return
+	}
+	if list, err := s.current(ctx, st); err == nil && !slices.ContainsFunc(list, func(x Member) bool { return x.ID == m.id() }) {
+		st.Voters = endpointsOf(list)
+		s.removed(st, m)
+		return
+	}
+	s.lose(m, nil)
+}
+
 // removed makes a client of a member that the others have removed.
 func (s *Store) removed(st state, m *member) {
 	voters := st.Voters
-	if m != nil {
-		voters = m.endpoints()
-	}
 	own := Endpoint(peerURL(st.Host, s.cfg.Port))
 	voters = slices.DeleteFunc(slices.Clone(voters), func(e string) bool { return e == own })
 	if len(voters) == 0 {
-		s.lose(m, fmt.Errorf("%w: the others removed it", ErrNotMember))
+		if m != nil {
+			s.lose(m, fmt.Errorf("%w: the others removed it", ErrNotMember))
+		}
 		return
 	}
 	next := state{Mode: modeClient, Cluster: st.Cluster, Incarnation: st.Incarnation, Voters: voters}

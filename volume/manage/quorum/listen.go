@@ -1,8 +1,11 @@
 package quorum
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	stdlog "log"
 	"net"
 	"net/http"
 	"strconv"
@@ -14,7 +17,10 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 )
 
 // listeners are a member's sockets, open before it runs.
@@ -76,9 +82,15 @@ func (s *Store) serve(m *member, l *listeners) *serving {
 		peers: &http.Server{
 			Handler:           etcdhttp.NewPeerHandler(srv.Logger(), srv),
 			ReadHeaderTimeout: 5 * time.Second,
-			ErrorLog:          nil,
+			ErrorLog:          stdlog.New(io.Discard, "", 0), // etcd panics on messages of removed members
 		},
 		grpc: v3rpc.Server(srv, s.cfg.TLS, nil,
+			grpc.InTapHandle(func(ctx context.Context, _ *tap.Info) (context.Context, error) {
+				if m.self() == nil { // etcd would panic
+					return nil, status.Error(codes.Unavailable, "this member does not know the members yet, or was removed")
+				}
+				return ctx, nil
+			}),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second})),
 	}

@@ -179,10 +179,10 @@ type Health struct {
 func (s *Store) Health(ctx context.Context) Health {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	voters, own := s.voters()
+	voters, own := s.voters(ctx)
 	asked := make([]string, 0, len(voters))
 	for _, v := range voters {
-		if v.Endpoint != "" && v.MemberID != own.member {
+		if v.Endpoint != "" && (own.member == 0 || v.MemberID != own.member) {
 			asked = append(asked, v.Endpoint)
 		}
 	}
@@ -224,29 +224,45 @@ func judge(st state, voters []VoterHealth, answers []answer) Health {
 	return h
 }
 
+// listTimeout bounds the first part of Health: a client's question who the voters are.
+const listTimeout = 400 * time.Millisecond
+
 // voters are the voters as this server knows them, and what its own member, if
 // one runs, would answer.
-func (s *Store) voters() ([]VoterHealth, answer) {
+func (s *Store) voters(ctx context.Context) ([]VoterHealth, answer) {
 	st, m := s.now()
-	var out []VoterHealth
-	if m == nil || len(m.etcd.Server.Cluster().Members()) == 0 {
+	if m == nil || m.self() == nil {
+		if at := s.Status().Endpoint; at != "" {
+			ctx, cancel := context.WithTimeout(ctx, listTimeout)
+			defer cancel()
+			if list, err := s.list(ctx, at, false); err == nil && len(endpointsOf(list)) > 0 {
+				return healthOf(list), answer{}
+			}
+		}
+		var out []VoterHealth
 		for _, e := range st.Voters {
 			out = append(out, VoterHealth{Endpoint: e})
 		}
 		return out, answer{}
 	}
 	srv := m.etcd.Server
-	for _, v := range m.members() {
-		if !v.Learner {
-			out = append(out, VoterHealth{MemberID: v.ID, Name: v.Name, Endpoint: v.Endpoint()})
-		}
-	}
+	out := healthOf(m.members())
 	own := answer{
 		etcd: uint64(srv.Cluster().ID()), member: m.id(), leader: srv.Lead(), learner: m.learner(),
 		cluster: st.Cluster, incarnation: st.Incarnation,
 	}
 	own.err = m.trap.err()
 	return out, own
+}
+
+func healthOf(list []Member) []VoterHealth {
+	var out []VoterHealth
+	for _, v := range list {
+		if !v.Learner {
+			out = append(out, VoterHealth{MemberID: v.ID, Name: v.Name, Endpoint: v.Endpoint()})
+		}
+	}
+	return out
 }
 
 // heirTimeout bounds the search for a leader's heir.

@@ -63,6 +63,10 @@ func attrs(fields []zapcore.Field) []slog.Attr {
 	return out
 }
 
+// unknownSelf is what etcd panics with, in the goroutine of a client's request,
+// between the member's removal and its end. Nothing is broken by that.
+const unknownSelf = "failed to find local ID in cluster members"
+
 // fatalTrap stands where zap would end the process: it notes why and ends the
 // goroutine, so that the daemon can say what is the matter and end by itself.
 type fatalTrap struct {
@@ -75,6 +79,9 @@ type fatalTrap struct {
 
 // OnWrite implements zapcore.CheckWriteHook.
 func (t *fatalTrap) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	if e.Message == unknownSelf {
+		runtime.Goexit()
+	}
 	text := e.Message
 	for _, f := range fields {
 		if err, ok := f.Interface.(error); ok {

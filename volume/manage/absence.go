@@ -1,0 +1,172 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/mortarfs/mortar/volume/manage/quorum"
+)
+
+// absence is whether the store was found not to answer. Then questions are
+// answered from what is known and changes are refused, at once, until it is
+// found to answer again.
+type absence struct {
+	mu struct {
+		sync.Mutex
+		silent bool
+		noted  chan struct{} // closed when silent becomes true
+	}
+}
+
+func (a *absence) begin() chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mu.noted == nil {
+		a.mu.noted = make(chan struct{})
+	}
+	return a.mu.noted
+}
+
+func (a *absence) set(silent bool) (changed bool) {
+	noted := a.begin()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	changed = a.mu.silent != silent
+	a.mu.silent = silent
+	if changed && silent {
+		close(noted)
+		a.mu.noted = nil
+	}
+	return changed
+}
+
+// silent reports whether the store was found not to answer.
+func (d *daemon) silent() bool {
+	d.away.mu.Lock()
+	defer d.away.mu.Unlock()
+	return d.away.mu.silent
+}
+
+func (d *daemon) setSilent() {
+	if d.away.set(true) {
+		d.log.Warn("the configuration store does not answer")
+	}
+}
+
+// hearkenPause is how often a store that does not answer is asked.
+const hearkenPause = 300 * time.Millisecond
+
+// hearken asks a store that was found silent until it answers, until ctx ends.
+func (d *daemon) hearken(ctx context.Context) {
+	for ctx.Err() == nil {
+		noted := d.away.begin()
+		if !d.silent() {
+			select {
+			case <-ctx.Done():
+			case <-noted:
+			}
+			continue
+		}
+		if _, err := d.view.fresh(ctx); err == nil {
+			if d.away.set(false) {
+				d.log.Info("the configuration store answers again")
+			}
+			continue
+		}
+		pause := time.NewTimer(hearkenPause)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+}
+
+// errSilent is a store that was found not to answer before.
+var errSilent = errors.New("it did not before")
+
+// storeTrouble is the sentence about a store that did not do as it was asked.
+func (d *daemon) storeTrouble(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) || errors.Is(err, quorum.ErrClosed) {
+		return errEnding
+	}
+	d.setSilent()
+	return d.lost(err)
+}
+
+// lost is the sentence about a store without a majority. why is its last word.
+func (d *daemon) lost(why error) error {
+	switch st := d.store.Status(); {
+	case st.Err != nil:
+		return refuse("%v", st.Err)
+	case st.Role == quorum.Alone:
+		return refuse("The configuration store does not answer: %v.", why)
+	}
+	h := d.health(context.Background())
+	if h.Answer >= h.Majority {
+		return refuse("The configuration store does not answer, although %d of its %d voters are there; try again in a moment.", h.Answer, len(h.Voters))
+	}
+	return refuse("%s, and nothing can be changed without a majority of them; volumes go on as they are. Bring the others back; if they are lost for good, run `mortar cluster recover` on the server that shall go on.", answering(h))
+}
+
+func answering(h quorum.Health) string {
+	if len(h.Voters) == 1 {
+		return "The one voter of the configuration store does not answer"
+	}
+	return fmt.Sprintf("%d of the %d voters of the configuration store answer", h.Answer, len(h.Voters))
+}
+
+// healthTimeout bounds the asking of the voters whether they are there.
+const healthTimeout = time.Second
+
+// voterTimeout bounds the look at whether a daemon is there.
+const voterTimeout = 500 * time.Millisecond
+
+func (d *daemon) health(ctx context.Context) quorum.Health {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	return d.store.Health(ctx)
+}
+
+// electionTimeout bounds the waiting for voters that are there to elect a leader.
+const electionTimeout = 8 * time.Second
+
+// fresh is view.fresh, with a sentence for an error. While a majority of the
+// voters is there it waits for them to answer as one; without one it fails at once.
+func (d *daemon) fresh(ctx context.Context) (*snapshot, error) {
+	if d.silent() {
+		return nil, d.lost(errSilent)
+	}
+	began := time.Now()
+	for {
+		s, err := d.view.fresh(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return nil, errEnding
+		}
+		if h := d.health(ctx); h.Answer < h.Majority || time.Since(began) > electionTimeout || ctx.Err() != nil {
+			return nil, d.storeTrouble(ctx, err)
+		}
+	}
+}
+
+// look returns a snapshot for a question: a fresh one, or without the store the
+// last known.
+func (d *daemon) look(ctx context.Context) (*snapshot, error) {
+	if err := d.ready(ctx); err != nil {
+		return nil, err
+	}
+	s, err := d.fresh(ctx)
+	if err == nil || ctx.Err() != nil || d.store.Status().Role == quorum.Alone {
+		return s, err
+	}
+	if s = d.view.now(); s.revision == 0 {
+		return nil, d.lost(errors.New("nothing is known of the configuration"))
+	}
+	return s, nil
+}

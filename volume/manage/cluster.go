@@ -1,0 +1,225 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/mortarfs/mortar/volume/manage/api"
+	"github.com/mortarfs/mortar/volume/manage/quorum"
+)
+
+// clusterID is the UUID of the cluster that this daemon is a server of.
+func (d *daemon) clusterID() string { return d.store.Status().Pool.Cluster }
+
+// PoolList implements api.Pool.
+func (d *daemon) PoolList(ctx context.Context) ([]api.Peer, error) {
+	s, err := d.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	connected := d.connected(ctx, s)
+	out := []api.Peer{}
+	var self []api.Peer
+	for _, r := range ordered(s) {
+		p := d.describeServer(s, r)
+		p.Connected = connected[r.ID]
+		if p.Self {
+			self = append(self, p)
+		} else {
+			out = append(out, p)
+		}
+	}
+	return append(out, self...), nil
+}
+
+// connected tells which servers are there: by the store, or if that is not
+// known now by whether their daemons take a connection.
+func (d *daemon) connected(ctx context.Context, s *snapshot) map[string]bool {
+	out := map[string]bool{d.dir.id: true}
+	if s.stale.IsZero() && !d.silent() {
+		for id := range s.alive {
+			out[id] = true
+		}
+		return out
+	}
+	type answer struct {
+		id    string
+		there bool
+	}
+	answers := make(chan answer, len(s.servers))
+	for id, r := range s.servers {
+		go func() { // ends within voterTimeout; the channel has room
+			var dialer net.Dialer
+			ctx, cancel := context.WithTimeout(ctx, voterTimeout)
+			defer cancel()
+			c, err := dialer.DialContext(ctx, "tcp", r.api())
+			if err == nil {
+				c.Close()
+			}
+			answers <- answer{id, err == nil}
+		}()
+	}
+	for range s.servers {
+		if a := <-answers; a.there {
+			out[a.id] = true
+		}
+	}
+	return out
+}
+
+// ClusterStatus implements api.Pool.
+func (d *daemon) ClusterStatus(ctx context.Context) (api.Cluster, error) {
+	s, err := d.look(ctx)
+	if err != nil {
+		return api.Cluster{}, err
+	}
+	st := d.store.Status()
+	out := api.Cluster{
+		ID: st.Pool.Cluster, Incarnation: st.Pool.Incarnation, Revision: s.revision,
+		Quorum: s.stale.IsZero() && !d.silent(),
+	}
+	if !out.Quorum {
+		out.Trouble, out.LastKnown = d.lost(errSilent).Error(), s.stale
+		if s.stale.IsZero() {
+			out.LastKnown = time.Now().UTC().Truncate(time.Second)
+		}
+	} else {
+		out.Controller = s.control
+	}
+	connected := d.connected(ctx, s)
+	members := d.membersNow(ctx, out.Quorum)
+	for _, r := range ordered(s) {
+		p := d.describeServer(s, r)
+		p.Connected = connected[r.ID]
+		c := api.ClusterServer{Peer: p, Role: r.Role, Wanted: r.Role, Answers: p.Connected, Bricks: bricksOn(s, r.ID)}
+		if m, ok := members[r.ID]; ok {
+			c.Role, c.Answers, c.Leader = m.role, m.answers, m.leader
+		} else if out.Quorum && len(s.servers) > 1 {
+			c.Role = api.RoleClient
+		}
+		if len(s.servers) == 1 && st.Role == quorum.Alone {
+			c.Role, c.Wanted, c.Answers, c.Leader = api.RoleAlone, api.RoleAlone, out.Quorum, out.Quorum
+		}
+		if c.Role == api.RoleVoter || c.Role == api.RoleAlone {
+			out.Voters++
+			if c.Answers {
+				out.Answering++
+			}
+		}
+		out.Servers = append(out.Servers, c)
+	}
+	return out, nil
+}
+
+// isLocalAddr reports whether this machine has the address.
+func isLocalAddr(ip net.IP) bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	return ip.IsLoopback() || slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(ip)
+	})
+}
+
+// currentAddr is the address by which other servers reach this one now: the one
+// to listen on, or the last known one if this machine has it still, or what
+// another server sees. "" while there is no other, or none can tell.
+func (d *daemon) currentAddr(ctx context.Context, last *snapshot) string {
+	if d.host != "" {
+		return d.host
+	}
+	if last == nil || last.servers[d.dir.id] == nil || last.servers[d.dir.id].Addr == "" {
+		return ""
+	}
+	known := last.servers[d.dir.id].Addr
+	if ip := net.ParseIP(known); ip == nil || isLocalAddr(ip) {
+		return known
+	}
+	for _, r := range ordered(last) {
+		if r.ID == d.dir.id {
+			continue
+		}
+		c, err := api.DialFrom(ctx, "", r.api())
+		if err != nil {
+			continue
+		}
+		id, err := c.Identify(ctx, api.IdentifyRequest{From: d.dir.id})
+		c.Close()
+		if err == nil && id.Seen != "" {
+			return id.Seen
+		}
+	}
+	return known
+}
+
+// part is a server's part in the store.
+type part struct {
+	role            string
+	answers, leader bool
+}
+
+// membersNow are the parts of the servers that have a member, by UUID: as a
+// majority knows them, or else as this server's store last knew the voters.
+func (d *daemon) membersNow(ctx context.Context, quorate bool) map[string]part {
+	out := map[string]part{}
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	if quorate {
+		members, _ := d.store.Members(ctx) // without it learners look like clients
+		for _, m := range members {
+			if m.Learner {
+				out[m.Name] = part{role: api.RoleLearner, answers: m.Answers}
+			}
+		}
+	}
+	for _, v := range d.store.Health(ctx).Voters {
+		name := v.Name
+		if r := d.serverAt(v.Endpoint); name == "" && r != nil {
+			name = r.ID
+		}
+		out[name] = part{api.RoleVoter, v.Answers, v.Leads}
+	}
+	return out
+}
+
+// serverAt is the server whose member answers clients at the endpoint.
+func (d *daemon) serverAt(endpoint string) *serverRecord {
+	for _, r := range d.view.now().servers {
+		if r.endpoint() == endpoint {
+			return r
+		}
+	}
+	return nil
+}
+
+// awaitNoMember waits until a server that leaves has no member of the store any
+// more: the controller removes it, and may have to give another its vote first.
+func (d *daemon) awaitNoMember(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	tick := time.NewTicker(controlPause / 2)
+	defer tick.Stop()
+	url := d.view.now().servers[id].peerURL()
+	for {
+		members, err := d.store.Members(ctx)
+		if err == nil && !slices.ContainsFunc(members, func(m quorum.Member) bool { return m.Name == id || m.Name == "" && m.Peer == url }) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			if err == nil {
+				err = errors.New("it is a voter still, for too few of the others answer")
+			}
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// leaveTimeout bounds the leaving of the store.
+const leaveTimeout = 20 * time.Second

@@ -1,0 +1,242 @@
+package manage
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/mortarfs/mortar/volume/manage/api"
+	"github.com/mortarfs/mortar/volume/manage/quorum"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// Times of the controller.
+const (
+	controlPause = 200 * time.Millisecond // between steps
+	controlLook  = 5 * time.Second        // between looks when there is nothing to do
+	deadAfter    = 30 * time.Second       // a voter without a sign is replaced
+	stepTimeout  = 10 * time.Second
+)
+
+// control is one daemon's part in adjusting the voters, until ctx ends. One
+// daemon at a time, the controller, compares the members of the store with what
+// quorum.Plan wants and takes one step after another; each is derived from what
+// is, never remembered. The controller is who holds the key "controller", which
+// hangs on its lease.
+func (d *daemon) control(ctx context.Context) {
+	c := &controller{d: d, silent: map[uint64]time.Time{}}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		snap, changed := d.view.next()
+		next := controlLook
+		switch {
+		case !snap.stale.IsZero() || d.lease.Load() == 0:
+			next = time.Second
+		case snap.control == "" || snap.alive[snap.control] == "":
+			d.stand(ctx, snap)
+			next = time.Second
+		case snap.control == d.dir.id && len(snap.servers) > 1:
+			if c.step(ctx, snap) {
+				next = controlPause
+			}
+		}
+		timer.Reset(next)
+		servers := encodeServers(snap)
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				waiting = false
+			case <-timer.C:
+				waiting = false
+			case <-changed:
+				snap, changed = d.view.next()
+				waiting = encodeServers(snap) == servers // what it has no part in
+			}
+		}
+	}
+}
+
+// encodeServers says all that the controller acts on.
+func encodeServers(s *snapshot) string {
+	text := s.control
+	for _, r := range ordered(s) {
+		text += " " + r.ID + string(r.State) + r.Role + r.peerURL()
+		if s.alive[r.ID] != "" {
+			text += "+"
+		}
+	}
+	return text
+}
+
+// stand makes this daemon the controller if there is none.
+func (d *daemon) stand(ctx context.Context, snap *snapshot) {
+	lease := clientv3.LeaseID(d.lease.Load())
+	none := clientv3.Compare(clientv3.CreateRevision(controlKey), "=", 0)
+	if snap.control != "" {
+		none = clientv3.Compare(clientv3.Value(controlKey), "=", snap.control)
+	}
+	_, err := d.commit(ctx, "stand", []clientv3.Cmp{none, clientv3.Compare(clientv3.Value(aliveKey(d.dir.id)), "=", d.boot)},
+		clientv3.OpPut(controlKey, d.dir.id, clientv3.WithLease(lease)))
+	if err == nil && len(snap.servers) > 1 {
+		d.log.Info("this server adjusts the voters of the configuration store")
+	}
+}
+
+// controller is what the controller remembers between its looks.
+type controller struct {
+	d      *daemon
+	silent map[uint64]time.Time // since when a member does not answer
+	last   string               // step, as it was logged
+}
+
+// step takes the next step; false: there is none.
+func (c *controller) step(ctx context.Context, snap *snapshot) bool {
+	d := c.d
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	members, err := d.store.Members(ctx)
+	if err != nil {
+		d.log.Debug("the members of the store can't be listed", "error", err)
+		return true
+	}
+	c.note(members, time.Now())
+	servers := candidates(snap)
+	step := quorum.Plan(servers, members, maxVoters(snap))
+	if text := step.String(); text != c.last {
+		d.log.Info("voters of the configuration store", "step", text)
+		c.last = text
+	}
+	if err := d.want(ctx, snap, servers, members, step); err != nil {
+		d.log.Warn("what servers should be can't be recorded", "error", err)
+		return true
+	}
+	switch step.Kind {
+	case quorum.StepNone:
+		return false
+	case quorum.StepWait:
+		return true
+	}
+	d.cfg.step("voters " + step.String())
+	if err := d.store.Do(ctx, step); err != nil && !errors.Is(err, quorum.ErrNotReady) {
+		d.log.Warn("a step towards the wanted voters failed", "step", step.String(), "error", err)
+	}
+	return true
+}
+
+// note keeps since when members do not answer, and marks those that are dead.
+func (c *controller) note(members []quorum.Member, now time.Time) {
+	there := map[uint64]bool{}
+	for i := range members {
+		m := &members[i]
+		there[m.ID] = true
+		if m.Answers {
+			delete(c.silent, m.ID)
+			continue
+		}
+		if c.silent[m.ID].IsZero() {
+			c.silent[m.ID] = now
+		}
+		m.Dead = now.Sub(c.silent[m.ID]) > c.d.cfg.deadAfter
+	}
+	for id := range c.silent {
+		if !there[id] {
+			delete(c.silent, id)
+		}
+	}
+}
+
+// candidates are the servers that may have a vote, in order of joining.
+func candidates(s *snapshot) []quorum.Server {
+	var out []quorum.Server
+	for _, r := range ordered(s) {
+		if r.State == joined && r.Addr != "" {
+			out = append(out, quorum.Server{ID: r.ID, Peer: r.peerURL(), Up: s.alive[r.ID] != ""})
+		}
+	}
+	return out
+}
+
+// maxVoters is the option cluster.max-voters.
+func maxVoters(s *snapshot) int {
+	set := map[string]string{}
+	for _, o := range s.cluster.Options {
+		set[o.Name] = o.Value
+	}
+	return int(spec.Values(set).Int("cluster.max-voters"))
+}
+
+// want records in the servers' records what they should be in the store: who
+// has a vote or is to get one. A server acts on it by itself (member).
+func (d *daemon) want(ctx context.Context, snap *snapshot, servers []quorum.Server, members []quorum.Member, step quorum.Step) error {
+	for _, r := range ordered(snap) {
+		role := api.RoleClient
+		i := slices.IndexFunc(members, func(m quorum.Member) bool { return m.Name == r.ID || m.Name == "" && m.Peer == r.peerURL() })
+		if i >= 0 && !(step.Kind == quorum.StepRemove && step.Member == members[i].ID) || step.Kind == quorum.StepAdd && step.Server == r.ID {
+			role = api.RoleVoter
+		}
+		if role == r.Role || r.State == leaving {
+			continue
+		}
+		changed := r.clone()
+		changed.Role = role
+		if _, err := d.commit(ctx, "want "+role, []clientv3.Cmp{serverIs(r)}, putServer(changed)); err != nil && err != errConflict {
+			return err
+		}
+	}
+	return nil
+}
+
+// memberPause is how often a server tries to become what it should be.
+const memberPause = 300 * time.Millisecond
+
+// member makes this server's part in the store what its record wants, until ctx
+// ends. A removed voter becomes a client by itself, in package quorum.
+func (d *daemon) member(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	hinted := ""
+	for ctx.Err() == nil {
+		snap, changed := d.view.next()
+		exchanged := d.store.Changed()
+		next := forever
+		if h := hints(snap); len(h) > 0 && hinted != encodeServers(snap) {
+			d.store.Hint(h)
+			hinted = encodeServers(snap)
+		}
+		own, st := snap.servers[d.dir.id], d.store.Status()
+		if errors.Is(st.Err, quorum.ErrFailed) && st.Role == quorum.Alone {
+			d.fail(st.Err) // in a pool it goes on with what it knows
+			return
+		}
+		if snap.stale.IsZero() && own != nil && own.Role == api.RoleVoter && own.State == joined && st.Role == quorum.Client && len(snap.servers) > 1 {
+			if err := d.store.BecomeLearner(ctx, own.Addr); err != nil && ctx.Err() == nil {
+				if !errors.Is(err, quorum.ErrNotMember) { // the controller is about to add it
+					d.log.Warn("this server can't become a voter yet", "error", err)
+				}
+				next = memberPause
+			}
+		}
+		timer.Reset(next)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-exchanged:
+		case <-timer.C:
+		}
+	}
+}
+
+// hints are where all servers' members might answer.
+func hints(s *snapshot) []string {
+	var out []string
+	for _, r := range ordered(s) {
+		if r.Addr != "" && len(s.servers) > 1 {
+			out = append(out, r.endpoint())
+		}
+	}
+	return out
+}
