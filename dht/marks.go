@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/mortarfs/mortar/volume"
 )
 
@@ -24,7 +26,7 @@ type marks struct {
 		seq     uint64                  // counts marks
 		settled map[need]uint64         // marks of this need up to this are void; with a zero directory all of the set
 		objects map[volume.ID][]setMark // at most marksMax
-		all     map[need]uint64         // for objects that found no place, with a zero directory: their latest seq
+		crowd   map[volume.SetID]*crowd // who found no place among them, by what set they need
 	}
 }
 
@@ -39,8 +41,40 @@ type setMark struct {
 	seq uint64
 }
 
+// crowd remembers very many objects that need all of a set, in little space: it
+// never forgets one, and takes one in some thousands for another (a Bloom filter).
+// They are many only while a set is away for long, and an object that does not
+// need that set must not be held up by it.
+type crowd struct {
+	seq  uint64 // the latest mark's
+	bits [crowdBits / 64]uint64
+}
+
+// crowdBits is a power of two: 1 MiB of them.
+const crowdBits = 1 << 23
+
+// places calls f for the bits of an ID.
+func (c *crowd) places(id volume.ID, f func(word *uint64, bit uint64)) {
+	h := xxhash.Sum64(id[:])
+	for range 4 {
+		f(&c.bits[h%crowdBits/64], 1<<(h%64))
+		h = h>>23 | h<<41
+	}
+}
+
+func (c *crowd) add(id volume.ID, seq uint64) {
+	c.seq = seq
+	c.places(id, func(word *uint64, bit uint64) { *word |= bit })
+}
+
+func (c *crowd) has(id volume.ID) bool {
+	all := true
+	c.places(id, func(word *uint64, bit uint64) { all = all && *word&bit != 0 })
+	return all
+}
+
 const (
-	// marksMax bounds the objects remembered; beyond it a mark counts for all objects.
+	// marksMax bounds the objects remembered; further ones join a crowd.
 	marksMax = 1 << 16
 	// needsMax bounds the directories remembered for an object, and asked for in
 	// one step; where there are more, the whole set is settled.
@@ -58,13 +92,16 @@ func (m *marks) add(id volume.ID, set volume.SetID, dir volume.ID) {
 
 func (m *marks) addLocked(id volume.ID, n need) {
 	if m.mu.objects == nil {
-		m.mu.objects, m.mu.all, m.mu.settled = map[volume.ID][]setMark{}, map[need]uint64{}, map[need]uint64{}
+		m.mu.objects, m.mu.crowd, m.mu.settled = map[volume.ID][]setMark{}, map[volume.SetID]*crowd{}, map[need]uint64{}
 	}
 	m.mu.seq++
 	m.some.Store(true)
 	list, seq := m.mu.objects[id], m.mu.seq
 	if list == nil && len(m.mu.objects) >= marksMax {
-		m.mu.all[need{set: n.set}] = seq
+		if m.mu.crowd[n.set] == nil {
+			m.mu.crowd[n.set] = &crowd{}
+		}
+		m.mu.crowd[n.set].add(id, seq)
 		return
 	}
 	for i := range list {
@@ -91,10 +128,8 @@ func (m *marks) inherit(id, dir volume.ID) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, mark := range m.mu.objects[dir] {
-		if m.countsLocked(mark) {
-			m.addLocked(id, mark.need)
-		}
+	for _, n := range m.needsLocked(dir) {
+		m.addLocked(id, n)
 	}
 }
 
@@ -111,17 +146,21 @@ func (m *marks) needs(id volume.ID) (list []need, seq uint64) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.needsLocked(id), m.mu.seq
+}
+
+func (m *marks) needsLocked(id volume.ID) (list []need) {
 	for _, mark := range m.mu.objects[id] {
 		if m.countsLocked(mark) {
 			list = append(list, mark.need)
 		}
 	}
-	for n, seq := range m.mu.all {
-		if m.countsLocked(setMark{n, seq}) {
+	for set, c := range m.mu.crowd {
+		if n := (need{set: set}); c.has(id) && m.countsLocked(setMark{n, c.seq}) {
 			list = append(list, n)
 		}
 	}
-	return list, m.mu.seq
+	return list
 }
 
 // done makes the marks of a need up to seq void.
@@ -146,17 +185,15 @@ func (m *marks) done(n need, seq uint64) {
 			m.mu.objects[id] = live
 		}
 	}
-	for a, at := range m.mu.all {
-		if !m.countsLocked(setMark{a, at}) {
-			delete(m.mu.all, a)
-		}
+	if c := m.mu.crowd[n.set]; c != nil && c.seq <= seq {
+		delete(m.mu.crowd, n.set)
 	}
 	for old, at := range m.mu.settled {
 		if old.set == n.set && at <= seq && !old.dir.IsZero() {
 			delete(m.mu.settled, old)
 		}
 	}
-	m.some.Store(len(m.mu.objects)+len(m.mu.all) > 0)
+	m.some.Store(len(m.mu.objects)+len(m.mu.crowd) > 0)
 }
 
 // sets returns all sets with marks that count, and the count for done.
@@ -178,8 +215,8 @@ func (m *marks) sets() (list []need, seq uint64) {
 			note(mark)
 		}
 	}
-	for n, seq := range m.mu.all {
-		note(setMark{n, seq})
+	for set, c := range m.mu.crowd {
+		note(setMark{need{set: set}, c.seq})
 	}
 	return list, m.mu.seq
 }

@@ -12,16 +12,16 @@ func (o *Owner) settleAll(ctx context.Context, v *view) {
 	ctx, cancel := context.WithTimeout(ctx, opMax)
 	defer cancel()
 	needs, seq := o.marks.sets()
-	if err := o.settleNeeds(ctx, needs, seq); err != nil {
-		// A new name may lie in a directory that its home could still lose.
+	err := o.settleNeeds(ctx, needs, seq)
+	if err != nil {
 		o.log.Debug("not all marks were settled", "err", err)
-		return
 	}
 	var ripe []*intent
 	need := map[volume.SetID]uint32{}
 	o.mu.Lock()
 	for _, it := range o.mu.finished {
-		if !it.live && len(it.waiting)+len(it.again) == 0 {
+		// A new name may lie in a directory that its home could still lose.
+		if !it.live && len(it.waiting)+len(it.again) == 0 && (err == nil || !o.marks.concern(it)) {
 			ripe = append(ripe, it)
 			for set := range it.acked {
 				need[set] = 0
@@ -37,6 +37,18 @@ func (o *Owner) settleAll(ctx context.Context, v *view) {
 	}
 	o.settleNeeded(ctx, v, need)
 	o.retire(ctx, v, ripe, need)
+}
+
+// concern reports whether something that the intent names needs another set.
+func (m *marks) concern(it *intent) bool {
+	for _, a := range append([]action{it.commit}, it.actions...) {
+		for _, id := range []volume.ID{a.id, a.dir, a.dir2} {
+			if list, _ := m.needs(id); len(list) > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // settleNeeded settles sets and notes the life in which each was; those that

@@ -143,10 +143,75 @@ func TestMarks(t *testing.T) {
 	if list, _ := m.needs(f); list != nil || m.some.Load() || len(m.mu.objects) > 0 {
 		t.Fatal("marks of settled sets stay", list)
 	}
-	for range marksMax + 1 {
-		m.add(volume.NewID(1), 2, d)
+	var many []volume.ID
+	for range marksMax + 2000 {
+		id := volume.NewID(1)
+		many = append(many, id)
+		m.add(id, 2, d)
 	}
-	if list, _ := m.needs(f); !slices.Equal(list, []need{{set: 2}}) {
+	for _, id := range many {
+		if list, _ := m.needs(id); len(list) == 0 {
+			t.Fatal("a mark is lost")
+		}
+	}
+	if list, _ := m.needs(many[marksMax]); !slices.Equal(list, []need{{set: 2}}) {
 		t.Fatal("an object beyond those that fit", list)
+	}
+	wrong := 0
+	for range 1000 {
+		if list, _ := m.needs(volume.NewID(1)); len(list) > 0 {
+			wrong++
+		}
+	}
+	if wrong > 1 {
+		t.Fatalf("%d objects of 1000 need what others need", wrong)
+	}
+	_, seq = m.needs(d)
+	if m.done(need{set: 2}, seq); m.some.Load() {
+		t.Fatal("a crowd stays")
+	}
+}
+
+// TestSyncWhileAway: a set that is away for long, during which more is made that
+// needs it than can be remembered one by one, is in the way of nobody else's sync,
+// and what others removed meanwhile is dropped for good.
+func TestSyncWhileAway(t *testing.T) {
+	w := newWorld(t)
+	w.quiet()
+	w.mkdir(w.dir, 3, "d")
+	o := w.nodes[1].owner()
+	w.nodes[3].halt()
+	for range marksMax + 1000 {
+		o.marks.add(volume.NewID(1), 3, w.ids["d"])
+	}
+	gone := w.pointed(w.dir, 1, 2, "gone")
+	f, _, err := w.fs.Create(w.ctx, w.dir, w.owned(w.dir, 1, "f"), volume.Node{Mode: syscall.S_IFREG | 0o644}, volume.Write)
+	w.must(err)
+	if err := f.Sync(w.ctx, false); err != nil {
+		t.Errorf("a file that needs nothing there: %v", err)
+	}
+	w.must(f.Close())
+	w.must(w.fs.Unlink(w.ctx, w.dir, gone))
+	for deadline := time.Now().Add(10 * time.Second); ; w.pause() {
+		list, err := w.nodes[1].store.Discards(w.ctx)
+		if err == nil && len(list) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("what was removed is still there: %v", list)
+		}
+	}
+	inside := w.owned(w.ids["d"], 1, "f")
+	f, _, err = w.fs.Create(w.ctx, w.ids["d"], inside, volume.Node{Mode: syscall.S_IFREG | 0o644}, volume.Write)
+	w.must(err)
+	o.marks.add(f.ID(), 3, w.ids["d"]) // as if the directory was made just before
+	if err := f.Sync(w.ctx, false); !isErrno(err, syscall.EIO) {
+		t.Errorf("a file that needs a set that is away: %v", err)
+	}
+	w.must(f.Close())
+	w.nodes[3].start()
+	w.quiet()
+	if wrong := w.check(); len(wrong) > 0 {
+		t.Fatal(wrong)
 	}
 }
