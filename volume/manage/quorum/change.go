@@ -285,6 +285,7 @@ func (s *Store) BecomeLearner(ctx context.Context, host string) error {
 		if err != nil || slices.ContainsFunc(list, func(x Member) bool { return x.ID == m.id() }) {
 			return err
 		}
+		st.Voters = endpointsOf(list)
 		s.removed(st, m) // it has not noticed yet
 		st, m = s.now()
 	}

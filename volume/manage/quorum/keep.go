@@ -367,6 +367,9 @@ func (s *Store) supersede(ctx context.Context, m *member, next *Pool) {
 // one tells it that it was removed. Unless the voters say so too it is started again.
 func (s *Store) stopped(ctx context.Context, st state, m *member) {
 	if m.self() == nil {
+		if voters := m.endpoints(); len(voters) > 0 {
+			st.Voters = voters
+		}
 		s.removed(st, m)
 		return
 	}

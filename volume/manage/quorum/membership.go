@@ -89,17 +89,15 @@ func (s *Store) Members(ctx context.Context) ([]Member, error) {
 		}
 	}
 	answers := s.conns.probeAll(ctx, asked)
+	if _, own := s.voters(ctx); own.member != 0 {
+		answers = append(answers, own) // also if it does not reach itself
+	}
 	var newest uint64
 	for _, a := range answers {
 		newest = max(newest, a.index)
 	}
-	_, own := s.now()
 	for i := range list {
 		m := &list[i]
-		if own != nil && own.id() == m.ID {
-			m.Answers = own.trap.err() == nil
-			continue
-		}
 		for _, a := range answers {
 			if a.err == nil && a.member == m.ID {
 				m.Answers = true

@@ -21,6 +21,14 @@ func newPool(t *testing.T, n int) pool {
 		p = append(p, p.join(newServer(t).open()))
 	}
 	p.rest(3)
+	for _, v := range p {
+		v.eventually("know the voters", func(context.Context) error {
+			if e := v.Status().Pool.Endpoints; len(e) != Target(n, 3) {
+				return fmt.Errorf("it knows %v", e)
+			}
+			return nil
+		})
+	}
 	return p
 }
 

@@ -248,7 +248,7 @@ func (s *Store) voters(ctx context.Context) ([]VoterHealth, answer) {
 	srv := m.etcd.Server
 	out := healthOf(m.members())
 	own := answer{
-		etcd: uint64(srv.Cluster().ID()), member: m.id(), leader: srv.Lead(), learner: m.learner(),
+		etcd: uint64(srv.Cluster().ID()), member: m.id(), leader: srv.Lead(), learner: m.learner(), index: srv.AppliedIndex(),
 		cluster: st.Cluster, incarnation: st.Incarnation,
 	}
 	own.err = m.trap.err()
