@@ -178,7 +178,7 @@ func (ln *lane) request(f wire.Frame) error {
 	ln.answered = 0
 	ln.busy.Store(time.Now().UnixNano())
 	defer ln.busy.Store(0)
-	var told, reply []byte
+	var reply []byte
 	if old != nil {
 		if reply, err = s.join(ln.conn, old); err != nil {
 			return err
@@ -188,30 +188,28 @@ func (ln *lane) request(f wire.Frame) error {
 		scratch, free := ln.scratch(r)
 		defer free()
 		reply = s.srv.answer(r, scratch)
-		told = s.srv.tell(r, reply)
+		s.srv.tell(r, reply)
 		s.complete(r, reply)
 	}
 	if !r.op.Repeatable() {
 		ln.answered = r.number
 	}
-	if told != nil {
-		return ln.Send(append(told, reply...), nil)
+	if r.aside != nil {
+		return ln.Send(append(r.aside, reply...), nil)
 	}
 	return ln.Send(reply, nil)
 }
 
-// tell returns a frame with the attributes of the directory that a request
-// has changed, which spares its client a question. They are of no moment: nil if they can't be had.
-func (s *Server) tell(r *request, reply []byte) []byte {
+// tell adds to a request's reply the attributes of the directory that it has
+// changed, which spares its client a question. If they can't be had, it may ask.
+func (s *Server) tell(r *request, reply []byte) {
 	dir, ok := wire.ChangedDir(r.op, r.body)
 	if !ok || wire.PeekErrno(reply[wire.FrameHeader:]) != 0 {
-		return nil
+		return
 	}
-	a, err := s.set.Getattr(r, dir)
-	if err != nil {
-		return nil
+	if a, err := s.set.Getattr(r, dir); err == nil {
+		r.aside = wire.AppendTold(make([]byte, 0, 512), &a)
 	}
-	return wire.AppendTold(make([]byte, 0, 512), &a)
 }
 
 // scratch returns memory to build a reply in, and what to call when it was sent.

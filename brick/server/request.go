@@ -21,6 +21,7 @@ type request struct {
 	body            []byte // arguments, and the data of a write that came in a frame
 	deadline        time.Time
 	start           time.Time
+	aside           []byte // whole frames to send before the reply
 
 	// Guarded by session.mu.
 	reply     []byte        // whole frame, once answered, if it must be remembered

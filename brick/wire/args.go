@@ -93,16 +93,20 @@ type OpenArgs struct {
 	ID     volume.ID
 	Flags  volume.Flags
 	Handle uint64
+	Want   uint32 // Data are wanted if they are at most so many bytes; 0 … volume.IOMax
 }
 
 // Append encodes a.
 func (a *OpenArgs) Append(b []byte) []byte {
-	return appendU64(appendU32(append(b, a.ID[:]...), uint32(a.Flags)), a.Handle)
+	return appendU32(appendU64(appendU32(append(b, a.ID[:]...), uint32(a.Flags)), a.Handle), a.Want)
 }
 
 // Parse decodes into a.
 func (a *OpenArgs) Parse(r *Reader) bool {
-	a.ID, a.Flags, a.Handle = r.ID(), volume.Flags(r.U32()), r.U64()
+	a.ID, a.Flags, a.Handle, a.Want = r.ID(), volume.Flags(r.U32()), r.U64(), r.U32()
+	if a.Want > volume.IOMax {
+		r.fail()
+	}
 	return r.Done()
 }
 

@@ -67,6 +67,7 @@
 //	Bye       nothing: the session ends for good
 //	Close     u64 handles of files that are to be closed; not answered
 //	Told      attributes of the directory that the request changed, before its Reply; a server may leave it out
+//	Data      all that is in the file that the request opened, before its Reply, if that was wanted; likewise
 //
 // On a lane a client sends Close and Request, on a Session Hello, Cancel, Ack, Ping, Close and Bye.
 // A request on a lane says that the reply before it on the same lane has arrived: it is an Ack of that.

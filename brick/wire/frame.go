@@ -52,6 +52,7 @@ const (
 	Bye
 	Close
 	Told
+	Data
 	kindEnd
 )
 
@@ -59,7 +60,7 @@ func (k Kind) String() string {
 	if k == 0 || k >= kindEnd {
 		return "unknown"
 	}
-	return [...]string{"hello", "welcome", "request", "reply", "cancel", "ack", "ping", "pong", "bye", "close", "told"}[k-1]
+	return [...]string{"hello", "welcome", "request", "reply", "cancel", "ack", "ping", "pong", "bye", "close", "told", "data"}[k-1]
 }
 
 // ErrMalformed is, possibly wrapped, what a decoder says of bytes that are not of this protocol.

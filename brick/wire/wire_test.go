@@ -39,7 +39,7 @@ var arguments = map[Op]argument{
 	OpSetattr:     &SetattrArgs{idA, chg},
 	OpMake:        &MakeArgs{idA, "name", node},
 	OpCreate:      &CreateArgs{idA, "name", node, volume.Write | volume.Excl},
-	OpOpen:        &OpenArgs{idA, volume.Read, 77},
+	OpOpen:        &OpenArgs{idA, volume.Read, 77, 4096},
 	OpLink:        &LinkArgs{idA, idB, "name"},
 	OpRename:      &RenameArgs{idA, "old", idB, "new", volume.RenameExchange},
 	OpReadDir:     &ReadDirArgs{idA, 1 << 60, 4096, true},

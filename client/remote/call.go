@@ -31,6 +31,8 @@ type call struct {
 	lane       *lane  // on which it is under way; the caller alone uses it
 	reply      []byte // body of the reply, if err is nil
 	told       volume.Attr
+	data       []byte // contents of the file that it opened
+	turn       uint64 // Remote.mu.turn when it began
 	err        error
 
 	id     volume.ID    // of an Open
@@ -185,6 +187,10 @@ func (r *Remote) begin(ctx context.Context, c *call) error {
 		return err
 	}
 	r.mu.pending[c.number] = c
+	if c.writes() {
+		r.mu.turn++
+	}
+	c.turn = r.mu.turn
 	if !c.object.IsZero() && c.repeatable {
 		c.next = r.mu.changing[c.object]
 		r.mu.changing[c.object] = c
@@ -240,6 +246,9 @@ func (r *Remote) takeLocked(c *call, acknowledged bool) bool {
 		return false
 	}
 	delete(r.mu.pending, c.number)
+	if c.writes() {
+		r.mu.turn++
+	}
 	if !c.object.IsZero() && c.repeatable {
 		r.untrackLocked(c, acknowledged)
 	}
@@ -346,5 +355,6 @@ func (r *Remote) openedLocked(c *call, body []byte) error {
 	}
 	c.opened = &file{r: r, id: object, handle: c.number, flags: c.flags &^ (volume.Truncate | volume.Excl | volume.KillPriv)}
 	r.mu.files[c.number] = c.opened
+	r.firstLocked(c.opened, c)
 	return nil
 }

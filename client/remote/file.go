@@ -19,6 +19,7 @@ type file struct {
 	err   error       // why it could not be opened again; guarded by Remote.mu
 	dirty atomic.Bool // writes were acknowledged since the last Sync began
 	lost  atomic.Bool // such writes may be gone: the next Sync says so
+	first atomic.Pointer[first]
 }
 
 // ID is volume.File's.
@@ -42,6 +43,9 @@ func checkIO(op wire.Op, p []byte) error {
 func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if err := checkIO(wire.OpRead, p); err != nil {
 		return 0, err
+	}
+	if n, ok := f.readFirst(p, off); ok {
+		return n, nil
 	}
 	c := f.call(ctx, wire.OpRead)
 	defer free(c)

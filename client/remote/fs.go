@@ -103,7 +103,7 @@ func (r *Remote) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume
 	c := r.newCall(ctx, wire.OpOpen)
 	defer free(c)
 	c.id, c.flags = id, f
-	c.frame = (&wire.OpenArgs{ID: id, Flags: f, Handle: c.number}).Append(c.frame)
+	c.frame = (&wire.OpenArgs{ID: id, Flags: f, Handle: c.number, Want: wants(f)}).Append(c.frame)
 	if _, err := r.do(ctx, c); err != nil {
 		return nil, err
 	}

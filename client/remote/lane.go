@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
 )
 
 // laneIdle is after what time a lane that was not used is closed, the last excepted.
@@ -90,8 +91,8 @@ func (ln *lane) exchange(c *call) error {
 			return err
 		case f.Kind == wire.Pong: // it is being worked on
 			continue
-		case f.Kind == wire.Told:
-			if err := ln.told(c, size); err != nil {
+		case f.Kind == wire.Told || f.Kind == wire.Data:
+			if err := ln.aside(c, f.Kind, size); err != nil {
 				return err
 			}
 			continue
@@ -108,11 +109,18 @@ func (ln *lane) exchange(c *call) error {
 	}
 }
 
-// told reads attributes that come before a reply.
-func (ln *lane) told(c *call, size int) error {
+// aside reads what comes before a reply.
+func (ln *lane) aside(c *call, k wire.Kind, size int) error {
+	if size > volume.IOMax {
+		return wire.ErrMalformed
+	}
 	body := make([]byte, size)
 	if err := ln.Body(body); err != nil {
 		return err
+	}
+	if k == wire.Data {
+		c.data = body
+		return nil
 	}
 	r := wire.NewReader(body)
 	if c.told = r.Attr(); !r.Done() {

@@ -246,6 +246,7 @@ func (r *Remote) watch() {
 			return
 		case now := <-t.C:
 			r.expire(now)
+			r.dropFirsts(now)
 			r.mu.Lock()
 			l := r.mu.link
 			r.mu.Unlock()

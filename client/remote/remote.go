@@ -71,6 +71,8 @@ type Remote struct {
 		pending   map[uint64]*call
 		changing  map[volume.ID]*call // unanswered changes that may be repeated, by object; linked by call.next
 		files     map[uint64]*file    // open ones, by handle
+		turn      uint64              // counts beginnings and ends of changes of files' contents
+		firsts    []*file             // that may have contents which came with their opening
 		closes    []uint64            // handles that the next request tells the brick to close
 		boot      wire.SessionID      // of the brick's machine, as last heard
 	}
