@@ -17,8 +17,9 @@ import (
 
 // held makes Unlink, Append and ReadAt of the backend wait; the function lets them go.
 func (w *world) holdBack() (release func()) {
-	w.hold, w.held = make(chan struct{}), make(chan struct{}, 1000)
-	return sync.OnceFunc(func() { close(w.hold) })
+	hold := make(chan struct{})
+	w.hold.Store(&hold)
+	return sync.OnceFunc(func() { close(hold) })
 }
 
 // start runs f and returns a channel with its error.

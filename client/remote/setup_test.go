@@ -29,19 +29,20 @@ type backend struct {
 	unlinks atomic.Int64
 	appends atomic.Int64
 	closes  atomic.Int64
-	hold    chan struct{} // if not nil, Unlink, Append and ReadAt wait for it or their context
-	held    chan struct{} // gets a value when one begins to wait
+	hold    atomic.Pointer[chan struct{}] // if not nil, Unlink, Append and ReadAt wait for it or their context
+	held    chan struct{}                 // gets a value when one begins to wait
 }
 
-func newBackend() *backend { return &backend{FS: model.New()} }
+func newBackend() *backend { return &backend{FS: model.New(), held: make(chan struct{}, 1000)} }
 
 func (b *backend) wait(ctx context.Context) error {
-	if b.hold == nil {
+	hold := b.hold.Load()
+	if hold == nil {
 		return nil
 	}
 	b.held <- struct{}{}
 	select {
-	case <-b.hold:
+	case <-*hold:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
