@@ -49,7 +49,7 @@ var worldly = []string{"os", "os/exec", "os/signal", "net", "net/http", "log", "
 var rules = []rule{
 	{folder: "volume"},
 	{folder: "volume/spec", rooms: []string{"volume"}, outside: hashing, barred: worldly},
-	{folder: "volume/manage", rooms: []string{"volume", "volume/spec", "volume/manage/api", "volume/manage/quorum", "brick", "dht"}, outside: join(system, rpc, config, metrics)},
+	{folder: "volume/manage", rooms: []string{"volume", "volume/spec", "volume/manage/api", "volume/manage/quorum", "brick", "brick/wire", "dht"}, outside: join(system, rpc, config, metrics)},
 	{folder: "volume/manage/api", rooms: []string{"volume", "volume/spec"}, outside: rpc},
 	{folder: "volume/manage/quorum", outside: join(system, rpc, config)},
 

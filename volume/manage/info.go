@@ -72,7 +72,11 @@ func (d *daemon) VolumeStatus(ctx context.Context, r api.StatusRequest) ([]api.V
 	if r.Name == "" {
 		for _, v := range sorted(snap) {
 			if v.State == api.Started {
-				out = append(out, d.status(snap, v, r))
+				st := d.status(snap, v, r)
+				if r.Clients {
+					d.askClients(ctx, snap, v, &st)
+				}
+				out = append(out, st)
 			}
 		}
 		return out, nil
@@ -94,7 +98,11 @@ func (d *daemon) VolumeStatus(ctx context.Context, r api.StatusRequest) ([]api.V
 			return nil, refuse("No brick %s in volume %s", r.Brick, r.Name)
 		}
 	}
-	return append(out, d.status(snap, v, r)), nil
+	st := d.status(snap, v, r)
+	if r.Clients {
+		d.askClients(ctx, snap, v, &st)
+	}
+	return append(out, st), nil
 }
 
 func (d *daemon) status(snap *snapshot, v *volumeRecord, r api.StatusRequest) api.VolumeStatus {
