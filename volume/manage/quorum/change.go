@@ -192,25 +192,29 @@ func (s *Store) Listen(ctx context.Context, host string) error {
 		if fresh, err = s.listen(host); err != nil {
 			return err
 		}
+		defer func() {
+			if fresh != nil {
+				fresh.close()
+			}
+		}()
 	}
 	st.Mode, st.Host = modeVoter, host
 	if self := Endpoint(peerURL(host, s.cfg.Port)); !slices.Contains(st.Voters, self) {
 		st.Voters = append(slices.Clone(st.Voters), self)
 	}
 	if err := s.record(st); err != nil {
-		if fresh != nil {
-			fresh.close()
-		}
 		return err
 	}
+	s.pass("recorded")
 	if fresh != nil {
 		old := m.serving
-		m.serving = s.serve(m, fresh)
+		m.serving, fresh = s.serve(m, fresh), nil
 		if old != nil {
 			old.endClients()
 			old.endPeers()
 		}
 	}
+	s.pass("listening")
 	defer s.wake()
 	return s.readdress(ctx, st, m)
 }
@@ -253,6 +257,7 @@ func (s *Store) become(next state) error {
 	if err := s.record(next); err != nil {
 		return err
 	}
+	s.pass("recorded")
 	s.mu.Lock()
 	s.mu.member, s.mu.err, s.mu.successor = nil, nil, nil
 	s.mu.Unlock()
@@ -262,6 +267,7 @@ func (s *Store) become(next state) error {
 	if m != nil {
 		m.close(0)
 	}
+	s.pass("ended")
 	s.tidy(next)
 	return nil
 }
@@ -303,9 +309,14 @@ func (s *Store) BecomeLearner(ctx context.Context, host string) error {
 		if err := s.record(next); err != nil {
 			return err
 		}
+		s.pass("recorded")
 		st = next
 	}
-	return s.begin(ctx, st)
+	if err := s.begin(ctx, st); err != nil {
+		return err
+	}
+	s.pass("started")
+	return nil
 }
 
 // fresh is the name of a data directory that is not there yet.

@@ -159,7 +159,7 @@ func (k *keeper) watch(ctx context.Context) {
 	}
 	s.conns.only(want.endpoints)
 	st, m := s.now()
-	if next := successor(st, answers); next != nil && st.Mode == modeVoter {
+	if next := successor(st, answers); next != nil && st.Mode == modeVoter && !s.supersededBy(next) {
 		s.supersede(ctx, m, next)
 		return
 	}
@@ -342,6 +342,13 @@ func (s *Store) lose(m *member, why error) {
 	s.use(deadClient(why), "")
 	m.close(0)
 	s.cfg.Log.Error("the configuration store's member ended", "error", why)
+}
+
+// supersededBy reports whether the member was put aside for that pool already.
+func (s *Store) supersededBy(next *Pool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.successor != nil && s.mu.successor.Incarnation >= next.Incarnation
 }
 
 // supersede puts aside a member whose pool went on without it.

@@ -68,6 +68,7 @@ type member struct {
 	client  *clientv3.Client // in the process
 	trap    *fatalTrap
 	serving *serving // nil: no listener
+	joins   bool     // it has just joined: until it is ready, its own entry is a guess
 }
 
 // birth is how a member's directory comes to be; of no meaning if it has a log.
@@ -116,7 +117,7 @@ func etcdConfig(id, dir, self string, b birth, maxRecord int, log *slog.Logger, 
 // etcd ends the process where it finds its files damaged or can't write them;
 // here it only ends its own goroutine and closes trap.failed.
 func startMember(id, dir, self string, b birth, maxRecord int, log *slog.Logger) (*member, error) {
-	m := &member{trap: &fatalTrap{failed: make(chan struct{})}}
+	m := &member{trap: &fatalTrap{failed: make(chan struct{})}, joins: b.joins}
 	cfg, err := etcdConfig(id, dir, self, b, maxRecord, log, m.trap)
 	if err != nil {
 		return nil, err
@@ -200,7 +201,7 @@ func (m *member) self() *membership.Member {
 // learner reports whether the member has no vote (yet).
 func (m *member) learner() bool {
 	self := m.self()
-	return self == nil || self.IsLearner
+	return self == nil || self.IsLearner || m.joins && !m.isReady()
 }
 
 // close stops etcd. A leader gives its part to heir first, if it is not 0. A

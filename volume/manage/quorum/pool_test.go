@@ -138,6 +138,7 @@ func (v *server) healthy(voters int) {
 }
 
 func TestGrowAndShrink(t *testing.T) {
+	t.Parallel()
 	a := newServer(t).open()
 	p := pool{a}
 	a.put("mortar/a", "1")
@@ -194,6 +195,7 @@ func TestGrowAndShrink(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, 4)
 	p[0].put("mortar/a", "1")
 	for _, order := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}} {
@@ -224,6 +226,7 @@ func TestRestart(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, 4)
 	a, d := p[0], p[3]
 	a.put("mortar/a", "1")
@@ -303,14 +306,17 @@ func (v *server) kill() {
 	v.stop()
 	v.wg.Wait()
 	if _, m := v.now(); m != nil {
-		m.serving.endClients()
-		m.serving.peers.Close()
+		if m.serving != nil {
+			m.serving.endClients()
+			m.serving.peers.Close()
+		}
 		m.etcd.Server.HardStop()
 	}
 	v.close()
 }
 
 func TestLearnerGone(t *testing.T) {
+	t.Parallel()
 	a := newServer(t).open()
 	p := pool{a}
 	b, c := p.join(newServer(t).open()), p.join(newServer(t).open())

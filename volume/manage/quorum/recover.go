@@ -85,6 +85,7 @@ func (s *Store) found(ctx context.Context, f Founding) error {
 		_ = os.RemoveAll(s.data(next)) // else tidy does
 		return fmt.Errorf("the new configuration store can't be made: %w", err)
 	}
+	s.pass("prepared")
 	if err := s.become(next); err != nil {
 		_ = os.RemoveAll(s.data(next))
 		return err
@@ -94,6 +95,7 @@ func (s *Store) found(ctx context.Context, f Founding) error {
 	if err := s.begin(ctx, next); err != nil {
 		return err
 	}
+	s.pass("started")
 	if err := s.answering(ctx); err != nil {
 		return err
 	}
@@ -158,6 +160,7 @@ func (s *Store) Recover(ctx context.Context) error {
 	if m != nil {
 		m.close(0)
 	}
+	s.pass("stopped")
 	keys, err := s.salvage(ctx, st)
 	if err == nil {
 		err = s.found(ctx, Founding{Cluster: st.Cluster, Incarnation: st.Incarnation + 1, Host: st.Host, Keys: keys})
@@ -180,6 +183,7 @@ func (s *Store) salvage(ctx context.Context, st state) (keys []KeyValue, err err
 	if err := copyTree(ctx, filepath.Join(s.data(st), "member"), filepath.Join(scratch, "member")); err != nil {
 		return nil, err
 	}
+	s.pass("copied")
 	if err := decideAll(filepath.Join(scratch, "member", "wal"), s.zap); err != nil {
 		return nil, fmt.Errorf("%w: its log can't be read: %w", ErrDamaged, err)
 	}
@@ -191,6 +195,7 @@ func (s *Store) salvage(ctx context.Context, st state) (keys []KeyValue, err err
 	if err := m.ready(ctx); err != nil {
 		return nil, err
 	}
+	s.pass("forced")
 	keys, _, err = export(ctx, m.client, "")
 	return keys, err
 }

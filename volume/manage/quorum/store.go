@@ -46,8 +46,11 @@ type Config struct {
 	Bind      string      // address on which to listen; "": Host
 	Port      int         // on which members answer members; clients on the one after it
 	MaxRecord int         // bytes of the greatest value; 0: 1 MiB
+	Hints     []string    // see Store.Hint: asked before a voter starts
 	TLS       *tls.Config // nil; the place for what comes
 	Log       *slog.Logger
+
+	pass func(point string) // for tests: called between the steps of a transition
 }
 
 // Role is what the daemon is in the store at present.
@@ -130,7 +133,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if st.Host != "" && cfg.Host != "" {
 		st.Host = cfg.Host // recorded once the member is up
 	}
-	s.mu.state = st
+	s.mu.state, s.mu.hints = st, slices.Clone(cfg.Hints)
 	if err := s.resume(ctx, st); err != nil {
 		s.Close()
 		return nil, err
@@ -261,6 +264,13 @@ func (s *Store) use(c *clientv3.Client, endpoint string) {
 func (s *Store) tell() {
 	close(s.mu.changed)
 	s.mu.changed = make(chan struct{})
+}
+
+// pass marks a point between two steps of a transition, where tests interrupt it.
+func (s *Store) pass(point string) {
+	if s.cfg.pass != nil {
+		s.cfg.pass(point)
+	}
 }
 
 // data is the directory of a state's member.

@@ -120,6 +120,7 @@ func (v *server) eventually(what string, f func(ctx context.Context) error) {
 }
 
 func TestAlone(t *testing.T) {
+	t.Parallel()
 	v := newServer(t).open()
 	if st := v.Status(); st.Role != Alone || st.Err != nil || st.Pool.Cluster != v.cfg.Cluster || st.Pool.Incarnation != 1 {
 		t.Fatalf("a fresh store is %+v", st)
