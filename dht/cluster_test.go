@@ -364,6 +364,11 @@ func (c *cluster) unrest() (what string) {
 			what += fmt.Sprintf(" set %d: %d active, %d finished, %d parts, %d dying;", id, len(o.mu.active), len(o.mu.finished), len(o.mu.parts), len(o.mu.dying))
 		}
 		o.mu.Unlock()
+		o.mu.Lock()
+		if n := len(o.mu.doubt.sets); n > 0 || o.mu.boot != o.cfg.Boot {
+			what += fmt.Sprintf(" set %d: doubts %v, boot %q;", id, o.mu.doubt, o.mu.boot)
+		}
+		o.mu.Unlock()
 		if n := o.names.hidden.Load(); n != 0 {
 			what += fmt.Sprintf(" set %d: %d names hidden;", id, n)
 		}

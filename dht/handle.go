@@ -67,6 +67,23 @@ func (o *Owner) dispatch(ctx context.Context, v *view, s *step) (*answer, error)
 		return &answer{}, o.settle(ctx)
 	case opSync:
 		return &answer{}, o.syncDirs(ctx, s.dirs)
+	case opCalm:
+		return &answer{}, o.calm(s)
+	case opVerify:
+		if !o.suspect(s.from, s.epoch) {
+			return nil, fail("verify", "", syscall.EAGAIN)
+		}
+		return &answer{}, nil
+	case opHeld:
+		return &answer{}, o.heldHere(ctx, s)
+	case opClaim:
+		return &answer{}, o.claim(ctx, v, s)
+	case opDrop:
+		return &answer{}, o.drop(ctx, v, s)
+	case opPlace:
+		return &answer{}, o.place(ctx, v, s.id, volume.ID{}, "")
+	case opAdopt:
+		return &answer{}, o.adopt(ctx, v, s)
 	case opStarted:
 		o.wake()
 		return &answer{}, nil

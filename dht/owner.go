@@ -60,10 +60,13 @@ type Owner struct {
 		peers    map[volume.SetID]*peer
 		dying    map[volume.ID]partKey // directories with their home here
 		expected map[volume.ID]int     // directories that intents will put something into, see expect
+		doubt    doubt                 // after a loss of power somewhere
+		boot     string                // as the journal has it; the present one when all is verified
 		strays   bool                  // discards of unknown intents may be here
 	}
 
 	kick      chan struct{} // wakes Run
+	doubtful  chan struct{} // wakes the verifier
 	compacted int64         // Run's: the journal's size after it was last rewritten
 	run       struct {
 		sync.Mutex
@@ -102,7 +105,7 @@ func NewOwner(cfg OwnerConfig) (*Owner, error) {
 		}
 		cfg.Boot = strings.TrimSpace(string(b))
 	}
-	o := &Owner{cfg: cfg, self: cfg.Self, store: cfg.Store, log: cfg.Logger, kick: make(chan struct{}, 1)}
+	o := &Owner{cfg: cfg, self: cfg.Self, store: cfg.Store, log: cfg.Logger, kick: make(chan struct{}, 1), doubtful: make(chan struct{}, 1)}
 	o.mu.active = map[uint64]*intent{}
 	o.mu.finished = map[uint64]*intent{}
 	o.mu.reached = map[uint32]uint64{}
@@ -110,6 +113,7 @@ func NewOwner(cfg OwnerConfig) (*Owner, error) {
 	o.mu.peers = map[volume.SetID]*peer{}
 	o.mu.dying = map[volume.ID]partKey{}
 	o.mu.strays = true
+	o.mu.doubt = doubt{sets: map[volume.SetID]uint32{}, verified: map[volume.SetID]uint32{}}
 	o.mu.expected = map[volume.ID]int{}
 	o.book.open = map[partKey][][]byte{}
 	if err := o.Update(cfg.Map, cfg.Peers); err != nil {

@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"math/rand/v2"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -16,7 +17,7 @@ import (
 func TestPowerLoss(t *testing.T) {
 	s := seed(t)
 	for i := range 40 {
-		powerLoss(t, rand.New(rand.NewPCG(s, uint64(i))))
+		t.Run(strconv.Itoa(i), func(t *testing.T) { powerLoss(t, rand.New(rand.NewPCG(s, uint64(i)))) })
 	}
 }
 
@@ -64,6 +65,13 @@ func powerLoss(t *testing.T, rng *rand.Rand) {
 		}
 	}
 	w.powerOff(rng)
+	if wrong := w.check(); len(wrong) > 0 {
+		w.tell()
+		for _, x := range wrong {
+			t.Error(x)
+		}
+		t.FailNow()
+	}
 	for _, x := range files {
 		found := false
 		for _, k := range x.names {

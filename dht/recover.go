@@ -41,7 +41,10 @@ func (o *Owner) recover() error {
 	if err != nil {
 		return fmt.Errorf("journal of set %d: %w", o.self, err)
 	}
-	o.epoch = last + 1
+	o.epoch, o.mu.boot = last+1, boot
+	if boot != o.cfg.Boot {
+		o.suspect(o.self, o.epoch)
+	}
 	for _, number := range slices.Sorted(maps.Keys(intents)) {
 		it := intents[number]
 		if it.state == finished && boot != o.cfg.Boot {
@@ -83,7 +86,7 @@ func (o *Owner) reach(n uint64) {
 }
 
 func (o *Owner) epochRecord() *record {
-	rec := &record{kind: recEpoch, number: uint64(o.epoch), boot: o.cfg.Boot}
+	rec := &record{kind: recEpoch, number: uint64(o.epoch), boot: o.mu.boot}
 	for _, n := range o.mu.reached {
 		rec.reached = append(rec.reached, n)
 	}
@@ -197,10 +200,21 @@ func (o *Owner) outcomes(ctx context.Context, v *view) (more bool) {
 // are finished and forgotten go, those of intents that were never recorded
 // (power was lost) come back. It reports whether some must be looked at again.
 func (o *Owner) strays(ctx context.Context, v *view) (more bool) {
+	o.mu.Lock()
+	round := o.mu.doubt.round
+	o.mu.Unlock()
 	list, err := o.store.Discards(ctx)
 	if err != nil {
 		return true
 	}
+	unsure := false
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if !unsure && o.mu.doubt.round == round {
+			o.mu.doubt.strays = false
+		}
+	}()
 	for _, d := range list {
 		k := partKey{d.Key.Set, d.Key.Intent}
 		if d.Key.Set == o.self && uint32(k.number>>32) == o.epoch {
@@ -210,12 +224,14 @@ func (o *Owner) strays(ctx context.Context, v *view) (more bool) {
 		_, here := o.mu.parts[k]
 		o.mu.Unlock()
 		if here || v.has(k.set) && k.set != o.self && !v.up(k.set) {
-			more = true
+			more, unsure = true, unsure || !here
 			continue
 		}
 		a, err := o.tell(ctx, v, k.set, &step{op: opOutcome, intent: k.number, flags: noWait})
 		switch {
-		case err != nil, a.outcome == outcomeOpen: // open: it may have been purged already, and that lost
+		case err != nil:
+			more, unsure = true, true
+		case a.outcome == outcomeOpen: // it may have been purged already, and that lost
 			more = true
 		case d.Key.Part&undoPart != 0, a.outcome == outcomeUnknown:
 			err = o.store.Purge(ctx, d.Key)
@@ -224,7 +240,7 @@ func (o *Owner) strays(ctx context.Context, v *view) (more bool) {
 			err = o.store.Restore(ctx, d.Key)
 		}
 		if err != nil {
-			more = true
+			more, unsure = true, true
 			o.log.Debug("a discard stays for now", "key", fmt.Sprint(d.Key), "err", err)
 		}
 	}

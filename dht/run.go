@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -36,6 +37,10 @@ func (o *Owner) Run(ctx context.Context) {
 	o.run.Unlock()
 	defer close(done)
 
+	var verifier sync.WaitGroup
+	verifier.Go(func() { o.verifier(ctx) })
+	defer verifier.Wait()
+	defer cancel()
 	v := o.view.Load()
 	each(o.others(v), func(set volume.SetID) error {
 		if !v.up(set) {

@@ -31,7 +31,14 @@ const (
 	opWhere   // is id held here?
 	opLoop    // does id lie above dir, or is it dir?
 	opSync    // make dirs durable, and the way to them
-	opLast    = opSync
+	opCalm    // is all that is recorded at rest? numbers: sets that lost power and their epochs
+	opVerify  // the sender lost power: are your entries verified?
+	opHeld    // is dir/name here, and leads to id?
+	opClaim   // the sender holds dir/name = id for you: does it lead there?
+	opDrop    // dir/name = id is held for nobody: remove it, unless it is the last
+	opPlace   // you own the name of id, a directory: have its copy
+	opAdopt   // you are the home of copy and have lost it: it was dir/name
+	opLast    = opAdopt
 )
 
 // Flags of a step.
