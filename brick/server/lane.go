@@ -28,17 +28,37 @@ type lane struct {
 // ones are made in memory of their own.
 const scratchSize = 1 << 10
 
-// accept takes a connection from gRPC that begins as a lane.
-func (s *Server) accept(raw net.Conn) {
+// Greet is wire.Greeter's for gRPC.
+func (v service) Greet(raw net.Conn) (greeted func()) {
+	v.s.greeting(raw)
+	return func() { v.s.greeted(raw) }
+}
+
+// Lane is wire.Greeter's for gRPC.
+func (v service) Lane(raw net.Conn) {
+	_ = raw.SetDeadline(time.Now().Add(wire.HelloTimeout))
+	v.s.greeting(raw)
+	if !v.s.goes(func() { v.s.serveLane(raw) }) {
+		v.s.greeted(raw)
+		_ = raw.Close()
+	}
+}
+
+// greeting notes a connection that has not said what it wants.
+func (s *Server) greeting(raw net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.mu.greeting[raw] = struct{}{}
 	if s.mu.stopped {
 		_ = raw.Close()
-		return
 	}
-	s.mu.greeted[raw] = struct{}{}
-	_ = raw.SetDeadline(time.Now().Add(wire.HelloTimeout))
-	s.wg.Go(func() { s.serveLane(raw) })
+}
+
+// greeted notes that it has.
+func (s *Server) greeted(raw net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.greeting, raw)
 }
 
 // serveLane serves a connection until it ends.
@@ -55,8 +75,8 @@ func (s *Server) serveLane(raw net.Conn) {
 // greet finds out whose lane it is.
 func (s *Server) greet(raw net.Conn) (*lane, error) {
 	wl, h, err := wire.AcceptLane(raw, s.conf.TLS)
+	s.greeted(raw)
 	s.mu.Lock()
-	delete(s.mu.greeted, raw)
 	sess := s.mu.sessions[h.Session]
 	s.mu.Unlock()
 	if err != nil {

@@ -74,7 +74,7 @@ type Server struct {
 	mu struct {
 		sync.Mutex
 		sessions map[wire.SessionID]*session
-		greeted  map[net.Conn]struct{} // lanes that have not said whose they are
+		greeting map[net.Conn]struct{} // connections that have not said what they want
 		stopped  bool
 	}
 }
@@ -103,8 +103,8 @@ func New(conf Config) *Server {
 		quit:        make(chan struct{}),
 	}
 	s.mu.sessions = map[wire.SessionID]*session{}
-	s.mu.greeted = map[net.Conn]struct{}{}
-	s.grpc = grpc.NewServer(wire.ServerOptions(conf.TLS, s.accept)...)
+	s.mu.greeting = map[net.Conn]struct{}{}
+	s.grpc = grpc.NewServer(wire.ServerOptions(conf.TLS, service{s})...)
 	s.grpc.RegisterService(wire.Describe(), service{s})
 	s.wg.Go(s.janitor)
 	return s
@@ -139,7 +139,7 @@ func (s *Server) Stop() {
 	s.stopOnce.Do(func() {
 		s.mu.Lock()
 		s.mu.stopped = true
-		for raw := range s.mu.greeted {
+		for raw := range s.mu.greeting {
 			_ = raw.Close()
 		}
 		s.mu.Unlock()

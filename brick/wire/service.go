@@ -2,7 +2,6 @@ package wire
 
 import (
 	"crypto/tls"
-	"net"
 	"time"
 
 	"google.golang.org/grpc"
@@ -57,12 +56,11 @@ func Describe() *grpc.ServiceDesc {
 	}
 }
 
-// ServerOptions are those of a server; conf nil means without TLS. A
-// connection that begins as a lane is handed to lane, which must not block; TLS, if
-// there is, has still to be shaken hands on.
-func ServerOptions(conf *tls.Config, lane func(net.Conn)) []grpc.ServerOption {
+// ServerOptions are those of a server; conf nil means without TLS. Connections
+// that begin as lanes are handed to g.
+func ServerOptions(conf *tls.Config, g Greeter) []grpc.ServerOption {
 	return []grpc.ServerOption{
-		grpc.Creds(serverCredentials(conf, lane)),
+		grpc.Creds(splitter{transport(conf), g}),
 		grpc.ForceServerCodecV2(Codec{}),
 		grpc.MaxRecvMsgSize(MessageMax),
 		grpc.MaxSendMsgSize(MessageMax),

@@ -2,24 +2,37 @@ package wire
 
 import (
 	"context"
-	"crypto/tls"
 	"io"
 	"net"
 
 	"google.golang.org/grpc/credentials"
 )
 
+// Greeter is told of a server's connections. Its methods must not block.
+type Greeter interface {
+	// Greet is called when a connection has come, and the function that it
+	// returns when its first bytes have. Whoever wants to stop closes those that wait.
+	Greet(net.Conn) (greeted func())
+
+	// Lane takes a connection that begins as a lane. TLS, if there is, has
+	// still to be shaken hands on.
+	Lane(net.Conn)
+}
+
 // splitter is what a server's gRPC asks for each new connection: it looks at the
 // first bytes and takes lanes away.
 type splitter struct {
 	credentials.TransportCredentials
-	lane func(net.Conn)
+	greeter Greeter
 }
 
 // ServerHandshake is credentials.TransportCredentials'.
 func (s splitter) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	greeted := s.greeter.Greet(conn)
 	var first [prefaceSize]byte
-	if _, err := io.ReadFull(conn, first[:]); err != nil {
+	_, err := io.ReadFull(conn, first[:])
+	greeted()
+	if err != nil {
 		return nil, nil, err
 	}
 	if first[0] != Magic&0xff || first[1] != Magic>>8 { // neither HTTP/2 nor TLS begins so
@@ -28,7 +41,7 @@ func (s splitter) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo
 	if first[2] != Version || first[3] != kindLane {
 		return nil, nil, malformed("a lane of version %d, kind %d", first[2], first[3])
 	}
-	s.lane(conn)
+	s.greeter.Lane(conn)
 	return nil, nil, credentials.ErrConnDispatched
 }
 
@@ -39,7 +52,7 @@ func (s splitter) ClientHandshake(context.Context, string, net.Conn) (net.Conn, 
 
 // Clone is credentials.TransportCredentials'.
 func (s splitter) Clone() credentials.TransportCredentials {
-	return splitter{s.TransportCredentials.Clone(), s.lane}
+	return splitter{s.TransportCredentials.Clone(), s.greeter}
 }
 
 // unread is a connection of which the first bytes have been read.
@@ -55,9 +68,4 @@ func (u *unread) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	return u.Conn.Read(p)
-}
-
-// serverCredentials are a server's; conf nil means without TLS.
-func serverCredentials(conf *tls.Config, lane func(net.Conn)) credentials.TransportCredentials {
-	return splitter{transport(conf), lane}
 }
