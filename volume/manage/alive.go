@@ -67,8 +67,8 @@ func (d *daemon) attendOnce(ctx context.Context) error {
 		return err
 	}
 	r, err := c.Txn(call).
-		If(clientv3.Compare(clientv3.CreateRevision(serverKey(d.dir.id)), ">", 0)).
-		Then(clientv3.OpPut(aliveKey(d.dir.id), d.boot, clientv3.WithLease(lease.ID))).Commit()
+		If(clientv3.Compare(clientv3.CreateRevision(serverKey(d.id())), ">", 0)).
+		Then(clientv3.OpPut(aliveKey(d.id()), d.boot, clientv3.WithLease(lease.ID))).Commit()
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (d *daemon) attendOnce(ctx context.Context) error {
 	defer d.lease.Store(0)
 	for there := true; there; {
 		s, changed := d.view.next()
-		if s.stale.IsZero() && s.servers[d.dir.id] == nil {
+		if s.stale.IsZero() && s.servers[d.id()] == nil {
 			return errRemoved
 		}
 		select {
@@ -104,7 +104,7 @@ func (d *daemon) attendOnce(ctx context.Context) error {
 func (d *daemon) attended(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, alivePatience)
 	defer cancel()
-	if _, err := d.view.until(ctx, func(s *snapshot) bool { return s.stale.IsZero() && s.alive[d.dir.id] == d.boot }); err != nil {
+	if _, err := d.view.until(ctx, func(s *snapshot) bool { return s.stale.IsZero() && s.alive[d.id()] == d.boot }); err != nil {
 		return d.storeTrouble(ctx, err)
 	}
 	return nil
@@ -118,8 +118,8 @@ func (d *daemon) enroll(ctx context.Context) error {
 	if err != nil {
 		name = "localhost"
 	}
-	old := snap.servers[d.dir.id]
-	r := &serverRecord{V: recordVersion, ID: d.dir.id, Order: 1, Host: name}
+	old := snap.servers[d.id()]
+	r := &serverRecord{V: recordVersion, ID: d.id(), Order: 1, Host: name}
 	switch {
 	case old != nil:
 		r = old.clone()
@@ -158,7 +158,7 @@ func (d *daemon) wasRemoved(ctx context.Context) {
 	defer leave()
 	snap, err := d.fresh(ctx)
 	switch {
-	case err != nil || len(snap.servers) == 0 || snap.servers[d.dir.id] != nil:
+	case err != nil || len(snap.servers) == 0 || snap.servers[d.id()] != nil:
 	case d.store.Status().Role == quorum.Alone:
 		d.fail(fmt.Errorf("the configuration in %s is another server's: its identity file and its store do not belong together", d.dir.path))
 	default:

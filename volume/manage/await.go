@@ -110,7 +110,7 @@ var errTaken = errors.New("another daemon carries the task on")
 // needServers refuses a change that needs servers that are not there.
 func (d *daemon) needServers(s *snapshot, bricks []brickRecord, what string) error {
 	for _, b := range bricks {
-		if s.alive[b.Server] == "" && b.Server != d.dir.id {
+		if s.alive[b.Server] == "" && b.Server != d.id() {
 			return refuse("%s%s", notConnected(s, b), what)
 		}
 	}

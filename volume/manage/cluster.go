@@ -38,7 +38,7 @@ func (d *daemon) PoolList(ctx context.Context) ([]api.Peer, error) {
 // connected tells which servers are there: by the store, or if that is not
 // known now by whether their daemons take a connection.
 func (d *daemon) connected(ctx context.Context, s *snapshot) map[string]bool {
-	out := map[string]bool{d.dir.id: true}
+	out := map[string]bool{d.id(): true}
 	if s.stale.IsZero() && !d.silent() {
 		for id := range s.alive {
 			out[id] = true
@@ -133,22 +133,22 @@ func (d *daemon) currentAddr(ctx context.Context, last *snapshot) string {
 	if d.host != "" {
 		return d.host
 	}
-	if last == nil || last.servers[d.dir.id] == nil || last.servers[d.dir.id].Addr == "" {
+	if last == nil || last.servers[d.id()] == nil || last.servers[d.id()].Addr == "" {
 		return ""
 	}
-	known := last.servers[d.dir.id].Addr
+	known := last.servers[d.id()].Addr
 	if ip := net.ParseIP(known); ip == nil || isLocalAddr(ip) {
 		return known
 	}
 	for _, r := range ordered(last) {
-		if r.ID == d.dir.id {
+		if r.ID == d.id() {
 			continue
 		}
 		c, err := api.DialFrom(ctx, "", r.api())
 		if err != nil {
 			continue
 		}
-		id, err := c.Identify(ctx, api.IdentifyRequest{From: d.dir.id})
+		id, err := c.Identify(ctx, api.IdentifyRequest{From: d.id()})
 		c.Close()
 		if err == nil && id.Seen != "" {
 			return id.Seen

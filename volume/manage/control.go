@@ -39,7 +39,11 @@ func (d *daemon) control(ctx context.Context) {
 		case snap.control == "" || snap.alive[snap.control] == "":
 			d.stand(ctx, snap)
 			next = time.Second
-		case snap.control == d.dir.id && len(snap.servers) > 1:
+		case snap.control == d.id() && snap.epoch.Incarnation < d.store.Status().Pool.Incarnation:
+			if err := d.settleEpoch(ctx); err != nil {
+				next = time.Second
+			}
+		case snap.control == d.id() && len(snap.servers) > 1:
 			if c.step(ctx, snap) {
 				next = controlPause
 			}
@@ -79,8 +83,8 @@ func (d *daemon) stand(ctx context.Context, snap *snapshot) {
 	if snap.control != "" {
 		none = clientv3.Compare(clientv3.Value(controlKey), "=", snap.control)
 	}
-	_, err := d.commit(ctx, "stand", []clientv3.Cmp{none, clientv3.Compare(clientv3.Value(aliveKey(d.dir.id)), "=", d.boot)},
-		clientv3.OpPut(controlKey, d.dir.id, clientv3.WithLease(lease)))
+	_, err := d.commit(ctx, "stand", []clientv3.Cmp{none, clientv3.Compare(clientv3.Value(aliveKey(d.id())), "=", d.boot)},
+		clientv3.OpPut(controlKey, d.id(), clientv3.WithLease(lease)))
 	if err == nil && len(snap.servers) > 1 {
 		d.log.Info("this server adjusts the voters of the configuration store")
 	}
@@ -207,10 +211,15 @@ func (d *daemon) member(ctx context.Context) {
 			d.store.Hint(h)
 			hinted = encodeServers(snap)
 		}
-		own, st := snap.servers[d.dir.id], d.store.Status()
+		own, st := snap.servers[d.id()], d.store.Status()
 		if errors.Is(st.Err, quorum.ErrFailed) && st.Role == quorum.Alone {
 			d.fail(st.Err) // in a pool it goes on with what it knows
 			return
+		}
+		if errors.Is(st.Err, quorum.ErrSuperseded) && st.Successor != nil {
+			if err := d.rejoin(ctx, *st.Successor); err != nil {
+				next = memberPause
+			}
 		}
 		if snap.stale.IsZero() && own != nil && own.Role == api.RoleVoter && own.State == joined && st.Role == quorum.Client && len(snap.servers) > 1 {
 			if err := d.store.BecomeLearner(ctx, own.Addr); err != nil && ctx.Err() == nil {
@@ -228,6 +237,18 @@ func (d *daemon) member(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// rejoin makes this server, whose cluster was recovered without it, a client of
+// what has become of it.
+func (d *daemon) rejoin(ctx context.Context, p quorum.Pool) error {
+	leave, ok := d.tasks.tryEnter(poolQueue)
+	if !ok {
+		return errConflict
+	}
+	defer leave()
+	d.log.Warn("the cluster was recovered without this server, which joins it again", "incarnation", p.Incarnation)
+	return d.become(ctx, p.Cluster, p.Incarnation, p.Endpoints)
 }
 
 // hints are where all servers' members might answer.

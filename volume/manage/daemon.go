@@ -48,6 +48,9 @@ type daemon struct {
 
 var _ api.Daemon = (*daemon)(nil)
 
+// id is the daemon's UUID.
+func (d *daemon) id() string { return d.dir.id.Load().(string) }
+
 // Run runs a daemon until ctx ends (nil) or it can't go on: then the error is a
 // sentence for people. The brick processes go on without it.
 func Run(ctx context.Context, cfg Config) error {
@@ -119,8 +122,8 @@ func (d *daemon) serve(ctx context.Context, port int) error {
 		return err
 	}
 	defer debug()
-	d.log.Info("daemon started", "id", d.dir.id, "version", d.cfg.Version, "listen", d.listen, "socket", d.cfg.Socket, "state", d.dir.path)
-	defer d.log.Info("daemon ended", "id", d.dir.id)
+	d.log.Info("daemon started", "id", d.id(), "version", d.cfg.Version, "listen", d.listen, "socket", d.cfg.Socket, "state", d.dir.path)
+	defer d.log.Info("daemon ended", "id", d.id())
 	if err := d.operate(ctx); err != nil {
 		d.log.Error("the daemon can't go on", "error", err)
 		return err
@@ -137,8 +140,11 @@ func (d *daemon) operate(ctx context.Context) error {
 	last := d.lastKnown()
 	d.addr = d.currentAddr(ctx, last)
 	cfg := quorum.Config{
-		Dir: d.dir.join("etcd"), StateFile: d.dir.join("quorum.json"), ID: d.dir.id, Cluster: newUUID(),
+		Dir: d.dir.join("etcd"), StateFile: d.dir.join("quorum.json"), ID: d.id(), Cluster: newUUID(),
 		Host: d.addr, Bind: d.host, Port: d.port + 1, MaxRecord: recordMax, Log: d.log,
+	}
+	if last != nil {
+		cfg.Hints = hints(last)
 	}
 	s, err := quorum.Open(ctx, cfg)
 	if err != nil {
@@ -166,7 +172,7 @@ func (d *daemon) operate(ctx context.Context) error {
 	d.open(ctx)
 	defer func() { stop(nil); d.shut() }() // changes under way give up, and are waited for
 	for _, f := range []func(context.Context){
-		d.supervisor.run, d.resume, d.keepLastKnown, d.hearken, d.inquire, d.member, d.control,
+		d.supervisor.run, d.resume, d.keepLastKnown, d.hearken, d.inquire, d.member, d.control, d.raiseSeen,
 	} {
 		wg.Go(func() { f(ctx) })
 	}
@@ -175,7 +181,7 @@ func (d *daemon) operate(ctx context.Context) error {
 		d.cfg.Ready(st)
 	}
 	<-ctx.Done()
-	if err := context.Cause(ctx); err != context.Canceled {
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		d.setTrouble(err)
 		return err
 	}
@@ -192,7 +198,7 @@ func (d *daemon) firstAnswer(ctx context.Context) error {
 	}
 	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	_, err := d.view.until(wait, func(s *snapshot) bool { return s.stale.IsZero() && s.alive[d.dir.id] == d.boot })
+	_, err := d.view.until(wait, func(s *snapshot) bool { return s.stale.IsZero() && s.alive[d.id()] == d.boot })
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return context.Cause(ctx)

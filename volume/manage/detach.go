@@ -68,7 +68,7 @@ func (d *daemon) detachable(ctx context.Context, snap *snapshot, host string, fo
 	hosts, _ := resolve(ctx, host) // the name alone may be in the records
 	r := findServer(snap, hosts...)
 	switch {
-	case r != nil && r.ID == d.dir.id, r == nil && slices.ContainsFunc(hosts, d.isOwnHost):
+	case r != nil && r.ID == d.id(), r == nil && slices.ContainsFunc(hosts, d.isOwnHost):
 		return nil, api.Errorf(api.ErrNotPeer, "%s is localhost", host)
 	case r == nil:
 		return nil, api.Errorf(api.ErrNotPeer, "%s is not part of cluster", host)

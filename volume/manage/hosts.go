@@ -20,7 +20,7 @@ const lookupTimeout = 3 * time.Second
 func (d *daemon) hostPeer(ctx context.Context, s *snapshot, host string) (string, error) {
 	hosts, err := resolve(ctx, host)
 	if slices.ContainsFunc(hosts, d.isOwnHost) {
-		return d.dir.id, nil
+		return d.id(), nil
 	}
 	r := findServer(s, hosts...)
 	switch {

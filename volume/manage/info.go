@@ -113,7 +113,7 @@ func (d *daemon) status(snap *snapshot, v *volumeRecord, r api.StatusRequest) ap
 		}
 		s := api.BrickStatus{Brick: describeBrick(b)}
 		s.Online, s.PID, s.Port = d.online(snap, b, snap.haveOf(v.ID, b.ID))
-		if r.Detail && b.Server == d.dir.id {
+		if r.Detail && b.Server == d.id() {
 			s.Disk = diskOf(b.Path)
 		}
 		out.Bricks = append(out.Bricks, s)
@@ -125,7 +125,7 @@ func (d *daemon) status(snap *snapshot, v *volumeRecord, r api.StatusRequest) ap
 // ID (-1: none) and port (0: none). Of one on this server the keeper knows it
 // before the record does.
 func (d *daemon) online(snap *snapshot, b brickRecord, h haveRecord) (bool, int, int) {
-	if b.Server != d.dir.id {
+	if b.Server != d.id() {
 		if h.Is == running && h.Port != 0 && h.PID != 0 && snap.alive[b.Server] != "" {
 			return true, h.PID, h.Port
 		}
@@ -197,7 +197,7 @@ func joinOptions(mount, super string) string {
 // Status implements api.Daemon.
 func (d *daemon) Status(context.Context) (api.Status, error) {
 	s := api.Status{
-		ID: d.dir.id, Version: d.cfg.Version, PID: os.Getpid(),
+		ID: d.id(), Version: d.cfg.Version, PID: os.Getpid(),
 		Listen: d.listen, StateDir: d.dir.path,
 	}
 	select {

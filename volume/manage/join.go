@@ -21,8 +21,8 @@ func (d *daemon) Join(ctx context.Context, r api.JoinRequest) (api.Identity, err
 
 func (d *daemon) join(ctx context.Context, r api.JoinRequest) error {
 	s := d.view.now()
-	if r.Server != d.dir.id {
-		return refuse("This is server %s, not %s", d.dir.id, r.Server)
+	if r.Server != d.id() {
+		return refuse("This is server %s, not %s", d.id(), r.Server)
 	}
 	if d.clusterID() != r.Cluster {
 		if why := d.taken(s); why != "" {
@@ -37,7 +37,7 @@ func (d *daemon) join(ctx context.Context, r api.JoinRequest) error {
 	d.cfg.step("join stored")
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
-	if _, err := d.view.until(ctx, func(s *snapshot) bool { return s.stale.IsZero() && s.alive[d.dir.id] == d.boot }); err != nil {
+	if _, err := d.view.until(ctx, func(s *snapshot) bool { return s.stale.IsZero() && s.alive[d.id()] == d.boot }); err != nil {
 		return refuse("The pool's configuration can't be read; see this server's log")
 	}
 	return nil
@@ -67,8 +67,8 @@ func (d *daemon) become(ctx context.Context, cluster string, incarnation uint64,
 // Leave implements api.Pool: this daemon was detached. It makes sure of that.
 func (d *daemon) Leave(ctx context.Context, r api.LeaveRequest) (api.Identity, error) {
 	return changeAlways(ctx, d, poolQueue, func(ctx context.Context) (api.Identity, error) {
-		if r.Server != d.dir.id || r.Cluster != d.clusterID() {
-			return api.Identity{}, refuse("This is server %s of another cluster", d.dir.id)
+		if r.Server != d.id() || r.Cluster != d.clusterID() {
+			return api.Identity{}, refuse("This is server %s of another cluster", d.id())
 		}
 		if !d.findOut(ctx).removed {
 			return api.Identity{}, refuse("The pool has this server still")
@@ -104,7 +104,7 @@ func (d *daemon) findOut(ctx context.Context) findings {
 	answers := make(chan api.Identity, len(s.servers))
 	asked := 0
 	for _, r := range s.servers {
-		if r.ID == d.dir.id {
+		if r.ID == d.id() {
 			continue
 		}
 		asked++
@@ -159,7 +159,6 @@ func (d *daemon) inquire(ctx context.Context) {
 		case f.removed:
 			d.leave(ctx, "it was detached while it was away")
 		case f.newer > 0:
-			d.log.Warn("the cluster was recovered without this server, which joins it again", "incarnation", f.newer)
 			if err := d.become(ctx, d.clusterID(), f.newer, f.endpoints); err != nil {
 				d.log.Warn("the recovered cluster can't be joined", "error", err)
 			}

@@ -144,17 +144,22 @@ func (d *daemon) lastKnown() *snapshot {
 // most once a second, until ctx ends.
 func (d *daemon) keepLastKnown(ctx context.Context) {
 	var last *snapshot
+	write := func(s *snapshot) {
+		if !s.stale.IsZero() || last != nil && s.revision == last.revision && *s.epoch == *last.epoch {
+			return
+		}
+		if err := d.writeLastKnown(s); err != nil {
+			d.log.Warn("the last known configuration can't be kept", "error", err)
+			return
+		}
+		last = s
+	}
+	defer func() { write(d.view.now()) }()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for ctx.Err() == nil {
 		s, changed := d.view.next()
-		if s.stale.IsZero() && (last == nil || s.revision != last.revision || s.epoch.Cluster != last.epoch.Cluster) {
-			if err := d.writeLastKnown(s); err != nil {
-				d.log.Warn("the last known configuration can't be kept", "error", err)
-			} else {
-				last = s
-			}
-		}
+		write(s)
 		pause.Reset(keepPause)
 		select {
 		case <-ctx.Done():
@@ -162,16 +167,13 @@ func (d *daemon) keepLastKnown(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			if s := d.view.now(); s.stale.IsZero() && s != last {
-				_ = d.writeLastKnown(s) // a start without the store knows a little less
-			}
 		case <-changed:
 		}
 	}
 }
 
 func (d *daemon) writeLastKnown(s *snapshot) error {
-	b, err := keep(s, d.dir.id, time.Now())
+	b, err := keep(s, d.id(), time.Now())
 	if err != nil {
 		return err
 	}

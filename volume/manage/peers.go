@@ -25,7 +25,7 @@ func (d *daemon) ask(ctx context.Context, addr string, bound time.Duration) (*ap
 	if err != nil {
 		return nil, api.Identity{}, err
 	}
-	id, err := c.Identify(ctx, api.IdentifyRequest{From: d.dir.id, Cluster: d.view.now().epoch.Cluster})
+	id, err := c.Identify(ctx, api.IdentifyRequest{From: d.id(), Cluster: d.view.now().epoch.Cluster})
 	if err != nil {
 		c.Close()
 		return nil, id, err
@@ -47,7 +47,7 @@ func (d *daemon) Identify(ctx context.Context, r api.IdentifyRequest) (api.Ident
 	}
 	host, _ := os.Hostname() // "" tells as much
 	id := api.Identity{
-		ID: d.dir.id, Cluster: s.epoch.Cluster, Incarnation: s.epoch.Incarnation, Release: d.cfg.Version,
+		ID: d.id(), Cluster: s.epoch.Cluster, Incarnation: s.epoch.Incarnation, Release: d.cfg.Version,
 		Major: api.Major, Minor: api.Minor, Records: recordVersion, Hostname: host, Port: d.port,
 		Servers: len(s.servers), Volumes: len(s.volumes), Quorum: quorum, Endpoints: endpoints(s),
 	}

@@ -46,19 +46,19 @@ func (d *daemon) probe(ctx context.Context, host string, port int) (api.PeerRepl
 		return api.PeerReply{}, err
 	}
 	if d.isOwnHost(host) && port == d.port {
-		return judgeProbe(snap, d.dir.id, host, api.Identity{ID: d.dir.id}).note, nil
+		return judgeProbe(snap, d.id(), host, api.Identity{ID: d.id()}).note, nil
 	}
 	addr, c, id, err := d.meet(ctx, host, port)
 	if err != nil {
 		return api.PeerReply{}, err
 	}
 	defer c.Close()
-	v := judgeProbe(snap, d.dir.id, host, id)
+	v := judgeProbe(snap, d.id(), host, id)
 	switch {
 	case v.refusal != "":
 		return v.note, api.Errorf(v.errno, "%s", v.refusal)
 	case v.done:
-		if id.ID != d.dir.id {
+		if id.ID != d.id() {
 			err = d.addName(ctx, snap, id.ID, host)
 		}
 		return v.note, err
@@ -75,7 +75,7 @@ func (d *daemon) probe(ctx context.Context, host string, port int) (api.PeerRepl
 		return api.PeerReply{}, err
 	}
 	_, err = c.Join(ctx, api.JoinRequest{
-		Server: id.ID, Cluster: snap.epoch.Cluster, Incarnation: snap.epoch.Incarnation, From: d.dir.id, Endpoints: endpoints(snap),
+		Server: id.ID, Cluster: snap.epoch.Cluster, Incarnation: snap.epoch.Incarnation, From: d.id(), Endpoints: endpoints(snap),
 	})
 	if err != nil {
 		return api.PeerReply{}, api.Errorf(api.ErrGeneric, "%s could not join the pool: %v; `mortar peer probe %s` tries again, `mortar peer detach %s` gives it up", host, err, host, host)
@@ -155,7 +155,7 @@ func serverIs(r *serverRecord) clientv3.Cmp {
 // openUp makes the store of a daemon that was alone listen, where the other one
 // sees this one: seen.
 func (d *daemon) openUp(ctx context.Context, snap *snapshot, seen string) error {
-	old := snap.servers[d.dir.id]
+	old := snap.servers[d.id()]
 	r := old.clone()
 	if d.host != "" {
 		r.Addr = d.host

@@ -136,7 +136,7 @@ func bricksOn(s *snapshot, server string) int {
 func (d *daemon) describeServer(s *snapshot, r *serverRecord) api.Peer {
 	p := api.Peer{
 		ID: r.ID, Host: r.Host, Listen: r.api(), State: api.PeerJoined,
-		Connected: s.alive[r.ID] != "", Self: r.ID == d.dir.id, Release: r.Release,
+		Connected: s.alive[r.ID] != "", Self: r.ID == d.id(), Release: r.Release,
 	}
 	for _, n := range r.Names {
 		if !sameHost(n, r.Host) {

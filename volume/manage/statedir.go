@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +29,7 @@ type identity struct {
 // stateDir is a state directory that this process holds locked.
 type stateDir struct {
 	path string
-	id   string
+	id   atomic.Value // string: UUID of the daemon; changes when it takes the place of another
 	lock *os.File
 }
 
@@ -46,10 +47,12 @@ func openStateDir(path string, others ...string) (*stateDir, error) {
 		return nil, err
 	}
 	d := &stateDir{path: path, lock: lock}
-	if d.id, err = readIdentity(path); errors.Is(err, fs.ErrNotExist) {
-		d.id = newUUID()
-		err = writeIdentity(path, d.id)
+	id, err := readIdentity(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		id = newUUID()
+		err = writeIdentity(path, id)
 	}
+	d.id.Store(id)
 	if err != nil {
 		lock.Close()
 		return nil, err

@@ -88,7 +88,7 @@ func (s *supervisor) sync(ctx context.Context, snap *snapshot, processes map[str
 			continue // what has become of it is not known
 		}
 		for _, b := range v.Bricks {
-			if b.Server != s.d.dir.id {
+			if b.Server != s.d.id() {
 				continue
 			}
 			seen[b.ID] = true
@@ -168,7 +168,7 @@ func (s *supervisor) register(ctx context.Context, b api.BrickHello) error {
 	known := false
 	if v != nil {
 		for _, r := range v.Bricks {
-			known = known || r.ID == b.Brick && r.Server == s.d.dir.id
+			known = known || r.ID == b.Brick && r.Server == s.d.id()
 		}
 	}
 	if !known {

@@ -156,13 +156,13 @@ func (d *daemon) take(ctx context.Context, snap *snapshot, volume string) bool {
 	switch {
 	case t == nil:
 		return false
-	case t.Server == d.dir.id && t.Boot == d.boot:
+	case t.Server == d.id() && t.Boot == d.boot:
 		return true
-	case t.Server != d.dir.id && snap.alive[t.Server] == t.Boot:
+	case t.Server != d.id() && snap.alive[t.Server] == t.Boot:
 		return false
 	}
 	mine := *t
-	mine.Server, mine.Boot = d.dir.id, d.boot
+	mine.Server, mine.Boot = d.id(), d.boot
 	_, err := d.commit(ctx, "take over", []clientv3.Cmp{hasTask(t)}, putTask(&mine))
 	if err == nil {
 		d.log.Info("taking over a task", "kind", t.Kind, "volume", volume, "from", t.Server)
@@ -178,9 +178,9 @@ func (d *daemon) resume(ctx context.Context) {
 	for ctx.Err() == nil {
 		snap, changed := d.view.next()
 		left := false
-		if snap.stale.IsZero() && snap.alive[d.dir.id] == d.boot {
+		if snap.stale.IsZero() && snap.alive[d.id()] == d.boot {
 			for name, t := range snap.tasks {
-				if t.Server == d.dir.id || snap.alive[t.Server] != t.Boot {
+				if t.Server == d.id() || snap.alive[t.Server] != t.Boot {
 					left = d.resumeOne(ctx, name) || left
 				}
 			}
@@ -238,7 +238,7 @@ func (t *tasks) tryEnter(volume string) (leave func(), ok bool) {
 func (d *daemon) newTask(kind string, v *volumeRecord, force bool) *taskRecord {
 	return &taskRecord{
 		V: recordVersion, ID: newUUID(), Kind: kind, Volume: v.Name, VolumeID: v.ID,
-		Server: d.dir.id, Boot: d.boot, Force: force, Begun: time.Now().UTC().Truncate(time.Second),
+		Server: d.id(), Boot: d.boot, Force: force, Begun: time.Now().UTC().Truncate(time.Second),
 	}
 }
 

@@ -155,14 +155,14 @@ func (p *planner) next(want []*Server, answer int) Step {
 			return p.step(StepRemove, l, "a learner that is not wanted")
 		}
 	}
-	for _, s := range want {
-		if p.of(s, p.voters) == nil && p.of(s, p.learners) == nil {
-			return Step{Kind: StepAdd, Server: s.ID, Peer: s.Peer, Why: fmt.Sprintf("%d voters are wanted", p.target)}
-		}
-	}
 	for i := range p.learners {
 		if l := &p.learners[i]; !l.Answers || !l.Ready {
 			return p.step(StepWait, l, "it is catching up")
+		}
+	}
+	for _, s := range want {
+		if p.of(s, p.voters) == nil && p.of(s, p.learners) == nil {
+			return Step{Kind: StepAdd, Server: s.ID, Peer: s.Peer, Why: fmt.Sprintf("%d voters are wanted", p.target)}
 		}
 	}
 	for i := range p.voters {
