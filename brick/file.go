@@ -107,7 +107,7 @@ func (h *file) WriteAt(ctx context.Context, p []byte, off int64, f volume.WriteF
 	h.o.size.RLock()
 	defer h.o.size.RUnlock()
 	if f&volume.WriteKillPriv != 0 {
-		if err := h.killPriv(op); err != nil {
+		if err := h.killPriv(ctx, op); err != nil {
 			return 0, err
 		}
 	}
@@ -123,7 +123,7 @@ func (h *file) Append(ctx context.Context, p []byte, f volume.WriteFlags) (int64
 	h.o.size.Lock()
 	defer h.o.size.Unlock()
 	if f&volume.WriteKillPriv != 0 && len(p) > 0 {
-		if err := h.killPriv(op); err != nil {
+		if err := h.killPriv(ctx, op); err != nil {
 			return 0, err
 		}
 	}
@@ -141,43 +141,47 @@ func (h *file) Append(ctx context.Context, p []byte, f volume.WriteFlags) (int64
 	return end, err
 }
 
-// killPriv clears S_ISUID, and S_ISGID where the group may execute.
-func (h *file) killPriv(op string) error {
+// killPriv clears what withoutPriv does not leave.
+func (h *file) killPriv(ctx context.Context, op string) error {
 	if h.o.clean.Load() {
 		return nil
 	}
 	h.o.clean.Store(true) // before the look, so that a later chmod is not overlooked
 	info, err := h.s.sys.Stat(h.o.wr, "", unix.AT_EMPTY_PATH)
+	mode := info.Mode
 	if err == nil {
-		if mode := withoutPriv(info.Mode); mode != info.Mode {
+		if mode = withoutPriv(info.Mode, info.GID, volume.CredOf(ctx)); mode != info.Mode {
 			err = h.s.sys.Fchmod(h.o.wr, mode&0o7777)
 		}
 	}
-	if err != nil {
+	if err != nil || mode&unix.S_ISGID != 0 { // which the next writer may have to clear
 		h.o.clean.Store(false)
+	}
+	if err != nil {
 		return h.fail(op, err)
 	}
 	return nil
 }
 
-// withoutPriv is a mode after a write or chown by one without privilege.
-func withoutPriv(mode uint32) uint32 {
+// withoutPriv is a mode after a write or chown by one without privilege: a
+// setgid bit that does not go with execution is left to root and the group.
+func withoutPriv(mode, gid uint32, by volume.Cred) uint32 {
 	if mode&unix.S_IFMT == unix.S_IFDIR {
 		return mode
 	}
 	mode &^= unix.S_ISUID
-	if mode&unix.S_IXGRP != 0 {
+	if mode&unix.S_IXGRP != 0 || by.UID != 0 && by.GID != gid {
 		mode &^= unix.S_ISGID
 	}
 	return mode
 }
 
 // cut makes the file empty as part of an open.
-func (h *file) cut(op string, kill bool) error {
+func (h *file) cut(ctx context.Context, op string, kill bool) error {
 	h.o.size.Lock()
 	defer h.o.size.Unlock()
 	if kill {
-		if err := h.killPriv(op); err != nil {
+		if err := h.killPriv(ctx, op); err != nil {
 			return err
 		}
 	}
@@ -237,6 +241,11 @@ func (h *file) Allocate(ctx context.Context, mode uint32, off, length int64) err
 	}
 	h.o.size.Lock()
 	defer h.o.size.Unlock()
+	if volume.CredOf(ctx).UID != 0 {
+		if err := h.killPriv(ctx, op); err != nil {
+			return err
+		}
+	}
 	err := h.s.sys.Fallocate(h.wr, mode, off, length)
 	if err == nil && mode&volume.AllocPunchHole != 0 && h.s.fsType == unix.BTRFS_SUPER_MAGIC {
 		// Btrfs leaves the times alone where there was nothing to punch.

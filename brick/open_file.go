@@ -2,6 +2,7 @@ package brick
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -31,7 +32,8 @@ type file struct {
 	s      *Store
 	o      *object
 	flags  volume.Flags
-	rd, wr int // o's, or -1 where the handle may not
+	own    bool // rd is nobody else's
+	rd, wr int  // o's, or -1 where the handle may not; rd is its own with NoAtime
 	once   sync.Once
 }
 
@@ -49,7 +51,7 @@ func (s *Store) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.
 	if f&access == 0 {
 		return nil, volume.Errorf(op, id.String(), unix.EINVAL, "neither to be read nor to be written")
 	}
-	h, err := s.open(op, id, f)
+	h, err := s.open(ctx, op, id, f)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +59,7 @@ func (s *Store) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.
 }
 
 // open opens a regular file that has a name, is open, or was when the brick stopped.
-func (s *Store) open(op string, id volume.ID, f volume.Flags) (*file, error) {
+func (s *Store) open(ctx context.Context, op string, id volume.ID, f volume.Flags) (*file, error) {
 	t, err := s.target(op, id)
 	if err != nil {
 		return nil, err
@@ -74,7 +76,7 @@ func (s *Store) open(op string, id volume.ID, f volume.Flags) (*file, error) {
 		return nil, err
 	}
 	if f&volume.Truncate != 0 {
-		if err := h.cut(op, f&volume.KillPriv != 0); err != nil {
+		if err := h.cut(ctx, op, f&volume.KillPriv != 0); err != nil {
 			h.Close()
 			return nil, err
 		}
@@ -139,6 +141,11 @@ func (s *Store) handle(st *objectStripe, o *object, f volume.Flags) *file {
 		if h.rd = o.rd; h.rd < 0 {
 			h.rd = o.wr
 		}
+		if f&volume.NoAtime != 0 {
+			if fd, err := s.sys.Open(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(h.rd), unix.O_RDONLY|unix.O_NOATIME, 0); err == nil {
+				h.rd, h.own = fd, true
+			}
+		}
 	}
 	if f&volume.Write != 0 {
 		h.wr = o.wr
@@ -166,6 +173,9 @@ func (h *file) Close() error {
 		st.Unlock()
 		if last {
 			s.closeObject(o)
+		}
+		if h.own {
+			s.sys.Close(h.rd)
 		}
 	})
 	return nil
@@ -231,7 +241,7 @@ func (s *Store) Create(ctx context.Context, dir volume.ID, name string, n volume
 	if err := openable(op, name, there.Mode); err != nil {
 		return nil, volume.Attr{}, err
 	}
-	if h, err = s.open(op, there.ID, f); err != nil {
+	if h, err = s.open(ctx, op, there.ID, f); err != nil {
 		return nil, volume.Attr{}, err
 	}
 	if a, err = h.getattr(op); err != nil {

@@ -33,7 +33,7 @@ func (s *Store) Setattr(ctx context.Context, id volume.ID, c volume.Change) (vol
 			return volume.Attr{}, err
 		}
 	}
-	err = s.change(&t, &c)
+	err = s.change(&t, &c, volume.CredOf(ctx))
 	if t.d != nil {
 		t.d.in.known = false
 	}
@@ -106,7 +106,7 @@ func (s *Store) truncate(t *target, size int64) error {
 }
 
 // change makes all of a change, or, if a part fails, none.
-func (s *Store) change(t *target, c *volume.Change) error {
+func (s *Store) change(t *target, c *volume.Change, by volume.Cred) error {
 	old := &t.info
 	chowned, chmodded := false, false
 	undo := func(err error) error {
@@ -131,7 +131,7 @@ func (s *Store) change(t *target, c *volume.Change) error {
 		}
 		chowned = true
 	}
-	if mode, set := newMode(old.Mode, c); set {
+	if mode, set := newMode(old.Mode, old.GID, c, by); set {
 		if t.Mode == unix.S_IFLNK {
 			return undo(unix.EOPNOTSUPP)
 		}
@@ -173,14 +173,14 @@ func (s *Store) dirty(t *target) {
 	}
 }
 
-// newMode returns the mode that a change wants to be set. What chown(2) clears
-// by itself is no part of it.
-func newMode(old uint32, c *volume.Change) (mode uint32, set bool) {
+// newMode returns the mode that a change by a caller wants to be set. What
+// chown(2) clears by itself when root calls it is no part of it.
+func newMode(old, gid uint32, c *volume.Change, by volume.Cred) (mode uint32, set bool) {
 	switch {
 	case c.Mask&volume.SetMode != 0:
 		return old&unix.S_IFMT | c.Mode&0o7777, true // it has the last word
-	case c.Mask&volume.ClearPriv != 0:
-		mode = withoutPriv(old)
+	case c.Mask&volume.ClearPriv != 0, c.Mask&(volume.SetUID|volume.SetGID) != 0 && by.UID != 0:
+		mode = withoutPriv(old, gid, by)
 		return mode, mode != old
 	}
 	return old, false

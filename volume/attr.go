@@ -93,6 +93,7 @@ const (
 	DataSync                   // O_DSYNC: each write is durable, as by fdatasync, before it returns
 	FullSync                   // O_SYNC: likewise, as by fsync
 	KillPriv                   // with Truncate: clear S_ISUID and S_ISGID as for a WriteAt with KillPriv
+	NoAtime                    // O_NOATIME: reading does not set the atime, where the store can help it
 )
 
 // Mask says which fields of a Change count.
@@ -109,7 +110,7 @@ const (
 	SetAtimeNow // the time of the set's clock; Atime is not looked at
 	SetMtimeNow // likewise
 	SetCtime    // only for healing and moving: others can't set a ctime
-	ClearPriv   // clear S_ISUID, and S_ISGID if group execution is allowed, as a write by one without CAP_FSETID does
+	ClearPriv   // clear S_ISUID and perhaps S_ISGID, as a WriteAt with WriteKillPriv does
 )
 
 // Change is a change of attributes; fields outside Mask are not looked at. It
@@ -196,6 +197,7 @@ const (
 // WriteFlags accompany a WriteAt or Append.
 type WriteFlags uint32
 
-// WriteKillPriv clears S_ISUID, and S_ISGID if group execution is allowed, with
-// the write: the writer lacks CAP_FSETID (FUSE_WRITE_KILL_SUIDGID).
+// WriteKillPriv clears S_ISUID with the write, and S_ISGID if group execution is
+// allowed or the Cred is neither root's nor of the file's group: the writer
+// lacks CAP_FSETID (FUSE_WRITE_KILL_SUIDGID).
 const WriteKillPriv WriteFlags = 1

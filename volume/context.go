@@ -3,7 +3,8 @@ package volume
 import "context"
 
 // Cred says who asks: whom new objects belong to, and the umask for them
-// (see Node). Without one in the context it is root's with umask 0.
+// (see Node). Of a caller with several groups GID is the one that matters: the
+// object's, if that is among them. Without one in the context it is root's with umask 0.
 type Cred struct {
 	UID, GID uint32
 	Umask    uint32

@@ -110,7 +110,8 @@ type File interface {
 	Getattr(ctx context.Context) (Attr, error)
 	Setattr(ctx context.Context, c Change) (Attr, error)
 
-	// Allocate is fallocate(2) with the Alloc modes.
+	// Allocate is fallocate(2) with the Alloc modes. For a Cred other than
+	// root's it clears S_ISUID and S_ISGID as a WriteAt with WriteKillPriv does.
 	Allocate(ctx context.Context, mode uint32, off, length int64) error
 
 	// Seek finds data or a hole from off: lseek(2) with SeekData, SeekHole; ENXIO past the end.

@@ -77,7 +77,7 @@ func Run(t *testing.T, cfg Config) {
 		tests []test
 	}{
 		{"lookup", lookupTests}, {"stale", staleTests}, {"make", makeTests}, {"create", createTests},
-		{"link", linkTests}, {"rename", renameTests}, {"readdir", readdirTests}, {"attr", attrTests},
+		{"link", linkTests}, {"rename", renameTests}, {"readdir", readdirTests}, {"attr", attrTests}, {"priv", privTests},
 		{"data", dataTests}, {"space", spaceTests}, {"xattr", xattrTests}, {"acl", aclTests},
 		{"context", contextTests}, {"concurrent", concurrentTests},
 	}

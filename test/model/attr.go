@@ -30,16 +30,17 @@ func (s *FS) Setattr(ctx context.Context, id volume.ID, c volume.Change) (volume
 	if err != nil {
 		return volume.Attr{}, err
 	}
-	return s.setattr(o, c)
+	return s.setattr(o, c, volume.CredOf(ctx))
 }
 
 // setattr checks a change and makes it.
-func (s *FS) setattr(o *object, c volume.Change) (volume.Attr, error) {
+func (s *FS) setattr(o *object, c volume.Change, by volume.Cred) (volume.Attr, error) {
 	if errno := mayChange(o, c); errno != 0 {
 		return volume.Attr{}, fail("setattr", o.id.String(), errno)
 	}
 	now := s.now()
 	o.ctime = now
+	member := o.member(by) // before the group changes
 	if c.Mask&volume.SetSize != 0 {
 		s.resize(o, func(d *data) { d.truncate(c.Size) })
 		delete(o.xattrs, capability)
@@ -53,11 +54,11 @@ func (s *FS) setattr(o *object, c volume.Change) (volume.Attr, error) {
 			o.gid = c.GID
 		}
 		if !o.isDir() {
-			o.clearPriv()
+			o.clearPriv(member)
 		}
 	}
 	if c.Mask&volume.ClearPriv != 0 && !o.isDir() {
-		o.clearPriv()
+		o.clearPriv(member)
 	}
 	if c.Mask&volume.SetMode != 0 {
 		o.mode = o.mode&syscall.S_IFMT | c.Mode&0o7777
@@ -106,10 +107,14 @@ func (o *object) setTimes(c volume.Change, now volume.Time) {
 	}
 }
 
-// clearPriv takes away what a change of owner or data by an ordinary user does.
-func (o *object) clearPriv() {
+// member reports whether S_ISGID without execution may stay when by writes.
+func (o *object) member(by volume.Cred) bool { return by.UID == 0 || by.GID == o.gid }
+
+// clearPriv takes away what a change of owner or data by an ordinary user does,
+// who is a member of the object's group or not.
+func (o *object) clearPriv(member bool) {
 	o.mode &^= syscall.S_ISUID
-	if o.mode&0o010 != 0 {
+	if o.mode&0o010 != 0 || !member {
 		o.mode &^= syscall.S_ISGID
 	}
 	delete(o.xattrs, capability)

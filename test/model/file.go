@@ -34,7 +34,7 @@ func (s *FS) handle(o *object, f volume.Flags) *file {
 }
 
 // open opens an object that may be of any type.
-func (s *FS) open(op string, o *object, f volume.Flags) (*file, error) {
+func (s *FS) open(ctx context.Context, op string, o *object, f volume.Flags) (*file, error) {
 	if !o.isRegular() {
 		return nil, fail(op, o.id.String(), notRegular(o.mode))
 	}
@@ -44,7 +44,7 @@ func (s *FS) open(op string, o *object, f volume.Flags) (*file, error) {
 		o.touch(now)
 		delete(o.xattrs, capability)
 		if f&volume.KillPriv != 0 {
-			o.clearPriv()
+			o.clearPriv(o.member(volume.CredOf(ctx)))
 		}
 	}
 	return s.handle(o, f), nil
@@ -63,7 +63,7 @@ func (s *FS) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.Fil
 	if err != nil {
 		return nil, err
 	}
-	h, err := s.open("open", o, f)
+	h, err := s.open(ctx, "open", o, f)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (h *file) WriteAt(ctx context.Context, p []byte, off int64, f volume.WriteF
 		return 0, err
 	}
 	defer h.fs.leave()
-	return h.write(o, p, off, f)
+	return h.write(ctx, o, p, off, f)
 }
 
 // Append implements volume.File.
@@ -123,12 +123,12 @@ func (h *file) Append(ctx context.Context, p []byte, f volume.WriteFlags) (int64
 	}
 	defer h.fs.leave()
 	off := o.data.size
-	_, err = h.write(o, p, off, f)
+	_, err = h.write(ctx, o, p, off, f)
 	return off, err
 }
 
 // write stores p wholly or not at all.
-func (h *file) write(o *object, p []byte, off int64, f volume.WriteFlags) (int, error) {
+func (h *file) write(ctx context.Context, o *object, p []byte, off int64, f volume.WriteFlags) (int, error) {
 	if off < 0 || len(p) > volume.IOMax {
 		return 0, fail("write", h.id.String(), syscall.EINVAL)
 	}
@@ -142,7 +142,7 @@ func (h *file) write(o *object, p []byte, off int64, f volume.WriteFlags) (int, 
 	o.touch(h.fs.now())
 	delete(o.xattrs, capability)
 	if f&volume.WriteKillPriv != 0 {
-		o.clearPriv()
+		o.clearPriv(o.member(volume.CredOf(ctx)))
 	}
 	if h.flags&(volume.DataSync|volume.FullSync) != 0 {
 		h.fs.durable()
@@ -167,7 +167,7 @@ func (h *file) Setattr(ctx context.Context, c volume.Change) (volume.Attr, error
 		return volume.Attr{}, err
 	}
 	defer h.fs.leave()
-	return h.fs.setattr(o, c)
+	return h.fs.setattr(o, c, volume.CredOf(ctx))
 }
 
 // Allocate implements volume.File.
@@ -185,6 +185,9 @@ func (h *file) Allocate(ctx context.Context, mode uint32, off, length int64) err
 	}
 	if err := h.fs.allocate(o, mode, off, length); err != nil {
 		return err
+	}
+	if by := volume.CredOf(ctx); by.UID != 0 {
+		o.clearPriv(o.member(by))
 	}
 	o.touch(h.fs.now())
 	return nil

@@ -124,7 +124,7 @@ func (s *FS) Create(ctx context.Context, dir volume.ID, name string, n volume.No
 	case p.Held != 0:
 		return nil, volume.Attr{}, fail("create", name, notRegular(p.Mode))
 	}
-	h, err := s.open("create", s.mu.objects[p.ID], f)
+	h, err := s.open(ctx, "create", s.mu.objects[p.ID], f)
 	if err != nil {
 		return nil, volume.Attr{}, err
 	}
