@@ -82,30 +82,18 @@ func (d *Distribute) dirAttr(ctx context.Context, v *view, id volume.ID, from vo
 	if a.ID.IsZero() {
 		return a, unavailable("getattr", home)
 	}
+	copies := make([]volume.Attr, 0, len(answers))
 	for set, b := range answers {
-		a.Atime, a.Mtime = later(a.Atime, b.Atime), later(a.Mtime, b.Mtime)
-		if set == home {
-			a.Ctime = later(a.Ctime, b.Ctime)
-		} else if b.Mtime.Before(b.Ctime) {
-			// A copy's ctime is also that of its making and refreshing, which
-			// are no changes of the directory; its entries' changes set both times.
-			a.Ctime = later(a.Ctime, b.Mtime)
-		} else {
-			a.Ctime = later(a.Ctime, b.Ctime)
+		if set != home {
+			copies = append(copies, b)
 		}
 	}
+	a = withCopies(a, copies)
 	if atHome {
 		d.versions.put(id, a.Version)
 		d.heard.tell(id, turn, began, answers)
 	}
 	return a, nil
-}
-
-func later(a, b volume.Time) volume.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
 }
 
 // Setattr implements volume.FS.
@@ -268,6 +256,9 @@ func (d *Distribute) ReadDir(ctx context.Context, dir volume.ID, after volume.Co
 	for try := 0; ; try++ {
 		list, end, err := d.readDir(ctx, v, dir, after, max, attrs)
 		if !isOutdated(err) || try >= triesMax {
+			if after == volume.CookieStart {
+				d.heard.forget(dir) // reading changes the atime
+			}
 			return list, end, d.final(err)
 		}
 		d.awaitUpdate(ctx, v)
