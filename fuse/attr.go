@@ -13,8 +13,7 @@ import (
 
 // getattr asks for the attributes of n: through the open file if the kernel
 // named one, so that fstat works after the last unlink wherever the file moved.
-// A directory that is gone keeps the attributes that it had, for whoever is
-// still in it.
+// What is gone keeps the attributes that it had, for whoever still has it.
 func (f *front) getattr(ctx context.Context, n *node, o *openFile) (volume.Attr, error) {
 	if o != nil {
 		return o.file.Getattr(ctx)
@@ -23,7 +22,7 @@ func (f *front) getattr(ctx context.Context, n *node, o *openFile) (volume.Attr,
 	if err == nil || !errors.Is(err, syscall.ESTALE) {
 		return a, err
 	}
-	if last, ok := n.removed(); ok {
+	if last, ok := n.removed(volume.Change{}); ok {
 		return last, nil
 	}
 	if o := f.anyOpen(n); o != nil {
@@ -79,6 +78,7 @@ func (f *front) Statx(cancel <-chan struct{}, in *gofuse.StatxIn, out *gofuse.St
 		return f.fail("statx", err)
 	}
 	n.remember(&a, nil)
+	n.note(&a)
 	out.AttrValid, out.AttrValidNsec = seconds(f.opts.AttributeTimeout)
 	out.Statx = gofuse.Statx{
 		Mask:      unix.STATX_BASIC_STATS,
@@ -165,6 +165,9 @@ func (f *front) SetAttr(cancel <-chan struct{}, in *gofuse.SetAttrIn, out *gofus
 	}
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
+	if in.Valid&gofuse.FATTR_KILL_SUIDGID != 0 {
+		c.join(n)
+	}
 	a, err := f.setattr(c, n, o, change(in))
 	f.touch(n)
 	if err != nil {
@@ -182,6 +185,9 @@ func (f *front) setattr(ctx context.Context, n *node, o *openFile, ch volume.Cha
 	}
 	a, err := f.fs.Setattr(ctx, n.id, ch)
 	if errors.Is(err, syscall.ESTALE) {
+		if a, ok := n.removed(ch); ok {
+			return a, nil
+		}
 		if o := f.anyOpen(n); o != nil {
 			return o.file.Setattr(ctx, ch)
 		}

@@ -267,7 +267,7 @@ func dying(tid uint32) bool {
 	if tid == 0 {
 		return false
 	}
-	text, err := os.ReadFile("/proc/" + strconv.FormatUint(uint64(tid), 10) + "/status")
+	text, err := threadStatus(tid)
 	if err != nil {
 		return os.IsNotExist(err)
 	}
@@ -282,4 +282,9 @@ func dying(tid uint32) bool {
 		}
 	}
 	return false
+}
+
+// threadStatus reads what proc(5) tells of a thread.
+func threadStatus(tid uint32) ([]byte, error) {
+	return os.ReadFile("/proc/" + strconv.FormatUint(uint64(tid), 10) + "/status")
 }

@@ -63,6 +63,7 @@ func (f *front) write(c *call, o *openFile, in *gofuse.WriteIn, p []byte, off in
 	var flags volume.WriteFlags
 	if in.WriteFlags&gofuse.WRITE_KILL_SUIDGID != 0 {
 		flags |= volume.WriteKillPriv
+		c.join(o.node)
 	}
 	if in.Flags&syscall.O_APPEND == 0 || in.WriteFlags&gofuse.WRITE_CACHE != 0 {
 		return o.file.WriteAt(c, p, off, flags)
@@ -106,6 +107,11 @@ func (f *front) CopyFileRange(cancel <-chan struct{}, in *gofuse.CopyFileRangeIn
 	}
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
+	var flags volume.WriteFlags
+	if in.Uid != 0 {
+		flags = volume.WriteKillPriv // the kernel says nothing of it here
+		c.join(to.node)
+	}
 	buf := f.copies.Get().(*[volume.IOMax]byte)
 	defer f.copies.Put(buf)
 	defer f.touch(to.node)
@@ -116,7 +122,7 @@ func (f *front) CopyFileRange(cancel <-chan struct{}, in *gofuse.CopyFileRangeIn
 			n, err = from.file.ReadAt(c, p, int64(in.OffIn)+done)
 		}
 		if err == nil && n > 0 {
-			n, err = to.file.WriteAt(c, p[:n], int64(in.OffOut)+done, 0) // the kernel has sent a SETATTR for suid and sgid
+			n, err = to.file.WriteAt(c, p[:n], int64(in.OffOut)+done, flags)
 		}
 		done += int64(max(n, 0))
 		if err != nil && done == 0 {

@@ -96,7 +96,7 @@ func (f *front) ReleaseDir(in *gofuse.ReleaseIn) {
 	}
 }
 
-// FsyncDir makes a directory's names durable.
+// FsyncDir makes a directory's names durable. One that is gone has none.
 func (f *front) FsyncDir(cancel <-chan struct{}, in *gofuse.FsyncIn) gofuse.Status {
 	n := f.nodes.get(in.NodeId)
 	if n == nil {
@@ -104,7 +104,11 @@ func (f *front) FsyncDir(cancel <-chan struct{}, in *gofuse.FsyncIn) gofuse.Stat
 	}
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
-	return f.fail("fsyncdir", f.fs.Sync(c, n.id))
+	err := f.fs.Sync(c, n.id)
+	if n.gone(err) {
+		return gofuse.OK
+	}
+	return f.fail("fsyncdir", err)
 }
 
 // ReadDir lists names.

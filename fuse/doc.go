@@ -20,7 +20,8 @@
 //
 //   - the pages of a listing that an open directory has fetched ahead (see
 //     dirHandle, which explains why an attribute in one may be withheld);
-//   - the last attributes of directories, for fstat on one that was removed;
+//   - the last attributes of what is no regular file, for fstat on one that was
+//     removed while somebody had it open or was in it;
 //   - for the attribute timeout, that a file has no security.capability, for
 //     which the kernel asks before the first write after each refresh.
 //

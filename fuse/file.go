@@ -41,6 +41,9 @@ func openFlags(flags uint32, direct bool) volume.Flags {
 	if flags&syscall.O_DIRECT != 0 {
 		v |= volume.Direct
 	}
+	if flags&syscall.O_NOATIME != 0 {
+		v |= volume.NoAtime
+	}
 	if direct {
 		switch {
 		case flags&syscall.O_SYNC == syscall.O_SYNC:
@@ -91,6 +94,9 @@ func (f *front) Open(cancel <-chan struct{}, in *gofuse.OpenIn, out *gofuse.Open
 	}
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
+	if flags&volume.KillPriv != 0 {
+		c.join(n)
+	}
 	file, err := f.fs.Open(c, n.id, flags)
 	if flags&volume.Truncate != 0 {
 		f.touch(n)
@@ -207,6 +213,7 @@ func (f *front) Fallocate(cancel <-chan struct{}, in *gofuse.FallocateIn) gofuse
 	}
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
+	c.join(o.node)
 	err := o.file.Allocate(c, in.Mode, int64(in.Offset), int64(in.Length))
 	f.touch(o.node)
 	return f.fail("fallocate", err)

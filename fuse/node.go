@@ -27,61 +27,11 @@ type node struct {
 	// taken to have no security.capability; 0: not known.
 	noCaps atomic.Int64
 
-	dir atomic.Pointer[dirMemory] // of a directory; nil before its attributes were seen
-}
+	// loose is the group, plus 1, of a file with S_ISGID and without execution
+	// by the group, as its attributes were last told; 0: no such file.
+	loose atomic.Uint64
 
-// dirMemory is what is remembered of a directory in case it is removed while
-// somebody is in it.
-type dirMemory struct {
-	mu struct {
-		sync.Mutex
-		attr   volume.Attr // the latest seen
-		parent uint64      // inode number of "..": the directory where it was found last; 0: not known
-	}
-}
-
-// remember notes the attributes that are about to be told to the kernel.
-func (n *node) remember(a *volume.Attr, parent *node) {
-	if !a.IsDir() {
-		return
-	}
-	d := n.dir.Load()
-	if d == nil {
-		n.dir.CompareAndSwap(nil, new(dirMemory))
-		d = n.dir.Load()
-	}
-	d.mu.Lock()
-	d.mu.attr = *a
-	if parent != nil {
-		d.mu.parent = parent.id.Inode()
-	}
-	d.mu.Unlock()
-}
-
-// removed returns the last attributes of a directory that is gone, without
-// links; false if the node is no directory.
-func (n *node) removed() (volume.Attr, bool) {
-	d := n.dir.Load()
-	if d == nil {
-		return volume.Attr{}, false
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	a := d.mu.attr
-	a.Nlink = 0
-	return a, true
-}
-
-// dotdot returns the inode number that ".." has in a listing.
-func (n *node) dotdot() uint64 {
-	if d := n.dir.Load(); d != nil {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.mu.parent != 0 {
-			return d.mu.parent
-		}
-	}
-	return n.id.Inode()
+	memory atomic.Pointer[memory] // nil of a regular file, and before its attributes were seen
 }
 
 const nodeShards = 64 // a power of 2
@@ -215,6 +165,7 @@ func (f *front) entry(out *gofuse.EntryOut, dir *node, a *volume.Attr) (*node, g
 		return nil, statusENOMEM
 	}
 	n.remember(a, dir)
+	n.note(a)
 	out.NodeId, out.Generation = n.number, n.generation
 	out.EntryValid, out.EntryValidNsec = seconds(f.opts.EntryTimeout)
 	out.AttrValid, out.AttrValidNsec = seconds(f.opts.AttributeTimeout)
@@ -225,6 +176,7 @@ func (f *front) entry(out *gofuse.EntryOut, dir *node, a *volume.Attr) (*node, g
 // attr answers a request with the attributes of n.
 func (f *front) attr(out *gofuse.AttrOut, n *node, a *volume.Attr) gofuse.Status {
 	n.remember(a, nil)
+	n.note(a)
 	out.AttrValid, out.AttrValidNsec = seconds(f.opts.AttributeTimeout)
 	setAttr(&out.Attr, a)
 	return gofuse.OK

@@ -3,6 +3,7 @@ package fuse
 import (
 	"errors"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -58,6 +59,9 @@ func (f *front) GetXAttr(cancel <-chan struct{}, h *gofuse.InHeader, name string
 	defer c.end()
 	v, err := f.fs.Getxattr(c, n.id, name)
 	if err != nil {
+		if n.gone(err) {
+			return 0, gofuse.ENODATA
+		}
 		if name == xattrCaps && errors.Is(err, syscall.ENODATA) {
 			f.capsAbsent(n)
 		}
@@ -73,7 +77,9 @@ func (f *front) GetXAttr(cancel <-chan struct{}, h *gofuse.InHeader, name string
 	return uint32(len(v)), gofuse.OK
 }
 
-// ListXAttr returns the names, each with a zero byte after it, as GetXAttr does a value.
+// ListXAttr returns the names, each with a zero byte after it, as GetXAttr does
+// a value. Those of trusted.* are root's to see: the kernel refuses others their
+// values, but leaves the list to the file system.
 func (f *front) ListXAttr(cancel <-chan struct{}, h *gofuse.InHeader, dest []byte) (uint32, gofuse.Status) {
 	n := f.nodes.get(h.NodeId)
 	if n == nil {
@@ -82,10 +88,12 @@ func (f *front) ListXAttr(cancel <-chan struct{}, h *gofuse.InHeader, dest []byt
 	c := f.begin(cancel, h)
 	defer c.end()
 	names, err := f.fs.Listxattr(c, n.id)
-	if err != nil {
+	if err != nil && !n.gone(err) {
 		return 0, f.fail("listxattr", err)
 	}
-	names = slices.DeleteFunc(names, f.hidden)
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return f.hidden(name) || h.Uid != 0 && strings.HasPrefix(name, "trusted.")
+	})
 	size := 0
 	for _, name := range names {
 		size += len(name) + 1

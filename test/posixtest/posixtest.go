@@ -90,8 +90,8 @@ func Run(t *testing.T, dir string, opts Options) {
 		name  string
 		tests []test
 	}{
-		{"paths", pathTests}, {"open", openTests}, {"make", makeTests}, {"remove", removeTests}, {"rename", renameTests},
-		{"users", userTests}, {"sticky", stickyTests}, {"setid", setidTests}, {"attr", attrTests}, {"times", timeTests},
+		{"paths", pathTests}, {"open", openTests}, {"make", makeTests}, {"remove", removeTests}, {"gone", goneTests}, {"rename", renameTests},
+		{"users", userTests}, {"sticky", stickyTests}, {"setid", setidTests}, {"priv", privTests}, {"attr", attrTests}, {"times", timeTests},
 		{"data", dataTests}, {"mmap", mmapTests}, {"space", spaceTests}, {"copy", copyTests}, {"dir", dirTests},
 		{"lock", lockTests}, {"xattr", xattrTests}, {"acl", aclTests}, {"exercise", exerciseTests},
 	}

@@ -95,6 +95,14 @@ var xattrTests = []test{
 			if got := e.xattrs(p); !slices.Equal(got, []string{"trusted.a"}) {
 				e.Errorf("%s: listed %q", kind, got)
 			}
+			// xattr(7): visible only to processes that have CAP_SYS_ADMIN.
+			e.ok(e.as(alice, func() error {
+				if n, err := unix.Llistxattr(p, make([]byte, 100)); n != 0 || err != nil {
+					e.Errorf("%s: others are listed %d bytes, %v", kind, n, err)
+				}
+				return nil
+			}))
+			e.fails(e.as(alice, func() error { _, err := unix.Lgetxattr(p, "trusted.a", nil); return err }), unix.ENODATA)
 		}
 	}},
 	{"user attributes of other types", func(e *env) {
