@@ -28,6 +28,8 @@ const (
 	storeTick          = 100       // ms: heartbeat
 	storeElection      = 1000      // ms without heartbeat before a voter stands for election
 	learnersMax        = 4         // members that catch up at the same time: of 1 voter to 5
+	briefTick          = 5         // ms: the same of a member that runs by itself, for a moment
+	briefElection      = 50        // ms
 	startTimeout       = 30 * time.Second
 	moveTimeout        = time.Second // for handing on the leadership at the end
 )
@@ -77,6 +79,7 @@ type birth struct {
 	initial string // members: NAME=URL,…
 	joins   bool   // the cluster is there already
 	force   bool   // drop all other members from what the directory knows
+	brief   bool   // the member runs for a moment, by itself: it elects itself at once
 }
 
 // birthAlone is how a cluster of one begins.
@@ -102,6 +105,9 @@ func etcdConfig(id, dir, self string, b birth, maxRecord int, log *slog.Logger, 
 	}
 	c.ForceNewCluster = b.force
 	c.TickMs, c.ElectionMs = storeTick, storeElection
+	if b.brief {
+		c.TickMs, c.ElectionMs = briefTick, briefElection
+	}
 	c.SnapshotCount, c.SnapshotCatchUpEntries = storeSnapshotCount, storeCatchUp
 	c.QuotaBackendBytes = storeQuota
 	c.MaxRequestBytes = uint(maxRecord) + 64<<10

@@ -351,3 +351,18 @@ func TestLearnerGone(t *testing.T) {
 		t.Errorf("the removal of a member that is gone: %v", err)
 	}
 }
+
+// vote makes a client a voter, whatever Plan would say.
+func (p pool) vote(v *server) {
+	v.t.Helper()
+	v.eventually("vote", func(ctx context.Context) error {
+		id, err := p[0].AddLearner(ctx, v.peer())
+		if err != nil {
+			return err
+		}
+		if err := v.BecomeLearner(ctx, v.host); err != nil {
+			return err
+		}
+		return p[0].Promote(ctx, id)
+	})
+}

@@ -108,7 +108,9 @@ func (s *Store) found(ctx context.Context, f Founding) error {
 
 // prepare makes the data directory of a new store with its keys.
 func (s *Store) prepare(ctx context.Context, next state, keys []KeyValue) (err error) {
-	m, err := startMember(s.cfg.ID, s.data(next), placeholder, birthAlone(s.cfg.ID, next), s.cfg.MaxRecord, s.cfg.Log)
+	b := birthAlone(s.cfg.ID, next)
+	b.brief = true
+	m, err := startMember(s.cfg.ID, s.data(next), placeholder, b, s.cfg.MaxRecord, s.cfg.Log)
 	if err != nil {
 		return err
 	}
@@ -187,7 +189,7 @@ func (s *Store) salvage(ctx context.Context, st state) (keys []KeyValue, err err
 	if err := decideAll(filepath.Join(scratch, "member", "wal"), s.zap); err != nil {
 		return nil, fmt.Errorf("%w: its log can't be read: %w", ErrDamaged, err)
 	}
-	m, err := startMember(s.cfg.ID, scratch, placeholder, birth{initial: s.cfg.ID + "=" + placeholder, force: true}, s.cfg.MaxRecord, s.cfg.Log)
+	m, err := startMember(s.cfg.ID, scratch, placeholder, birth{initial: s.cfg.ID + "=" + placeholder, force: true, brief: true}, s.cfg.MaxRecord, s.cfg.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -197,12 +197,12 @@ func TestInterrupted(t *testing.T) {
 			}
 		}, Alone},
 		{"Recover", []string{"stopped", "copied", "forced", "prepared", "recorded", "ended", "started"}, func(t *testing.T) (*server, func(context.Context) error) {
-			p := newPool(t, 3)
-			p[0].put("mortar/a", "1")
-			p[0].has("mortar/a", "1")
+			v := newServer(t).open()
+			v.put("mortar/a", "1")
+			p := pool{v}
+			p = append(p, p.join(newServer(t).open()))
+			p.vote(p[1])
 			p[1].kill()
-			p[2].kill()
-			v := p[0]
 			return v, func(ctx context.Context) error {
 				if st := v.Status(); st.Pool.Incarnation == 2 {
 					return nil // it is done
@@ -212,10 +212,10 @@ func TestInterrupted(t *testing.T) {
 		}, Voter},
 	} {
 		for _, point := range c.points {
-			t.Run(c.name+"/"+point, func(t *testing.T) {
+			check := func(t *testing.T, interrupt func(*server, string, func(context.Context) error)) {
 				t.Parallel()
 				v, run := c.ready(t)
-				v.interrupted(point, run)
+				interrupt(v, point, run)
 				v.eventually("complete it", run)
 				if st := v.Status(); st.Role != c.role || st.Err != nil {
 					t.Errorf("it is %+v", st)
@@ -224,14 +224,15 @@ func TestInterrupted(t *testing.T) {
 				if entries, err := os.ReadDir(v.cfg.Dir); err != nil || len(entries) > 1 {
 					t.Errorf("left behind: %v, %v", entries, err)
 				}
-			})
+			}
+			t.Run(c.name+"/"+point+"/crash", func(t *testing.T) { check(t, (*server).crash) })
+			t.Run(c.name+"/"+point+"/cancel", func(t *testing.T) { check(t, (*server).cancel) })
 		}
 	}
 }
 
-// interrupted runs a transition up to a point, twice: there it is cancelled
-// first, and the second time the process ends and begins again.
-func (v *server) interrupted(point string, run func(context.Context) error) {
+// crash runs a transition up to a point, where the process ends and begins again.
+func (v *server) crash(point string, run func(context.Context) error) {
 	v.t.Helper()
 	reached := false
 	v.Store.cfg.pass = func(at string) {
@@ -245,12 +246,7 @@ func (v *server) interrupted(point string, run func(context.Context) error) {
 		defer close(ended)
 		ctx, cancel := limit()
 		defer cancel()
-		for run(ctx) != nil { // until it is possible
-			if ctx.Err() != nil {
-				return
-			}
-			runtime.Gosched()
-		}
+		_ = run(ctx) // it does not return
 	}()
 	<-ended
 	if !reached {
@@ -258,4 +254,20 @@ func (v *server) interrupted(point string, run func(context.Context) error) {
 	}
 	v.kill()
 	v.open()
+}
+
+// cancel runs a transition whose context ends at a point.
+func (v *server) cancel(point string, run func(context.Context) error) {
+	v.t.Helper()
+	ctx, cancel := limit()
+	defer cancel()
+	v.Store.cfg.pass = func(at string) {
+		if at == point {
+			cancel()
+		}
+	}
+	_ = run(ctx) // it fails or is beyond that
+	if ctx.Err() == nil {
+		v.t.Fatalf("it does not come to %q", point)
+	}
 }
