@@ -241,12 +241,10 @@ func (h *file) Allocate(ctx context.Context, mode uint32, off, length int64) err
 	}
 	h.o.size.Lock()
 	defer h.o.size.Unlock()
-	if volume.CredOf(ctx).UID != 0 {
-		if err := h.killPriv(ctx, op); err != nil {
-			return err
-		}
-	}
 	err := h.s.sys.Fallocate(h.wr, mode, off, length)
+	if err == nil && volume.CredOf(ctx).UID != 0 {
+		err = h.killPriv(ctx, op)
+	}
 	if err == nil && mode&volume.AllocPunchHole != 0 && h.s.fsType == unix.BTRFS_SUPER_MAGIC {
 		// Btrfs leaves the times alone where there was nothing to punch.
 		err = h.s.sys.Utimens(h.wr, "", sys.Timespec{Omit: true}, sys.Timespec{Now: true}, unix.AT_EMPTY_PATH)

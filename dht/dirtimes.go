@@ -9,21 +9,23 @@ import "github.com/mortarfs/mortar/volume"
 //     ctime is also that of its making and refreshing, which are no changes of
 //     the directory, so of a copy only the mtime counts for either.
 //   - utimensat(2) is told to every part. A part whose mtime lies after its
-//     ctime has it from there, and no name has changed on it since. If that is
-//     a copy, home knows as much or more. If it is home, what has changed on a
-//     copy after home's ctime is newer, though it be the earlier time.
+//     ctime has it from there, and no name has changed on it since. So it gives
+//     way to a part whose mtime came about by itself. (A copy that was away
+//     when it should have been told is taken for changed: the price is a time
+//     from before for one that has not come yet. home's ctime would not tell
+//     the two apart, for it counts subdirectories, wherever their names are.)
 func withCopies(home volume.Attr, copies []volume.Attr) volume.Attr {
-	a, told := home, home.Ctime.Before(home.Mtime)
+	told := func(a volume.Attr) bool { return a.Ctime.Before(a.Mtime) }
+	a, ahead := home, told(home)
 	for _, b := range copies {
 		a.Atime = later(a.Atime, b.Atime)
-		if b.Ctime.Before(b.Mtime) {
+		if told(b) {
 			continue
 		}
 		a.Ctime = later(a.Ctime, b.Mtime)
-		switch {
-		case told && home.Ctime.Before(b.Mtime):
-			told, a.Mtime = false, b.Mtime
-		case !told:
+		if ahead {
+			a.Mtime, ahead = b.Mtime, false
+		} else {
 			a.Mtime = later(a.Mtime, b.Mtime)
 		}
 	}
