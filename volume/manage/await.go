@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/mortarfs/mortar/volume/manage/api"
 )
 
 // serverGrace is how long a server may be away before what waits for its bricks
@@ -73,6 +76,9 @@ func (d *daemon) awaitBricks(ctx context.Context, t *taskRecord, v *volumeRecord
 			return nil, errTaken
 		}
 		away := map[string]bool{}
+		for _, id := range t.Away {
+			away[id] = true
+		}
 		for _, b := range v.Bricks {
 			switch began, ok := since[b.Server]; {
 			case s.alive[b.Server] != "":
@@ -107,12 +113,63 @@ func (d *daemon) awaitBricks(ctx context.Context, t *taskRecord, v *volumeRecord
 // errTaken is a task that another daemon has taken over.
 var errTaken = errors.New("another daemon carries the task on")
 
-// needServers refuses a change that needs servers that are not there.
-func (d *daemon) needServers(s *snapshot, bricks []brickRecord, what string) error {
+// meetTimeout bounds the look at whether the daemons that a change needs are there.
+const meetTimeout = 2 * time.Second
+
+// absent returns which of the bricks' servers are not there now. Their leases
+// may say for seconds yet that they are, so their daemons are asked.
+func (d *daemon) absent(ctx context.Context, s *snapshot, bricks []brickRecord) map[string]bool {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	type answer struct {
+		id    string
+		there bool
+	}
+	asked := map[string]bool{d.id(): true}
+	out := map[string]bool{}
+	answers := make(chan answer, len(bricks))
+	waiting := 0
 	for _, b := range bricks {
-		if s.alive[b.Server] == "" && b.Server != d.id() {
-			return refuse("%s%s", notConnected(s, b), what)
+		if asked[b.Server] {
+			continue
+		}
+		asked[b.Server] = true
+		r := s.servers[b.Server]
+		if r == nil || s.alive[b.Server] == "" {
+			out[b.Server] = true
+			continue
+		}
+		waiting++
+		go func() { // ends within meetTimeout; the channel has room
+			c, err := api.DialFrom(ctx, d.host, r.api())
+			if err == nil {
+				c.Close()
+			}
+			answers <- answer{r.ID, err == nil}
+		}()
+	}
+	for range waiting {
+		if a := <-answers; !a.there {
+			out[a.id] = true
 		}
 	}
-	return nil
+	return out
+}
+
+// needServers refuses a change whose bricks are on servers that are not there.
+// A forced one goes on without them: they are returned.
+func (d *daemon) needServers(ctx context.Context, s *snapshot, bricks []brickRecord, force bool) (away []string, err error) {
+	absent := d.absent(ctx, s, bricks)
+	for _, b := range bricks {
+		if !absent[b.Server] {
+			continue
+		}
+		if !force {
+			return nil, refuse("%s", notConnected(s, b))
+		}
+		if !slices.Contains(away, b.Server) {
+			away = append(away, b.Server)
+		}
+	}
+	return away, nil
 }

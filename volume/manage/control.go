@@ -108,6 +108,9 @@ func (c *controller) step(ctx context.Context, snap *snapshot) bool {
 		return true
 	}
 	c.note(members, time.Now())
+	if c.drop(ctx, snap, members) {
+		return true
+	}
 	servers := candidates(snap)
 	step := quorum.Plan(servers, members, maxVoters(snap))
 	if text := step.String(); text != c.last {
@@ -151,6 +154,32 @@ func (c *controller) note(members []quorum.Member, now time.Time) {
 			delete(c.silent, id)
 		}
 	}
+}
+
+// drop removes a member whose server is there and has none, for its state was
+// lost: there is no waiting for it, and it may get a new one then.
+func (c *controller) drop(ctx context.Context, snap *snapshot, members []quorum.Member) bool {
+	for _, m := range members {
+		r := snap.servers[m.Name]
+		if m.Answers || r == nil || snap.alive[r.ID] == "" || r.ID == c.d.id() {
+			continue
+		}
+		conn, id, err := c.d.ask(ctx, r.api(), peerTimeout)
+		if err != nil {
+			continue
+		}
+		conn.Close()
+		if id.ID != r.ID || id.Role != api.RoleClient {
+			continue
+		}
+		if err := c.d.store.Remove(ctx, m.ID); err != nil {
+			c.d.log.Warn("a member whose server has lost it can't be removed", "host", r.Host, "error", err)
+			continue
+		}
+		c.d.log.Warn("a member was removed: its server is there without it", "host", r.Host)
+		return true
+	}
+	return false
 }
 
 // candidates are the servers that may have a vote, in order of joining.

@@ -69,7 +69,7 @@ func (d *daemon) create(ctx context.Context, r api.CreateRequest) (api.Volume, e
 		}
 		bricks, err := d.newBricks(ctx, snap, r)
 		if err == nil {
-			err = d.needServers(snap, bricks, "")
+			_, err = d.needServers(ctx, snap, bricks, false)
 		}
 		if err != nil {
 			return api.Volume{}, err

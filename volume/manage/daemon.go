@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -102,6 +101,7 @@ func (d *daemon) serve(ctx context.Context, port int) error {
 	}
 	defer d.removePid()
 
+	life := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
@@ -128,8 +128,8 @@ func (d *daemon) serve(ctx context.Context, port int) error {
 		d.log.Error("the daemon can't go on", "error", err)
 		return err
 	}
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause
+	if life.Err() == nil {
+		return context.Cause(ctx)
 	}
 	return nil
 }
@@ -157,6 +157,7 @@ func (d *daemon) operate(ctx context.Context) error {
 		last = nil // of a cluster that this daemon was in once
 	}
 	d.view = newView(s, last, d.log)
+	life := ctx
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var wg sync.WaitGroup
@@ -166,7 +167,7 @@ func (d *daemon) operate(ctx context.Context) error {
 	wg.Go(func() { d.view.follow(ctx) })
 	wg.Go(func() { d.attend(ctx) })
 	if err := d.firstAnswer(ctx); err != nil {
-		return ended(ctx, err)
+		return ended(life, err)
 	}
 	d.supervisor.begin(ctx)
 	d.open(ctx)
@@ -181,7 +182,7 @@ func (d *daemon) operate(ctx context.Context) error {
 		d.cfg.Ready(st)
 	}
 	<-ctx.Done()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+	if err := context.Cause(ctx); life.Err() == nil && err != context.Canceled {
 		d.setTrouble(err)
 		return err
 	}
@@ -189,36 +190,46 @@ func (d *daemon) operate(ctx context.Context) error {
 }
 
 // firstAnswer waits for the store. The store of a daemon without others must
-// answer; one that has others is given a few seconds and waited for no longer if
-// there is a last known view to go on with.
+// answer; one that has others is waited for no longer than it takes to see that
+// no majority is there: then the last known view is gone on with.
 func (d *daemon) firstAnswer(ctx context.Context) error {
-	patience := storeStartTimeout
-	if role := d.store.Status().Role; role != quorum.Alone {
-		patience = poolPatience
+	began := time.Now()
+	answers := func(s *snapshot) bool { return s.stale.IsZero() && s.alive[d.id()] == d.boot }
+	for {
+		alone := d.store.Status().Role == quorum.Alone
+		wait, cancel := context.WithTimeout(ctx, firstLook)
+		_, err := d.view.until(wait, answers)
+		cancel()
+		switch took := time.Since(began); {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err == nil:
+			return nil
+		case alone && took > storeStartTimeout:
+			return fmt.Errorf("the configuration store in %s does not answer", d.dir.path)
+		case alone:
+			continue
+		case took < poolPatience:
+			if h := d.health(ctx); h.Answer >= h.Majority {
+				continue
+			}
+		}
+		d.setSilent()
+		d.log.Warn("the configuration store does not answer: going on with the last known configuration", "revision", d.view.now().revision)
+		return nil
 	}
-	wait, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	_, err := d.view.until(wait, func(s *snapshot) bool { return s.stale.IsZero() && s.alive[d.id()] == d.boot })
-	switch {
-	case err == nil || ctx.Err() != nil:
-		return context.Cause(ctx)
-	case d.store.Status().Role == quorum.Alone:
-		return fmt.Errorf("the configuration store in %s does not answer", d.dir.path)
-	}
-	d.setSilent()
-	d.log.Warn("the configuration store does not answer: going on with the last known configuration", "revision", d.view.now().revision)
-	return nil
 }
 
 // Bounds of the store's first answer.
 const (
 	storeStartTimeout = 30 * time.Second // of a daemon's own store
-	poolPatience      = 3 * time.Second  // of a pool's
+	poolPatience      = 5 * time.Second  // of a pool's, of which a majority is there
+	firstLook         = 500 * time.Millisecond
 )
 
 // ended is err, or nil if it only comes from the daemon's end.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+	if ctx.Err() != nil {
 		return nil
 	}
 	return err

@@ -26,9 +26,13 @@ func noVolume(name string) error {
 	return api.Errorf(api.ErrNoVolume, "Volume %s does not exist", name)
 }
 
-// begin records a task and the volume that it makes.
-func (d *daemon) begin(ctx context.Context, t *taskRecord, old, v *volumeRecord) error {
-	_, err := d.commit(ctx, t.Kind+" begin", []clientv3.Cmp{noTask(t.Volume), unchanged(old)}, putVolume(v), putTask(t))
+// begin records a task and the volume that it makes, if the servers of its
+// bricks are there; a forced start or stop does without those that are not.
+func (d *daemon) begin(ctx context.Context, t *taskRecord, old, v *volumeRecord) (err error) {
+	if t.Away, err = d.needServers(ctx, d.view.now(), v.Bricks, t.Force && t.Kind != kindDelete); err != nil {
+		return err
+	}
+	_, err = d.commit(ctx, t.Kind+" begin", []clientv3.Cmp{noTask(t.Volume), unchanged(old)}, putVolume(v), putTask(t))
 	if err == errConflict {
 		return busy(t.Volume)
 	}

@@ -50,6 +50,7 @@ func (d *daemon) Identify(ctx context.Context, r api.IdentifyRequest) (api.Ident
 		ID: d.id(), Cluster: s.epoch.Cluster, Incarnation: s.epoch.Incarnation, Release: d.cfg.Version,
 		Major: api.Major, Minor: api.Minor, Records: recordVersion, Hostname: host, Port: d.port,
 		Servers: len(s.servers), Volumes: len(s.volumes), Quorum: quorum, Endpoints: endpoints(s),
+		Role: string(d.store.Status().Role),
 	}
 	_, id.Known = s.servers[r.From]
 	if p, ok := peer.FromContext(ctx); ok {

@@ -154,6 +154,7 @@ type taskRecord struct {
 	Server   string     `json:"server"`   // UUID of the daemon that carries it out
 	Boot     string     `json:"boot"`     // which life of that daemon
 	Force    bool       `json:"force,omitempty"`
+	Away     []string   `json:"away,omitempty"` // servers (UUIDs) that were not there at the begin: a forced change does without them
 	Undo     *api.Error `json:"undo,omitempty"` // it is being undone: why
 	Begun    time.Time  `json:"begun"`
 }

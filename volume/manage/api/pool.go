@@ -144,6 +144,7 @@ type Identity struct {
 	Port        int    // of its API
 	Servers     int    // in its pool, itself included
 	Volumes     int
+	Role        string   // in the store: RoleVoter …
 	Seen        string   // the address from which it sees the one that asks
 	Known       bool     // the one that asks (From) is a server of its pool
 	Quorum      bool     // a majority of its voters answers: Known and Endpoints are of now
