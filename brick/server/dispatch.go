@@ -33,6 +33,9 @@ func (s *Server) call(r *request, b []byte) (out []byte, err error) {
 		}
 	}()
 	args := wire.NewReader(r.body)
+	if s.readOnly.Load() && wire.Changes(r.op, r.body) {
+		return nil, volume.Errorf(r.op.String(), "", syscall.EROFS, "the volume is read-only (features.read-only)")
+	}
 	out, ok := handlers[r.op](r, &args, b)
 	if !ok {
 		s.end(r.sess, fmt.Sprintf("malformed arguments of %s", r.op))

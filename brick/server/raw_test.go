@@ -200,7 +200,9 @@ func (r *raw) ask(frames ...[]byte) {
 			defer l.Close()
 			var a answer
 			if a.err = l.Send(f, nil); a.err == nil {
-				a.frame, a.err = take(l)
+				for a.frame, a.err = take(l); a.frame.Kind == wire.Told || a.frame.Kind == wire.Data; {
+					a.frame, a.err = take(l)
+				}
 			}
 			r.replies <- a
 		}()

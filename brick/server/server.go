@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -32,9 +33,7 @@ type Config struct {
 
 	// Token, if not empty, is the secret that a client must show.
 	Token string
-	// Authorize, if not nil, may refuse a client; its error is shown to it.
-	Authorize func(wire.Client) error
-	TLS       *tls.Config // nil: without
+	TLS   *tls.Config // nil: without
 
 	Logger   *slog.Logger
 	Grace    time.Duration // that a session outlives its connection; default 30 s
@@ -68,6 +67,8 @@ type Server struct {
 	incarnation uint64
 	grpc        *grpc.Server
 	quit        chan struct{} // closed by Stop
+	access      atomic.Pointer[Access]
+	readOnly    atomic.Bool
 	wg          sync.WaitGroup
 	stopOnce    sync.Once
 
@@ -103,6 +104,7 @@ func New(conf Config) *Server {
 		quit:        make(chan struct{}),
 	}
 	s.mu.sessions = map[wire.SessionID]*session{}
+	s.access.Store(&Access{Allow: "*"})
 	s.mu.greeting = map[net.Conn]struct{}{}
 	s.grpc = grpc.NewServer(wire.ServerOptions(conf.TLS, service{s})...)
 	s.grpc.RegisterService(wire.Describe(), service{s})

@@ -126,10 +126,8 @@ func (s *Server) check(h *wire.HelloBody, addr string) error {
 	case s.conf.Token != "" && subtle.ConstantTimeCompare([]byte(h.Token), []byte(s.conf.Token)) != 1:
 		return refuse(syscall.EACCES, "the client's token is not the volume's")
 	}
-	if s.conf.Authorize != nil {
-		if err := s.conf.Authorize(wire.Client{Name: h.Client, Version: h.ClientVersion, Addr: addr}); err != nil {
-			return refuse(syscall.EACCES, "%w", err)
-		}
+	if err := s.access.Load().Check(wire.Client{Name: h.Client, Version: h.ClientVersion, Addr: addr}); err != nil {
+		return refuse(syscall.EACCES, "%w", err)
 	}
 	return nil
 }

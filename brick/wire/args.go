@@ -263,3 +263,18 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 	dir = r.ID()
 	return dir, !r.Bad()
 }
+
+// Changes reports whether a client's request with these arguments would change
+// anything that people see, times of access apart.
+func Changes(op Op, args []byte) bool {
+	switch op {
+	case OpSetattr, OpMake, OpCreate, OpLink, OpUnlink, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
+		OpWrite, OpAppend, OpFileSetattr, OpAllocate:
+		return true
+	case OpOpen:
+		var a OpenArgs
+		r := NewReader(args)
+		return a.Parse(&r) && a.Flags&(volume.Write|volume.Truncate) != 0
+	}
+	return false
+}

@@ -98,15 +98,9 @@ func TestInFlight(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	_, addr := serve(t, newBackend(), func(c *server.Config) {
-		c.Token = "secret"
-		c.Authorize = func(c wire.Client) error {
-			if c.Name == "mallory" {
-				return errors.New("not you")
-			}
-			return nil
-		}
-	})
+	_, addr := serve(t, newBackend(), func(c *server.Config) { c.Token = "secret" })
+	sealed, closed := serve(t, newBackend(), nil)
+	sealed.SetAccess(server.Access{Allow: "10.0.0.1"})
 	tests := map[string]struct {
 		change func(*remote.Config)
 		want   string
@@ -114,7 +108,7 @@ func TestRefused(t *testing.T) {
 		"volume": {func(c *remote.Config) { c.VolumeID = "other" }, "the client wants volume other, this brick belongs to volume " + volumeID},
 		"brick":  {func(c *remote.Config) { c.BrickID = "other" }, "the client wants brick other, this is brick " + brickID},
 		"token":  {func(c *remote.Config) { c.Token = "guess" }, "token"},
-		"client": {func(c *remote.Config) { c.Client = "mallory" }, "not you"},
+		"client": {func(c *remote.Config) { c.Addr = closed }, "127.0.0.1 is not among the clients that auth.allow names"},
 		"fine":   {func(c *remote.Config) { c.BrickID = "" }, ""},
 	}
 	for name, test := range tests {

@@ -34,6 +34,7 @@ type brickOptions struct {
 	volume, volumeID, brick, path, listen, daemon string
 	set                                           volume.SetID
 	log                                           *slog.Logger
+	level                                         *slog.LevelVar // of log
 }
 
 // runBrick is `mortar brick`: the process of one brick, started by the daemon.
@@ -58,6 +59,8 @@ func runBrick(ctx context.Context, args []string, s cli.Streams) int {
 		if err != nil {
 			return err
 		}
+		o.level = new(slog.LevelVar)
+		o.level.Set(lv)
 		out := s.Err
 		if logFile != "" {
 			f, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
@@ -71,7 +74,7 @@ func runBrick(ctx context.Context, args []string, s cli.Streams) int {
 			runtime.GOMAXPROCS(int(n))
 		}
 		o.set = volume.SetID(c.Uint("set"))
-		o.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: lv}))
+		o.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: o.level}))
 		return serveBrick(ctx, o)
 	}
 	return run(ctx, app, args, s)
@@ -111,6 +114,7 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 		return fmt.Errorf("the brick's own socket: %w", err)
 	}
 	srv := server.New(server.Config{Set: owner, VolumeID: o.volumeID, BrickID: o.brick, Logger: o.log})
+	o.obey(srv, m)
 
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
@@ -131,6 +135,7 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 			if err := store.NoteSeen(brick.Seen{Map: m.Version, Layout: m.Layouts[0].Version}); err != nil {
 				o.log.Error("the map's version can't be noted on the brick", "version", m.Version, "error", err)
 			}
+			o.obey(srv, m)
 			if err := owner.Update(m, sets.Update(m)); err != nil {
 				o.log.Error("a new map of the volume can't be used; going on with the last", "version", m.Version, "error", err)
 			}
@@ -146,6 +151,25 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 		return cause
 	}
 	return nil
+}
+
+// obey does what the volume's options say of a brick as a whole. The volume's other
+// bricks may always use it: they need it for what concerns several sets.
+func (o *brickOptions) obey(srv *server.Server, m *spec.Map) {
+	options := spec.Values(m.Options)
+	access := server.Access{Allow: options.String("auth.allow"), Reject: options.String("auth.reject")}
+	for _, set := range m.Sets {
+		for _, member := range set.Members {
+			if host, _, err := net.SplitHostPort(member.Addr); err == nil {
+				access.Always = append(access.Always, host)
+			}
+		}
+	}
+	srv.SetAccess(access)
+	srv.SetReadOnly(options.Bool("features.read-only"))
+	if level, err := logLevel(options.String("diagnostics.brick-log-level")); err == nil {
+		o.level.Set(level)
+	}
 }
 
 // listenBrick listens on addr, whose port clients may know from before; if that

@@ -43,10 +43,12 @@ var own = [...]Option{
 		Help: "The least important messages that go to the logs of the brick processes."},
 	{Name: "diagnostics.client-log-level", Kind: Text, Values: logLevels, Default: "INFO",
 		Help: "The least important messages that go to the logs of the mounts, where the mount was not given log-level."},
-	{Name: "features.read-only", Kind: Bool, Default: "off",
+	{Name: "features.read-only", Effect: true, Kind: Bool, Default: "off",
 		Help: "Makes the whole volume read-only for every mount: changes fail with EROFS."},
-	{Name: "auth.allow", Kind: Addresses, Default: "*",
-		Help: "The clients that may use the volume: addresses, networks, host names and patterns with *, separated by commas."},
+	{Name: "auth.allow", Effect: true, Kind: Addresses, Default: "*",
+		Help: "The clients that may use the volume: addresses, networks, host names and patterns with *, separated by commas. The volume's own servers always may."},
+	{Name: "auth.reject", Effect: true, Kind: Addresses, Default: "(null)",
+		Help: "The clients that may not use the volume, though auth.allow names them. The volume's own servers always may."},
 }
 
 var logLevels = []string{"DEBUG", "WARNING", "ERROR", "INFO", "CRITICAL", "NONE", "TRACE"}
