@@ -24,21 +24,26 @@ type Machine struct {
 	IP   string
 	Dir  string // everything of this machine lies below it
 
-	t    testing.TB
-	ns   *os.File // the network namespace; nil: the test's own
-	port string   // its end of the cable at the switch
+	t         testing.TB
+	ns        *os.File // the network namespace; nil: the test's own
+	port      string   // its end of the cable at the switch
+	installed bool     // see installed.go
 }
 
 // enter is run by sh as machine $2: its host name, and $1 as /etc/hosts, seen by
 // nobody else. Mounts below the test's directory, which is shared, are seen by all.
-const enter = `mount --make-private /; mount --bind "$1" /etc/hosts; hostname "$2"; shift 2; exec "$@"`
+const enter = `mount --make-private /; mount --bind "$1" /etc/hosts; hostname "$2"; shift 3; exec "$@"`
 
 // command prepares a program to run on the machine; start starts it.
 func (m *Machine) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	words := append([]string{name}, args...)
 	if m.ns != nil {
-		words = append([]string{"unshare", "--mount", "--uts", "--propagation", "unchanged", "--", "/bin/sh", "-ec", enter, "sh",
-			m.hostsFile(), m.Name}, words...)
+		script := enter
+		if m.installed {
+			script = enterInstalled
+		}
+		words = append([]string{"unshare", "--mount", "--uts", "--propagation", "unchanged", "--", "/bin/sh", "-ec", script, "sh",
+			m.hostsFile(), m.Name, m.Dir}, words...)
 	}
 	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 	cmd.Env = append(os.Environ(), dirVariable+"="+m.Dir+"/")
@@ -86,7 +91,13 @@ func (m *Machine) exec(env []string, name string, args ...string) (Result, error
 	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
 	cmd := m.command(ctx, name, args...)
-	cmd.Env = append(append(cmd.Env, "PATH="+filepath.Dir(Binary(m.t))+":"+os.Getenv("PATH")), env...)
+	path := filepath.Dir(Binary(m.t))
+	if m.installed {
+		path = "/usr/local/bin"
+		// Processes are seen by all machines, and a daemon knows its own by its socket.
+		cmd.Env = append(cmd.Env, "MORTAR_SOCKET=/run/"+m.Name+".sock")
+	}
+	cmd.Env = append(append(cmd.Env, "PATH="+path+":"+os.Getenv("PATH")), env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := m.start(cmd)
@@ -101,6 +112,12 @@ func (m *Machine) exec(env []string, name string, args ...string) (Result, error
 		return Result{}, fmt.Errorf("%s: %w", line, err)
 	}
 	return Result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}, nil
+}
+
+// Sh runs a line of shell on the machine, as root there would, with mortar in PATH.
+func (m *Machine) Sh(line string) Result {
+	m.t.Helper()
+	return m.Exec(nil, "/bin/sh", "-c", line)
 }
 
 func (m *Machine) hostsFile() string { return filepath.Join(m.Dir, "hosts") }

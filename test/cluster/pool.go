@@ -93,13 +93,86 @@ func (c *Cluster) In(t testing.TB) *Cluster {
 }
 
 // Pool makes a pool of all servers: server 1 probes the others. It returns when
-// each server sees each other one connected.
+// each server sees each other one connected, and those vote that are to vote.
 func (c *Cluster) Pool() {
 	c.t.Helper()
 	for _, s := range c.Servers[1:] {
 		c.Servers[0].Must("peer", "probe", s.Name)
 	}
 	c.AwaitPool(c.Servers...)
+	for _, s := range c.Servers {
+		c.AwaitVoters(s)
+	}
+}
+
+// Standing is what `cluster status --json` tells of the store.
+type Standing struct {
+	Quorum     bool
+	Voters     int
+	Answering  int
+	Trouble    string
+	Revision   int64
+	Controller string
+	Servers    []struct {
+		ID, Host, Role, Wanted string
+		Answers, Leader, Self  bool
+	}
+}
+
+// Standing returns how the store fares, as s sees it.
+func (s *Server) Standing() (Standing, error) {
+	s.t.Helper()
+	r := s.Run("--json", "cluster", "status")
+	var answer Standing
+	if err := json.Unmarshal([]byte(r.Out), &answer); r.Code != 0 || err != nil {
+		return answer, fmt.Errorf("cluster status: exit %d\n%s%s", r.Code, r.Out, r.Err)
+	}
+	return answer, nil
+}
+
+// AwaitKept waits until each server has on its disk, as its last known view, what
+// it shows now: it is written a moment after the change.
+func (c *Cluster) AwaitKept() {
+	c.t.Helper()
+	for _, s := range c.Servers {
+		Eventually(c.t, s.Name+" keeps what it knows", func() error {
+			now, err := s.Standing()
+			if err != nil {
+				return err
+			}
+			var kept struct{ Revision int64 }
+			b, err := os.ReadFile(filepath.Join(s.StateDir(), "view.json"))
+			if err == nil {
+				err = json.Unmarshal(b, &kept)
+			}
+			if err == nil && kept.Revision < now.Revision {
+				err = fmt.Errorf("revision %d, is %d", kept.Revision, now.Revision)
+			}
+			return err
+		})
+	}
+}
+
+// AwaitVoters waits until, as s sees it, as many vote as should with so many
+// servers (one of one or two, three from three on), all answer, and nobody's role is about to change.
+func (c *Cluster) AwaitVoters(s *Server) {
+	c.t.Helper()
+	Eventually(c.t, s.Name+" sees the voters", func() error {
+		now, err := s.Standing()
+		want := 1
+		if len(now.Servers) > 2 {
+			want = 3
+		}
+		if err != nil || !now.Quorum || now.Voters != want || now.Answering != want {
+			return fmt.Errorf("%+v, %w", now, err)
+		}
+		for _, v := range now.Servers {
+			if v.Wanted != "" && v.Wanted != v.Role {
+				return fmt.Errorf("%+v", now)
+			}
+		}
+		return nil
+	})
 }
 
 // AwaitPool waits until each of these servers sees exactly the others of them as its peers, connected.
@@ -209,12 +282,18 @@ func (s *Server) PowerOff() {
 	}
 }
 
-// PowerOn brings the server's network back and launches its daemon.
-func (s *Server) PowerOn(flags ...string) {
+// Boot brings the server's network back, and starts nothing.
+func (s *Server) Boot() {
 	s.t.Helper()
 	if s.net != nil {
 		s.net.power(s.Machine, true)
 	}
+}
+
+// PowerOn boots the server and launches its daemon.
+func (s *Server) PowerOn(flags ...string) {
+	s.t.Helper()
+	s.Boot()
 	s.Launch(flags...)
 }
 
@@ -269,11 +348,4 @@ func (s *Server) AwaitOnline(volume string) []Brick {
 func (s *Server) Log() string {
 	b, _ := os.ReadFile(filepath.Join(s.Dir, "daemon.log"))
 	return string(b)
-}
-
-// Sh runs a line of shell on the server, as root there would, with mortar in
-// PATH and at the server's own socket.
-func (s *Server) Sh(line string) Result {
-	s.t.Helper()
-	return s.Exec([]string{"MORTAR_SOCKET=" + s.Socket()}, "/bin/sh", "-c", line)
 }

@@ -18,9 +18,14 @@ import (
 // Server is a machine with a daemon and bricks.
 type Server struct {
 	*Machine
-	t      testing.TB
-	Addr   string // HOST:PORT of the daemon
-	Host   string // as in HOST:/BRICK
+	t    testing.TB
+	Addr string // HOST:PORT of the daemon
+	Host string // as in HOST:/BRICK
+
+	// What Launch starts: another program than Binary, with more in its environment.
+	Program string
+	Env     []string
+
 	listen string // what the daemon is told to listen on; empty: its default
 	daemon *daemon
 	net    *network // nil: that of the machine that the test runs on
@@ -50,10 +55,20 @@ func NewServer(t testing.TB) *Server {
 }
 
 // Socket is the daemon's Unix socket.
-func (s *Server) Socket() string { return filepath.Join(s.Dir, "mortar.sock") }
+func (s *Server) Socket() string {
+	if s.installed {
+		return filepath.Join(s.Dir, "run", s.Name+".sock")
+	}
+	return filepath.Join(s.Dir, "mortar.sock")
+}
 
 // StateDir is the daemon's state directory.
-func (s *Server) StateDir() string { return filepath.Join(s.Dir, "state") }
+func (s *Server) StateDir() string {
+	if s.installed {
+		return filepath.Join(s.Dir, "lib", "mortar")
+	}
+	return filepath.Join(s.Dir, "state")
+}
 
 // Start starts the daemon and waits until it answers.
 func (s *Server) Start() {
@@ -75,7 +90,12 @@ func (s *Server) Launch(flags ...string) {
 	if s.listen != "" {
 		args = append(args, "--listen", s.listen)
 	}
-	cmd := s.command(context.Background(), Binary(s.t), append(args, flags...)...)
+	program := s.Program
+	if program == "" {
+		program = Binary(s.t)
+	}
+	cmd := s.command(context.Background(), program, append(args, flags...)...)
+	cmd.Env = append(cmd.Env, s.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := s.start(cmd); err != nil {
 		s.t.Fatal(err)
@@ -112,7 +132,8 @@ func (s *Server) AwaitEnd() (code int, said string) {
 	select {
 	case <-s.daemon.done:
 	case <-time.After(Deadline):
-		s.t.Fatalf("%s: the daemon still runs", s.Name)
+		s.Kill()
+		s.t.Fatalf("%s: the daemon ran on", s.Name)
 	}
 	out, _ := os.ReadFile(filepath.Join(s.Dir, "daemon.out"))
 	code = s.daemon.cmd.ProcessState.ExitCode()
@@ -137,7 +158,14 @@ func (s *Server) Running() bool {
 func (s *Server) PID() int { return s.daemon.cmd.Process.Pid }
 
 // Stop ends the daemon as systemd would; its bricks go on.
-func (s *Server) Stop() { s.t.Helper(); s.Signal(syscall.SIGTERM) }
+func (s *Server) Stop() {
+	s.t.Helper()
+	cmd := s.daemon.cmd
+	s.Signal(syscall.SIGTERM)
+	if cmd != nil && cmd.ProcessState.ExitCode() != 0 {
+		s.t.Errorf("%s: told to end, the daemon ended with %v", s.Name, cmd.ProcessState)
+	}
+}
 
 // Kill kills the daemon; its bricks go on.
 func (s *Server) Kill() { s.t.Helper(); s.Signal(syscall.SIGKILL) }
@@ -292,6 +320,9 @@ func printLogs(t testing.TB, dir string) {
 			}
 		case strings.HasSuffix(path, ".log") || strings.HasSuffix(path, ".out"):
 			b, _ := os.ReadFile(path)
+			if strings.HasSuffix(path, ".out") { // a panic says at its beginning what it is
+				b = b[:min(len(b), 4000)]
+			}
 			t.Logf("--- %s\n%s", path, tail(b))
 		}
 		return nil

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -46,6 +47,10 @@ func Main(m *testing.M) {
 		os.Exit(1)
 	}
 	stop := startReaper()
+	// Tests of clusters mostly wait for clocks and disks, not for a processor.
+	if err := flag.Set("test.parallel", "5"); err != nil { // -parallel N on the command line overrides it
+		panic(err)
+	}
 	code := m.Run()
 	if built.path != "" && os.Getenv("MORTAR_BINARY") == "" {
 		os.RemoveAll(filepath.Dir(built.path))
