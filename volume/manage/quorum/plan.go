@@ -61,7 +61,7 @@ func Target(servers, most int) int {
 //
 // The number of voters at which it rests is odd whenever no voter is dead, and
 // as small as needed while too few servers are up. A dead voter is kept as long
-// as nobody can take its place. No step leaves fewer voters that answer than a
+// as nobody can take its place and the others are a majority without it. No step leaves fewer voters that answer than a
 // majority; without a majority there is none.
 func Plan(servers []Server, members []Member, most int) Step {
 	p := planner{servers: servers, target: Target(len(servers), most)}
@@ -76,7 +76,11 @@ func Plan(servers []Server, members []Member, most int) Step {
 	if !enough(voters, answer) {
 		return Step{Kind: StepNone, Why: fmt.Sprintf("%d of %d voters answer: no majority", answer, voters)}
 	}
-	return p.next(p.wanted(), answer)
+	want := p.wanted()
+	if len(want) == 0 {
+		return Step{Kind: StepNone, Why: "no server of the pool is up"}
+	}
+	return p.next(want, answer)
 }
 
 type planner struct {
@@ -126,10 +130,8 @@ func (p *planner) wanted() []*Server {
 	})
 	want := slices.Concat(voting, learning, others)
 	want = want[:min(len(want), p.target)]
-	for _, s := range dead {
-		if len(want) < p.target {
-			want = append(want, s)
-		}
+	for alive, i := len(want), 0; i < len(dead) && len(want) < p.target && enough(len(want)+1, alive); i++ {
+		want = append(want, dead[i])
 	}
 	if len(want)%2 == 0 && len(want) > 0 {
 		want = want[:len(want)-1]
@@ -145,7 +147,7 @@ func silent(m *Member) int {
 }
 
 // next is the first of these that there is to do: learners that are not wanted
-// go; wanted servers learn; when all of them have caught up, dead voters go, the
+// go; wanted servers learn, one after the other; when all of them have caught up, dead voters go, the
 // learners get their votes, the other voters go. So the pool has an even number
 // of voters only for the moments between two steps.
 func (p *planner) next(want []*Server, answer int) Step {
