@@ -116,7 +116,11 @@ func answering(h quorum.Health) string {
 	if len(h.Voters) == 1 {
 		return "The one voter of the configuration store does not answer"
 	}
-	return fmt.Sprintf("%d of the %d voters of the configuration store answer", h.Answer, len(h.Voters))
+	verb := "answer"
+	if h.Answer == 1 {
+		verb = "answers"
+	}
+	return fmt.Sprintf("%d of the %d voters of the configuration store %s", h.Answer, len(h.Voters), verb)
 }
 
 // healthTimeout bounds the asking of the voters whether they are there.

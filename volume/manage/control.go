@@ -27,12 +27,16 @@ const (
 // is, never remembered. The controller is who holds the key "controller", which
 // hangs on its lease.
 func (d *daemon) control(ctx context.Context) {
-	c := &controller{d: d, silent: map[uint64]time.Time{}}
+	c := &controller{d: d, silent: map[uint64]time.Time{}, seen: map[string]time.Time{}}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		snap, changed := d.view.next()
 		next := controlLook
+		if snap.control != d.id() { // what was seen the last time is of no use
+			clear(c.silent)
+			clear(c.seen)
+		}
 		switch {
 		case !snap.stale.IsZero() || d.lease.Load() == 0:
 			next = time.Second
@@ -94,6 +98,7 @@ func (d *daemon) stand(ctx context.Context, snap *snapshot) {
 type controller struct {
 	d      *daemon
 	silent map[uint64]time.Time // since when a member does not answer
+	seen   map[string]time.Time // when a server was last there; of one never seen: since when this one looks
 	last   string               // step, as it was logged
 }
 
@@ -111,7 +116,7 @@ func (c *controller) step(ctx context.Context, snap *snapshot) bool {
 	if c.drop(ctx, snap, members) {
 		return true
 	}
-	servers := candidates(snap)
+	servers := c.candidates(snap, time.Now())
 	step := quorum.Plan(servers, members, maxVoters(snap))
 	if text := step.String(); text != c.last {
 		d.log.Info("voters of the configuration store", "step", text)
@@ -182,12 +187,19 @@ func (c *controller) drop(ctx context.Context, snap *snapshot, members []quorum.
 	return false
 }
 
+// upGrace is how long a server counts as there after it last was, and at first:
+// daemons that restart, and all after a controller did, are no reason to choose others.
+const upGrace = 2 * aliveTTL
+
 // candidates are the servers that may have a vote, in order of joining.
-func candidates(s *snapshot) []quorum.Server {
+func (c *controller) candidates(s *snapshot, now time.Time) []quorum.Server {
 	var out []quorum.Server
 	for _, r := range ordered(s) {
+		if s.alive[r.ID] != "" || c.seen[r.ID].IsZero() {
+			c.seen[r.ID] = now
+		}
 		if r.State == joined && r.Addr != "" {
-			out = append(out, quorum.Server{ID: r.ID, Peer: r.peerURL(), Up: s.alive[r.ID] != ""})
+			out = append(out, quorum.Server{ID: r.ID, Peer: r.peerURL(), Up: now.Sub(c.seen[r.ID]) < upGrace})
 		}
 	}
 	return out

@@ -215,6 +215,7 @@ func (d *daemon) firstAnswer(ctx context.Context) error {
 			}
 		}
 		d.setSilent()
+		d.view.readOwn(ctx)
 		d.log.Warn("the configuration store does not answer: going on with the last known configuration", "revision", d.view.now().revision)
 		return nil
 	}

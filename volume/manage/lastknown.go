@@ -21,8 +21,8 @@ const lastKnownName = "view.json"
 
 // Limits of keeping it.
 const (
-	keptMax   = 512 << 20   // bytes
-	keepPause = time.Second // at least between two writings
+	keptMax   = 512 << 20              // bytes
+	keepPause = 100 * time.Millisecond // at least between two writings
 )
 
 // keptFormat marks files of records; see the package comment.
@@ -141,7 +141,7 @@ func (d *daemon) lastKnown() *snapshot {
 }
 
 // keepLastKnown writes view.json whenever the configuration has changed, at
-// most once a second, until ctx ends.
+// most ten times a second, until ctx ends.
 func (d *daemon) keepLastKnown(ctx context.Context) {
 	var last *snapshot
 	write := func(s *snapshot) {

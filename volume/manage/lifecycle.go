@@ -27,9 +27,10 @@ func noVolume(name string) error {
 }
 
 // begin records a task and the volume that it makes, if the servers of its
-// bricks are there; a forced start or stop does without those that are not.
+// bricks are there. A forced start or stop does without those that are not, and
+// so does a delete, for the bricks of a stopped volume have nothing to do.
 func (d *daemon) begin(ctx context.Context, t *taskRecord, old, v *volumeRecord) (err error) {
-	if t.Away, err = d.needServers(ctx, d.view.now(), v.Bricks, t.Force && t.Kind != kindDelete); err != nil {
+	if t.Away, err = d.needServers(ctx, d.view.now(), v.Bricks, t.Force || t.Kind == kindDelete); err != nil {
 		return err
 	}
 	_, err = d.commit(ctx, t.Kind+" begin", []clientv3.Cmp{noTask(t.Volume), unchanged(old)}, putVolume(v), putTask(t))
@@ -107,7 +108,7 @@ func (d *daemon) finishStart(ctx context.Context, t *taskRecord, v *volumeRecord
 func (d *daemon) awaitEnd(ctx context.Context, t *taskRecord, v *volumeRecord) error {
 	failure, err := d.awaitBricks(ctx, t, v, d.cfg.StopTimeout+killGrace+5*time.Second)
 	if err == nil && failure != nil {
-		if failure.away && (t.Force || t.Undo != nil) { // its own server ends it when it comes back
+		if failure.away { // its own server ends it when it comes back
 			d.log.Warn("a brick whose server is not there is left to it", "brick", failure.brick.name())
 			return nil
 		}

@@ -49,7 +49,7 @@ func (d *daemon) recoverStore(ctx context.Context) error {
 	case errors.Is(st.Err, quorum.ErrSuperseded):
 		return refuse("%v: the cluster was recovered elsewhere already, and this server joins it by itself.", st.Err)
 	case h.Answer >= h.Majority:
-		return refuse("%d of the %d voters answer, a majority: there is nothing to recover.", h.Answer, len(h.Voters))
+		return refuse("A majority of the voters answers (%d of %d): there is nothing to recover.", h.Answer, len(h.Voters))
 	}
 	if f := d.findOut(ctx); f.newer > 0 {
 		return refuse("The cluster was recovered elsewhere already, and this server joins it by itself.")

@@ -51,7 +51,7 @@ func TestMajorityLostAndRecovered(t *testing.T) {
 	p.started()
 	ctx := t.Context()
 	last := p.sites[2]
-	if _, err := last.conn.ClusterRecover(ctx); err == nil || !strings.Contains(err.Error(), "a majority: there is nothing to recover") {
+	if _, err := last.conn.ClusterRecover(ctx); err == nil || !strings.Contains(err.Error(), "A majority of the voters answers (3 of 3): there is nothing to recover") {
 		t.Errorf("recover of a whole cluster: %v", err)
 	}
 	maps := make(chan *spec.Map, 100)
@@ -68,7 +68,7 @@ func TestMajorityLostAndRecovered(t *testing.T) {
 	p.sites[1].halt()
 
 	err, took := last.set("12")
-	if err == nil || !strings.Contains(err.Error(), "1 of the 3 voters of the configuration store answer, and nothing can be changed without a majority of them") || !strings.Contains(err.Error(), "mortar cluster recover") {
+	if err == nil || !strings.Contains(err.Error(), "1 of the 3 voters of the configuration store answers, and nothing can be changed without a majority of them") || !strings.Contains(err.Error(), "mortar cluster recover") {
 		t.Errorf("a change without a majority: %v", err)
 	}
 	if took > patient(3*time.Second) {

@@ -85,10 +85,10 @@ func unknown() *snapshot {
 
 // load reads all records at one revision. Records that can't be read are an
 // error: nothing may be decided without them.
-func load(ctx context.Context, c *clientv3.Client) (*snapshot, error) {
+func load(ctx context.Context, c *clientv3.Client, opts ...clientv3.OpOption) (*snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	r, err := c.Get(ctx, root, clientv3.WithPrefix())
+	r, err := c.Get(ctx, root, append(opts, clientv3.WithPrefix())...)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +97,21 @@ func load(ctx context.Context, c *clientv3.Client) (*snapshot, error) {
 		records[string(kv.Key)] = rawRecord{kv.Value, kv.ModRevision}
 	}
 	return snapshotOf(r.Header.Revision, records)
+}
+
+// readOwn makes what this server's own member has on disk the last known state,
+// if that is newer: it needs no majority. Without a member nothing happens.
+func (v *view) readOwn(ctx context.Context) {
+	s, err := load(ctx, v.store.Client(), clientv3.WithSerializable())
+	if err != nil {
+		return
+	}
+	s.stale = time.Now()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if old := v.mu.snap; !old.stale.IsZero() && (s.epoch.Incarnation > old.epoch.Incarnation || s.epoch.Incarnation == old.epoch.Incarnation && s.revision > old.revision) {
+		v.set(s)
+	}
 }
 
 // follow keeps the view up to date until ctx ends.
