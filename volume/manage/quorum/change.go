@@ -207,12 +207,11 @@ func (s *Store) Listen(ctx context.Context, host string) error {
 	}
 	s.pass("recorded")
 	if fresh != nil {
-		old := m.serving
-		m.serving, fresh = s.serve(m, fresh), nil
-		if old != nil {
-			old.endClients()
-			old.endPeers()
+		if old := m.serving; old != nil { // until the others know the new address
+			defer old.endPeers()
+			defer old.endClients()
 		}
+		m.serving, fresh = s.serve(m, fresh), nil
 	}
 	s.pass("listening")
 	defer s.wake()

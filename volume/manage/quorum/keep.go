@@ -142,6 +142,8 @@ func (s *Store) readdress(ctx context.Context, st state, m *member) error {
 	if self := m.self(); self == nil || slices.Equal(self.PeerURLs, []string{want}) {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout) // etcd waits for ever for a proposal that was lost
+	defer cancel()
 	if _, err := m.client.MemberUpdate(ctx, m.id(), []string{want}); err != nil {
 		return fmt.Errorf("the other servers can't be told this server's address: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -111,10 +112,16 @@ func (s *Store) Members(ctx context.Context) ([]Member, error) {
 // readyShare of the log must have reached a learner. etcd asks for 0.9 itself.
 const readyShare = 0.95
 
+// changeTimeout bounds a change of the members: etcd itself waits for ever for
+// one whose proposal was lost.
+const changeTimeout = 5 * time.Second
+
 // AddLearner adds the member of the server with this peer URL, as a learner,
 // and returns its ID. The server starts it with BecomeLearner. If it is a
 // member already, nothing changes.
 func (s *Store) AddLearner(ctx context.Context, peer string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
 	c := s.Client()
 	list, err := c.MemberList(ctx)
 	if err != nil {
@@ -135,6 +142,8 @@ func (s *Store) AddLearner(ctx context.Context, peer string) (uint64, error) {
 // Promote gives a learner its vote, if it answers and has caught up; ErrNotReady
 // if not yet. A voter's promotion changes nothing.
 func (s *Store) Promote(ctx context.Context, id uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
 	list, err := s.Members(ctx)
 	if err != nil {
 		return err
@@ -165,6 +174,8 @@ func (s *Store) Promote(ctx context.Context, id uint64) error {
 // Remove removes a member, which then ends by itself, or is gone anyway.
 // ErrUnsafe if too few of the others answer. One that is none changes nothing.
 func (s *Store) Remove(ctx context.Context, id uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
 	list, err := s.Members(ctx)
 	if err != nil {
 		return err

@@ -120,7 +120,8 @@ func TestPlan(t *testing.T) {
 // it must not; at the rest there are as many voters as there should be.
 func TestPlanEverywhere(t *testing.T) {
 	t.Parallel()
-	kinds := []string{"A", "a", "a!", "~", "0", "0-", ".", "-", "(A)", "(a!)", "(~)"}
+	kinds := []string{"A", "a!", "~", ".", "-", "(A)", "a", "(a!)", "0", "0-", "(~)"}
+	const common = 7 // of the fifth server
 	worlds := 0
 	var visit func(prefix []string)
 	visit = func(prefix []string) {
@@ -133,7 +134,10 @@ func TestPlanEverywhere(t *testing.T) {
 				return
 			}
 		}
-		for _, k := range kinds {
+		for i, k := range kinds {
+			if len(prefix) == 4 && i >= common {
+				break
+			}
 			visit(append(slices.Clone(prefix), k))
 		}
 	}
@@ -180,6 +184,12 @@ func apply(members []Member, step Step) []Member {
 	case StepAdd:
 		members = append(members, Member{ID: uint64(100 + len(members)), Peer: step.Peer, Learner: true})
 	case StepWait:
+		for j := range members { // time passes
+			members[j].Dead = !members[j].Answers && !members[j].Learner
+		}
+		if !members[i].Learner {
+			break
+		}
 		members[i].Name, members[i].Answers, members[i].Ready = strings.TrimPrefix(step.Peer, "http://"), true, true
 	case StepPromote:
 		members[i].Learner = false
