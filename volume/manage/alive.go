@@ -50,13 +50,14 @@ func (d *daemon) attend(ctx context.Context) {
 
 // attendOnce keeps the key until the lease or the client is lost.
 func (d *daemon) attendOnce(ctx context.Context) error {
-	if _, err := d.view.until(ctx, func(s *snapshot) bool { return s.stale.IsZero() }); err != nil {
-		return err
-	}
 	c := d.store.Client()
 	life := ctx
 	ctx, end := whileCurrent(ctx, d.store, c)
 	defer end()
+	// What is known must be this very store's: the last one had a record of this server too.
+	if _, err := d.view.until(ctx, func(s *snapshot) bool { return s.stale.IsZero() && s.from == c }); err != nil {
+		return err
+	}
 	if err := d.enroll(ctx); err != nil {
 		return err
 	}

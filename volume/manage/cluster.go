@@ -167,8 +167,10 @@ type part struct {
 // majority knows them, or else as this server's store last knew the voters.
 func (d *daemon) membersNow(ctx context.Context, quorate bool) map[string]part {
 	out := map[string]part{}
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
+	health := make(chan quorum.Health, 1)
+	go func() { health <- d.store.Health(ctx) }()
 	if quorate {
 		members, _ := d.store.Members(ctx) // without it learners look like clients
 		for _, m := range members {
@@ -177,7 +179,7 @@ func (d *daemon) membersNow(ctx context.Context, quorate bool) map[string]part {
 			}
 		}
 	}
-	for _, v := range d.store.Health(ctx).Voters {
+	for _, v := range (<-health).Voters {
 		name := v.Name
 		if r := d.serverAt(v.Endpoint); name == "" && r != nil {
 			name = r.ID
@@ -220,6 +222,10 @@ func (d *daemon) awaitNoMember(ctx context.Context, id string) error {
 		}
 	}
 }
+
+// statusTimeout bounds the asking of the members for the status, for which a
+// slow one is waited for.
+const statusTimeout = 2 * time.Second
 
 // leaveTimeout bounds the leaving of the store.
 const leaveTimeout = 20 * time.Second

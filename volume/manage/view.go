@@ -129,10 +129,11 @@ func (v *view) follow(ctx context.Context) {
 		if c != v.store.Client() {
 			continue
 		}
+		level := slog.LevelDebug
 		if !quiet {
-			v.log.Warn("the configuration can't be followed, going on with what is known", "error", err)
-			quiet = true
+			level, quiet = slog.LevelWarn, true
 		}
+		v.log.Log(ctx, level, "the configuration can't be followed, going on with what is known", "error", err)
 		pause.Reset(loadPause)
 		select {
 		case <-ctx.Done():
