@@ -112,7 +112,8 @@ func (f *front) ListXAttr(cancel <-chan struct{}, h *gofuse.InHeader, dest []byt
 }
 
 // SetXAttr sets an attribute. With the option acl the kernel may ask that the
-// setgid bit goes with a new access ACL, as chmod(2) would drop it.
+// setgid bit goes with a new access ACL, as chmod(2) would drop it. It asks so
+// with a default ACL too, which has no say in the mode.
 func (f *front) SetXAttr(cancel <-chan struct{}, in *gofuse.SetXAttrIn, name string, value []byte) gofuse.Status {
 	if f.hidden(name) {
 		return statusEOPNOTSUPP
@@ -124,7 +125,7 @@ func (f *front) SetXAttr(cancel <-chan struct{}, in *gofuse.SetXAttrIn, name str
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
 	err := f.fs.Setxattr(c, n.id, name, value, volume.XattrFlags(in.Flags))
-	if err == nil && in.SetXAttrFlags&gofuse.SETXATTR_ACL_KILL_SGID != 0 {
+	if err == nil && name == xattrACL && in.SetXAttrFlags&gofuse.SETXATTR_ACL_KILL_SGID != 0 {
 		err = f.dropSetgid(c, n)
 	}
 	f.xattrChanged(n, name)

@@ -206,6 +206,18 @@ var aclTests = []test{
 		e.ok(e.as(alice, func() error { return tryOpen(d+"/sub/g", unix.O_CREAT|unix.O_WRONLY, 0o644) }))
 		e.fails(e.as(bob, func() error { return tryOpen(d+"/sub/h", unix.O_CREAT|unix.O_WRONLY, 0o644) }), unix.EACCES)
 	}),
+	aclTest("and the setgid bit", func(e *env) {
+		d := e.owned(e.mkdir("d"), who{uid: alice.uid, gid: 7600}, 0o2775)
+		def := acl(7, bob.uid, 7, 5, 7, 5)
+		e.ok(e.as(alice, func() error { return unix.Setxattr(d, aclDefault, def, 0) }))
+		e.mode(d, 0o2775) // a default ACL leaves the mode
+		member := alice
+		member.groups = []int{7600}
+		e.ok(e.as(member, func() error { return unix.Setxattr(d, aclAccess, def, 0) }))
+		e.mode(d, 0o2775)
+		e.ok(e.as(alice, func() error { return unix.Setxattr(d, aclAccess, def, 0) })) // as chmod(2) by one who is in no such group
+		e.mode(d, 0o775)
+	}),
 	aclTest("malformed", func(e *env) {
 		e.fails(unix.Setxattr(e.file("f", ""), aclAccess, []byte{2, 0, 0, 0, 1}, 0), unix.EINVAL)
 		e.fails(unix.Setxattr(e.path("f"), aclDefault, acl(7, alice.uid, 7, 5, 7, 0), 0), unix.EACCES, unix.EPERM)
