@@ -51,7 +51,11 @@ func (s *Store) resume(ctx context.Context, st state) error {
 }
 
 // reach looks at the voters once, so that the client is chosen.
-func (s *Store) reach(ctx context.Context) { (&keeper{store: s}).watch(ctx) }
+func (s *Store) reach(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, openingTimeout)
+	defer cancel()
+	(&keeper{store: s}).watch(ctx)
+}
 
 // begin starts the member of a state.
 func (s *Store) begin(ctx context.Context, st state) error {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +173,18 @@ func TestDiskFull(t *testing.T) {
 	p.rest(3)
 	p.roles(Voter, Voter, Voter)
 	a.put("mortar/a", "1")
+	b.eventually("lead", func(ctx context.Context) error { // the worst case
+		for _, v := range p {
+			if _, m := v.now(); v.leads() && v != b {
+				_, to := b.now()
+				return m.etcd.Server.MoveLeader(ctx, m.id(), to.id())
+			}
+		}
+		if !b.leads() {
+			return errors.New("it does not")
+		}
+		return nil
+	})
 	full, err := os.Create(filepath.Join(disk, "full"))
 	if err != nil {
 		t.Fatal(err)
@@ -194,6 +207,12 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("with a full disk: %v", err)
 	}
 	t.Log(b.Status().Err)
+	a.eventually("follow another leader", func(ctx context.Context) error {
+		if h := a.Health(ctx); !h.Quorum || h.Answer != 2 || slices.ContainsFunc(h.Voters, func(v VoterHealth) bool { return v.Leads && v.Name == b.cfg.ID }) {
+			return fmt.Errorf("the health is %+v", h)
+		}
+		return nil
+	})
 	b.put("mortar/b", "1") // through the others
 	a.has("mortar/b", "1")
 }

@@ -14,6 +14,8 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // How closely the pool is looked after.
@@ -236,7 +238,7 @@ func (k *keeper) route(ctx context.Context, want wanted, answers []answer) {
 		}
 		return
 	case best.endpoint != at:
-		if k.misses++; at != "" && k.misses < missesMax && best.incarnation == want.incarnation {
+		if k.misses++; at != "" && k.misses < missesMax && best.incarnation == want.incarnation && !gone(at, answers) {
 			return
 		}
 		if err := s.connect(best.endpoint); err != nil {
@@ -246,6 +248,13 @@ func (k *keeper) route(ctx context.Context, want wanted, answers []answer) {
 	}
 	k.misses = 0
 	s.follow(ctx, *best)
+}
+
+// gone reports whether nobody listens at an endpoint: there is no waiting for it.
+func gone(endpoint string, answers []answer) bool {
+	return slices.ContainsFunc(answers, func(a answer) bool {
+		return a.endpoint == endpoint && status.Code(a.err) == codes.Unavailable
+	})
 }
 
 // choose returns the best of those voters that answered, nil if there is none:
@@ -342,7 +351,7 @@ func (s *Store) lose(m *member, why error) {
 		why = errors.New("the configuration store's member is started again")
 	}
 	s.use(deadClient(why), "")
-	m.close(0)
+	m.close(s.heir(m))
 	s.cfg.Log.Error("the configuration store's member ended", "error", why)
 }
 

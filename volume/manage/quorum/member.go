@@ -211,19 +211,19 @@ func (m *member) learner() bool {
 }
 
 // close stops etcd. A leader gives its part to heir first, if it is not 0. A
-// member that failed is left to the end of the process: its goroutines that
-// ended can't be waited for.
+// member that failed is left to the end of the process, because its goroutines
+// that ended can't be waited for; it must lead no more all the same.
 func (m *member) close(heir uint64) {
 	if m.serving != nil {
 		m.serving.endClients()
 	}
+	if srv := m.etcd.Server; heir != 0 && srv.Leader() == srv.MemberID() {
+		ctx, cancel := context.WithTimeout(context.Background(), moveTimeout)
+		_ = srv.MoveLeader(ctx, m.id(), heir) // else the others elect one
+		cancel()
+	}
 	if m.trap.err() == nil {
 		m.client.Close()
-		if srv := m.etcd.Server; heir != 0 && srv.Leader() == srv.MemberID() {
-			ctx, cancel := context.WithTimeout(context.Background(), moveTimeout)
-			_ = srv.MoveLeader(ctx, m.id(), heir) // else the others elect one
-			cancel()
-		}
 		m.etcd.Server.HardStop()
 		m.etcd.Close()
 	}

@@ -271,7 +271,7 @@ const heirTimeout = 300 * time.Millisecond
 // heir is a voter that answers, to which a leader that ends hands its part; 0 if
 // there is none, or the member does not lead.
 func (s *Store) heir(m *member) uint64 {
-	if srv := m.etcd.Server; srv.Leader() != srv.MemberID() || m.trap.err() != nil {
+	if srv := m.etcd.Server; srv.Leader() != srv.MemberID() {
 		return 0
 	}
 	var asked []string

@@ -151,8 +151,8 @@ func (s *Store) Recover(ctx context.Context) error {
 		return fmt.Errorf("%w: this server is no voter", ErrMode)
 	case errors.Is(err, ErrSuperseded):
 		return err
-	case h.Quorum:
-		return fmt.Errorf("%w: %d of %d voters answer and have a leader, nothing is to be recovered", ErrMode, h.Answer, len(h.Voters))
+	case h.Answer >= h.Majority:
+		return fmt.Errorf("%w: %d of %d voters answer, a majority: nothing is to be recovered", ErrMode, h.Answer, len(h.Voters))
 	}
 	why := errors.New("the configuration store is being recovered")
 	s.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -15,20 +16,49 @@ import (
 // etcdLogger passes what etcd has to say from warnings up to log. What it means
 // to be the process's last words goes through trap.
 func etcdLogger(log *slog.Logger, trap *fatalTrap) *zap.Logger {
-	return zap.New(&slogCore{log: log.With("from", "etcd")}, zap.WithFatalHook(trap), zap.WithPanicHook(trap))
+	return zap.New(&slogCore{log: log.With("from", "etcd"), said: &said{}}, zap.WithFatalHook(trap), zap.WithPanicHook(trap))
 }
 
 // slogCore is a zapcore.Core that writes to a slog.Logger.
-type slogCore struct{ log *slog.Logger }
+type slogCore struct {
+	log  *slog.Logger
+	said *said
+}
+
+// saidPause is how long a warning is not repeated: of a voter that is gone etcd
+// says the same several times a second.
+const saidPause = 30 * time.Second
+
+// said remembers when warnings were written.
+type said struct {
+	mu struct {
+		sync.Mutex
+		at map[string]time.Time // by message, of which etcd has some hundreds
+	}
+}
+
+// again reports whether message was written less than saidPause ago.
+func (s *said) again(message string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.mu.at[message]; ok && now.Sub(at) < saidPause {
+		return true
+	}
+	if s.mu.at == nil {
+		s.mu.at = map[string]time.Time{}
+	}
+	s.mu.at[message] = now
+	return false
+}
 
 func (c *slogCore) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
 
 func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return &slogCore{log: slog.New(c.log.Handler().WithAttrs(attrs(fields)))}
+	return &slogCore{log: slog.New(c.log.Handler().WithAttrs(attrs(fields))), said: c.said}
 }
 
 func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if !c.Enabled(e.Level) || expected(e.Message) {
+	if !c.Enabled(e.Level) || expected(e.Message) || e.Level == zapcore.WarnLevel && c.said.again(e.Message, e.Time) {
 		return ce
 	}
 	return ce.AddCore(e, c)
