@@ -68,7 +68,11 @@ func TestOperations(t *testing.T) {
 		begin := time.Now()
 		output.Reset()
 		for _, line := range page[heading][i] {
+			began := time.Now()
 			r := machines[line.machine].Sh(line.command)
+			if took := time.Since(began); took > 2*time.Second {
+				t.Logf("%v for %s# %s", took.Round(time.Millisecond), line.machine, line.command)
+			}
 			fmt.Fprintf(&output, "%s# %s\n%s%s", line.machine, line.command, r.Out, r.Err)
 			if r.Code != 0 {
 				t.Fatalf("%q: exit %d\n%s", heading, r.Code, tail(output.Bytes()))

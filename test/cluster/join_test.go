@@ -67,7 +67,7 @@ func killedInProbe(t *testing.T, rounds int) {
 			var r Result
 			var wg sync.WaitGroup
 			wg.Go(func() { r = a.Run("peer", verb, joiner.Name) })
-			time.Sleep(moment) // the moment is what the test is about
+			<-time.After(moment) // the moment is what the test is about
 			victim.Kill()
 			wg.Wait()
 			victim.Start()

@@ -148,7 +148,7 @@ func killedInOperation(t *testing.T, rounds int) {
 			moment := time.Duration(dice.Int64N(int64(120 * time.Millisecond)))
 			result := make(chan Result, 1)
 			go func() { result <- typed.Run(strings.Fields(op)...) }()
-			time.Sleep(moment) // the moment is what the test is about
+			<-time.After(moment) // the moment is what the test is about
 			typed.Kill()
 			r := <-result
 			if again {

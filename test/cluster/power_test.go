@@ -184,15 +184,7 @@ func TestMinorityLost(t *testing.T) {
 			t.Errorf("%s: refused after %v", args, took)
 		}
 	}
-	Eventually(t, "the lost server is shown as lost", func() error {
-		peers, err := a.Peers()
-		for _, p := range peers {
-			if p.Host == lost.Name && p.Connected {
-				err = fmt.Errorf("%+v", p)
-			}
-		}
-		return err
-	})
+	awaitDisconnected(t, a, lost)
 	for _, brick := range a.Status("v") {
 		if brick.Host == lost.Name && brick.Online {
 			t.Errorf("status shows the lost server's brick online: %+v", brick)
