@@ -71,6 +71,7 @@ type objectStripe struct {
 	open   map[volume.ID]*object  // guarded by the lock; nil until needed
 	extra  map[volume.ID]extra    // likewise
 	failed map[volume.ID]struct{} // likewise: an fsync of the object failed
+	quiet  map[volume.ID]quiet    // likewise; at most quietMax
 }
 
 // extra counts links that are no names, the index's aside.

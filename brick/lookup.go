@@ -269,6 +269,7 @@ func (s *Store) attr(f found, fd int, path string) (volume.Attr, error) {
 				return volume.Attr{}, fail("getattr", f.ID.String(), err)
 			}
 		}
+		f.info.Ctime = st.ctime(f.ID, &f.info)
 	}
 	return s.attrOf(&f, extra), nil
 }

@@ -150,7 +150,13 @@ func (s *Store) removeLink(fd int, name string, f *found) error {
 	}
 	switch s.fate(st, f.ID, &info) {
 	case notLast:
-		return s.sys.Unlink(fd, name, 0)
+		if err := s.sys.Unlink(fd, name, 0); err != nil || fd != s.discardFD {
+			return err
+		}
+		if after, err := s.sys.Stat(s.indexFD, indexPath(f.ID), noFollow); err == nil {
+			st.hush(f.ID, info, after)
+		}
+		return nil
 	case lastOpen:
 		if err := s.sys.Rename(fd, name, s.openFD, f.ID.String(), 0); err != nil {
 			return err

@@ -123,7 +123,10 @@ func (s *Store) changeAttr(op string, t *target, name string, change func() erro
 		}
 		t.d.in.known = false
 	}
+	st := s.objs.stripe(t.ID)
+	st.RLock() // for hush: nothing but the ctime would tell of the change
 	err := change()
+	st.RUnlock()
 	if acl {
 		s.dirty(t)
 	}
