@@ -127,9 +127,9 @@ func isLocalAddr(ip net.IP) bool {
 }
 
 // currentAddr is the address by which other servers reach this one now: the one
-// to listen on, or the last known one if this machine has it still, or what
-// another server sees. "" while there is no other, or none can tell.
-func (d *daemon) currentAddr(ctx context.Context, last *snapshot) string {
+// to listen on, or the last known one if this machine has it still, or that from
+// which it would speak to one of the others. "" while there is no other.
+func (d *daemon) currentAddr(last *snapshot) string {
 	if d.host != "" {
 		return d.host
 	}
@@ -144,17 +144,29 @@ func (d *daemon) currentAddr(ctx context.Context, last *snapshot) string {
 		if r.ID == d.id() {
 			continue
 		}
-		c, err := api.DialFrom(ctx, "", r.api())
+		c, err := net.Dial("udp", r.api()) // sends nothing
 		if err != nil {
 			continue
 		}
-		id, err := c.Identify(ctx, api.IdentifyRequest{From: d.id()})
+		addr := c.LocalAddr().(*net.UDPAddr).IP.String()
 		c.Close()
-		if err == nil && id.Seen != "" {
-			return id.Seen
-		}
+		d.log.Warn("this server has another address than before", "address", addr, "before", known)
+		return addr
 	}
 	return known
+}
+
+// bindAddr is the address for the store's listeners: the daemon's own, or all.
+func bindAddr(host string) string {
+	if host != "" {
+		return host
+	}
+	l, err := net.Listen("tcp6", "[::]:0")
+	if err != nil { // a machine without IPv6
+		return "0.0.0.0"
+	}
+	l.Close()
+	return "::"
 }
 
 // part is a server's part in the store.

@@ -138,10 +138,10 @@ func (d *daemon) serve(ctx context.Context, port int) error {
 // ctx ends. Without a majority of the voters it goes on from the last known view.
 func (d *daemon) operate(ctx context.Context) error {
 	last := d.lastKnown()
-	d.addr = d.currentAddr(ctx, last)
+	d.addr = d.currentAddr(last)
 	cfg := quorum.Config{
 		Dir: d.dir.join("etcd"), StateFile: d.dir.join("quorum.json"), ID: d.id(), Cluster: newUUID(),
-		Host: d.addr, Bind: d.host, Port: d.port + 1, MaxRecord: recordMax, Log: d.log,
+		Host: d.addr, Bind: bindAddr(d.host), Port: d.port + 1, MaxRecord: recordMax, Log: d.log,
 	}
 	if last != nil {
 		cfg.Hints = hints(last)

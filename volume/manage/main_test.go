@@ -82,6 +82,7 @@ type daemonSetup struct {
 	StateDir, Socket, Listen, Log string
 	StepsTo                       string // each step's name is appended to this file
 	KillAt                        int    // the n-th step, from 1, is a kill -9; 0: none
+	KillStep                      string // the first step of this name is one
 }
 
 func daemonProcess(arg string) int {
@@ -96,6 +97,9 @@ func daemonProcess(arg string) int {
 		BrickCommand: []string{exe, "brick"}, rootDevice: &root,
 		StartTimeout: 3 * time.Second, StopTimeout: 2 * time.Second,
 	}
+	if s.KillStep != "" {
+		cfg.aliveTTL = 2 * time.Second
+	}
 	// b3 can't be made a brick: when the checks have been passed there is a file of that name.
 	spoil := func(step string) {
 		if dir := filepath.Dir(s.StateDir); step == "create checked" {
@@ -104,7 +108,13 @@ func daemonProcess(arg string) int {
 			}
 		}
 	}
-	cfg.step = spoil
+	cfg.step = func(step string) {
+		spoil(step)
+		if step == s.KillStep {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
 	if s.StepsTo != "" {
 		var mu sync.Mutex
 		f, err := os.OpenFile(s.StepsTo, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
@@ -233,7 +243,7 @@ func (c *child) kill() {
 // spawn runs a daemon in a process of its own, which the test's end kills.
 func (s *site) spawn(setup daemonSetup) *child {
 	s.t.Helper()
-	setup.StateDir, setup.Socket, setup.Listen = s.state, s.socket, "127.0.0.1:0"
+	setup.StateDir, setup.Socket, setup.Listen = s.state, s.socket, s.config().Listen
 	setup.Log = filepath.Join(s.dir, "daemon.log")
 	arg, err := json.Marshal(setup)
 	if err != nil {

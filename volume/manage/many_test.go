@@ -14,6 +14,7 @@ import (
 
 // A volume over three servers, changed from each of them; every one tells the same.
 func TestVolumeOverServers(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, 3)
 	p.grow()
 	ctx := t.Context()
@@ -125,6 +126,7 @@ func serverAway(t *testing.T, p *pool) {
 // Changes of one volume from several servers at once: each succeeds or is told
 // that another is in progress, and the volume is what the last one made it.
 func TestAtOnceFromSeveralServers(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, 3)
 	p.grow()
 	ctx := t.Context()

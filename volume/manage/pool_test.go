@@ -120,6 +120,7 @@ func (p *pool) bricks(n int) []string {
 }
 
 func TestPoolGrowsAndShrinks(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, 3)
 	p.run()
 	first, ctx := p.sites[0].conn, t.Context()
@@ -181,6 +182,7 @@ func patient(bound time.Duration) time.Duration {
 
 // The server that began the pool can leave it like any other.
 func TestFirstServerLeaves(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, 2)
 	p.grow()
 	ctx := t.Context()
@@ -197,6 +199,7 @@ func TestFirstServerLeaves(t *testing.T) {
 }
 
 func TestPeersRefused(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, 4)
 	p.run()
 	ctx := t.Context()

@@ -46,6 +46,7 @@ func (s *site) set(value string) (error, time.Duration) {
 // Two of three voters lost: volumes go on, changes are refused at once, the
 // survivor is made the cluster, and the others come back to it.
 func TestMajorityLostAndRecovered(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, 3)
 	p.grow()
 	p.started()
@@ -162,6 +163,7 @@ func seenFile(t *testing.T, s brick.Seen) []byte {
 
 // A server without a vote can carry the cluster on too, from what it last saw.
 func TestRecoveredFromAClient(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, 2)
 	p.grow()
 	p.started()
@@ -189,6 +191,7 @@ func TestRecoveredFromAClient(t *testing.T) {
 
 // All servers' configuration is lost; a backup and the bricks' disks are there.
 func TestBackupAndRestore(t *testing.T) {
+	t.Parallel()
 	p := newPool(t, 2)
 	p.grow()
 	p.started()

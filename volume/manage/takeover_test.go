@@ -1,0 +1,90 @@
+package manage
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/mortarfs/mortar/volume/manage/api"
+)
+
+// killPoints are all steps of the changes of a volume at the daemon that was asked.
+var killPoints = []string{
+	"create begin", "create begin done", "create checked", "create checked done", "create end", "create end done",
+	"start begin", "start begin done", "start end", "start end done", "set", "set done",
+	"stop begin", "stop begin done", "stop end", "stop end done",
+	"delete begin", "delete begin done", "delete end", "delete end done",
+}
+
+// A daemon is killed before each step of a change and does not come back:
+// another one finishes or undoes it, and the change can be made again.
+func TestTakenOver(t *testing.T) {
+	const pools = 4
+	stride := pools
+	if underRace {
+		stride = 3 * pools
+	}
+	for part := range pools {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			t.Parallel()
+			p := newPool(t, 3)
+			p.grow()
+			p.sites[0].halt()
+			for i := part; i < len(killPoints); i += stride {
+				p.takenOver(i)
+			}
+		})
+	}
+}
+
+// takenOver has the first site's daemon killed at a step, and the second one go on.
+func (p *pool) takenOver(i int) {
+	p.t.Helper()
+	t, step := p.t, killPoints[i]
+	var bricks []string
+	for _, s := range p.sites[1:] {
+		bricks = append(bricks, s.addr+":"+filepath.Join(s.dir, fmt.Sprintf("v%d", i)))
+	}
+	acts := []act{{"create", func(t *testing.T, _ *site, c *api.Conn) error {
+		_, err := c.VolumeCreate(t.Context(), api.CreateRequest{Name: "v", Bricks: bricks})
+		return err
+	}, lifetime[0].is}}
+	acts = append(acts, lifetime[1:]...)
+
+	first, second := p.sites[0], p.sites[1]
+	killed := first.spawn(daemonSetup{KillStep: step})
+	c := first.dial()
+	at := 0
+	for ; at < len(acts); at++ {
+		if err := acts[at].ask(t, first, c); err != nil {
+			var e *api.Error
+			if !errors.As(err, &e) || e.Errno != api.ErrUnreachable {
+				t.Fatalf("%s: %s: %v", step, acts[at].name, err)
+			}
+			break
+		}
+	}
+	if at == len(acts) {
+		t.Fatalf("%s: the daemon was not killed", step)
+	}
+	<-killed.died
+	eventually(t, "the task is finished by another after "+step, func() bool {
+		_, err := second.conn.VolumeReset(t.Context(), api.ResetRequest{Name: "v", Option: "user.nothing"})
+		var e *api.Error
+		return err == nil || errors.As(err, &e) && e.Errno == api.ErrNoVolume
+	})
+	for ; at < len(acts); at++ {
+		if acts[at].is(t, second, second.conn) {
+			continue
+		}
+		if err := acts[at].ask(t, second, second.conn); err != nil {
+			t.Fatalf("%s: %s, by another: %v", step, acts[at].name, err)
+		}
+	}
+	for _, s := range p.sites[1:] {
+		if n := len(s.processes()); n != 0 {
+			t.Errorf("%s: %d brick processes are left on %s", step, n, s.addr)
+		}
+	}
+}
