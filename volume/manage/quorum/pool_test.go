@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -108,7 +110,7 @@ func (p pool) rest(most int) []Step {
 			t.Fatalf("the pool does not come to rest: %v, %v", step, err)
 		}
 		if err != nil || step.Kind == StepWait {
-			time.Sleep(10 * time.Millisecond) // polling, with the deadline above
+			<-time.After(10 * time.Millisecond)
 		}
 	}
 }
@@ -374,4 +376,43 @@ func (p pool) vote(v *server) {
 		}
 		return p[0].Promote(ctx, id)
 	})
+}
+
+// A voter that accepts connections and says nothing holds up nobody for long.
+func TestSilentVoter(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, 4)
+	d := p[3]
+	d.put("mortar/a", "1")
+	at := slices.IndexFunc(p, func(v *server) bool { return v.endpoint() == d.Status().Endpoint })
+	silent := p[at]
+	silent.kill()
+	for _, address := range []string{silent.endpoint(), net.JoinHostPort(silent.host, strconv.Itoa(testPort))} {
+		l, err := net.Listen("tcp", address) // the kernel accepts
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+	}
+	begun := time.Now()
+	d.put("mortar/a", "2")
+	took := time.Since(begun)
+	if t.Logf("the client goes on after %v", took); took > 10*time.Second { // 5 s on a machine that is not busy
+		t.Errorf("the client goes on only after %v", took)
+	}
+	for _, v := range p {
+		if v == silent {
+			continue
+		}
+		begun := time.Now()
+		h := v.Health(context.Background())
+		if took := time.Since(begun); took > 2100*time.Millisecond || h.Answer != 2 {
+			t.Errorf("Health took %v: %+v", took, h)
+		}
+		v.has("mortar/a", "2")
+	}
+	p[(at+1)%3].close() // hands on, or has nothing to hand on, in bounded time
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("all of it took %v", took)
+	}
 }
