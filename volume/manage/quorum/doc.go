@@ -61,9 +61,10 @@
 // minute to grow. Promote and Remove ask the members concerned in the same
 // moment instead, and refuse (ErrUnsafe) what would leave no majority.
 //
-// All learners that are wanted catch up first and get their votes right after
-// each other, so that the pool has two voters, which is worse than one, for some
-// tenths of a second only.
+// The learners that are wanted catch up first, one after the other (two that
+// start at once would wait for each other's listeners), and then get their votes
+// right after each other, so that the pool has two voters, which is worse than
+// one, for some tenths of a second only.
 //
 // # Addresses
 //
@@ -76,9 +77,9 @@
 //
 // # Incarnations
 //
-// Recover and Found raise the incarnation, write it to the key mortar/quorum in
-// the store, and give the members new IDs, so that etcd's members of different
-// incarnations never talk to each other. A voter asks all it knows of (the
+// Recover raises the incarnation, Found takes one from its caller. It is in the
+// store, at the key mortar/quorum, and etcd's IDs of cluster and members follow
+// from it, so that members of different incarnations never talk to each other. A voter asks all it knows of (the
 // voters, and what Hint names) who they are before it starts and each second
 // while it runs: when a later incarnation of its cluster answers, its member
 // ends at once (Status: ErrSuperseded, Successor) and its client is one of the
@@ -92,10 +93,10 @@
 //
 // Heartbeats are 100 ms apart; a leader that is gone is replaced in 1 to 2 s,
 // one that closes hands over at once. A client's voter that is killed is
-// replaced within 2 s, one that is unreachable within 5 s. Leases and elections
+// replaced within a second or so, one that is unreachable within 5 s. Leases and elections
 // count monotonic time on the leader alone (etcd's lease.Lease.expiry is a
-// time.Time of time.Now with its monotonic reading; what is sent to others and
-// stored is the time that remains), so the servers' clocks may differ.
+// time.Now with its monotonic reading, compared with another; what is sent to
+// others and stored is the time that remains), so the servers' clocks may differ.
 //
 // # On disk
 //

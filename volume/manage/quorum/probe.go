@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -50,12 +49,16 @@ type answer struct {
 	incarnation uint64
 }
 
+// connIdle is how long a connection for probes is kept unused.
+const connIdle = time.Minute
+
 // conns are connections for probes, one an endpoint, made when first used.
 type conns struct {
 	options []grpc.DialOption
 	mu      struct {
 		sync.Mutex
 		conns map[string]*grpc.ClientConn // nil: closed
+		used  map[string]time.Time        // when it was last asked for
 	}
 }
 
@@ -70,7 +73,7 @@ func newConns(t *tls.Config) *conns {
 	if t != nil {
 		c.options[1] = grpc.WithTransportCredentials(credentials.NewTLS(t))
 	}
-	c.mu.conns = map[string]*grpc.ClientConn{}
+	c.mu.conns, c.mu.used = map[string]*grpc.ClientConn{}, map[string]time.Time{}
 	return c
 }
 
@@ -80,6 +83,7 @@ func (c *conns) to(endpoint string) (*grpc.ClientConn, error) {
 	if c.mu.conns == nil {
 		return nil, ErrClosed
 	}
+	c.mu.used[endpoint] = time.Now()
 	if conn := c.mu.conns[endpoint]; conn != nil {
 		return conn, nil
 	}
@@ -90,14 +94,15 @@ func (c *conns) to(endpoint string) (*grpc.ClientConn, error) {
 	return conn, err
 }
 
-// only closes the connections to others than these.
-func (c *conns) only(endpoints []string) {
+// prune closes the connections that have not been used for long.
+func (c *conns) prune(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for e, conn := range c.mu.conns {
-		if !slices.Contains(endpoints, e) {
+		if now.Sub(c.mu.used[e]) > connIdle {
 			conn.Close()
 			delete(c.mu.conns, e)
+			delete(c.mu.used, e)
 		}
 	}
 }
