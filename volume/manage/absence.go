@@ -18,6 +18,8 @@ type absence struct {
 		sync.Mutex
 		silent bool
 		noted  chan struct{} // closed when silent becomes true
+		health quorum.Health // as it was found at the time
+		found  time.Time
 	}
 }
 
@@ -123,40 +125,92 @@ func answering(h quorum.Health) string {
 	return fmt.Sprintf("%d of the %d voters of the configuration store %s", h.Answer, len(h.Voters), verb)
 }
 
-// healthTimeout bounds the asking of the voters whether they are there.
-const healthTimeout = time.Second
+// healthTimeout bounds the asking of the voters whether they are there;
+// healthAge is how long the answers hold for a store that does not answer.
+const (
+	healthTimeout = time.Second
+	healthAge     = 2 * time.Second
+)
 
 // voterTimeout bounds the look at whether a daemon is there.
 const voterTimeout = 500 * time.Millisecond
 
+// health asks the voters whether they are there; of a store that was found
+// silent it may be the answers of a moment ago.
 func (d *daemon) health(ctx context.Context) quorum.Health {
+	d.away.mu.Lock()
+	h, found, silent := d.away.mu.health, d.away.mu.found, d.away.mu.silent
+	d.away.mu.Unlock()
+	if silent && time.Since(found) < healthAge {
+		return h
+	}
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	return d.store.Health(ctx)
+	h = d.store.Health(ctx)
+	d.away.mu.Lock()
+	defer d.away.mu.Unlock()
+	d.away.mu.health, d.away.mu.found = h, time.Now()
+	return h
 }
 
-// electionTimeout bounds the waiting for voters that are there to elect a leader.
-const electionTimeout = 8 * time.Second
+// Bounds of finding out that the store does not answer.
+const (
+	freshDoubt      = 300 * time.Millisecond // then the voters are asked whether they are there
+	electionTimeout = 8 * time.Second        // for voters that are there to elect a leader
+)
 
-// fresh is view.fresh, with a sentence for an error. While a majority of the
-// voters is there it waits for them to answer as one; without one it fails at once.
+// errLost is a store without a majority.
+var errLost = errors.New("no majority of the voters is there")
+
+// askStore is view.fresh. While a majority of the voters is there it waits for them
+// to answer as one; without one it fails as soon as that is known.
+func (d *daemon) askStore(ctx context.Context) (*snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, electionTimeout)
+	defer cancel()
+	type answer struct {
+		snap *snapshot
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() { // ends with ctx; the channel has room
+		var a answer
+		for {
+			if a.snap, a.err = d.view.fresh(ctx); a.err == nil || ctx.Err() != nil {
+				answers <- a
+				return
+			}
+		}
+	}()
+	doubt := time.NewTimer(freshDoubt)
+	defer doubt.Stop()
+	for {
+		select {
+		case a := <-answers:
+			return a.snap, a.err
+		case <-doubt.C:
+		}
+		if h := d.health(ctx); h.Answer < h.Majority {
+			select {
+			case a := <-answers:
+				return a.snap, a.err
+			default:
+				return nil, errLost
+			}
+		}
+		doubt.Reset(freshDoubt)
+	}
+}
+
+// fresh is askStore with a sentence for an error.
 func (d *daemon) fresh(ctx context.Context) (*snapshot, error) {
 	if d.silent() {
 		return nil, d.lost(errSilent)
 	}
-	began := time.Now()
-	for {
-		s, err := d.view.fresh(ctx)
-		if err == nil {
-			return s, nil
-		}
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil, errEnding
-		}
-		if h := d.health(ctx); h.Answer < h.Majority || time.Since(began) > electionTimeout || ctx.Err() != nil {
-			return nil, d.storeTrouble(ctx, err)
-		}
+	s, err := d.askStore(ctx)
+	if err != nil {
+		return nil, d.storeTrouble(ctx, err)
 	}
+	return s, nil
 }
 
 // look returns a snapshot for a question: a fresh one, or without the store the
@@ -165,11 +219,18 @@ func (d *daemon) look(ctx context.Context) (*snapshot, error) {
 	if err := d.ready(ctx); err != nil {
 		return nil, err
 	}
-	s, err := d.fresh(ctx)
-	if err == nil || ctx.Err() != nil || d.store.Status().Role == quorum.Alone {
-		return s, err
+	if !d.silent() {
+		s, err := d.askStore(ctx)
+		switch {
+		case err == nil:
+			return s, nil
+		case ctx.Err() != nil || d.store.Status().Role == quorum.Alone:
+			return nil, d.storeTrouble(ctx, err)
+		}
+		d.setSilent()
 	}
-	if s = d.view.now(); s.revision == 0 {
+	s := d.view.now()
+	if s.revision == 0 {
 		return nil, d.lost(errors.New("nothing is known of the configuration"))
 	}
 	return s, nil

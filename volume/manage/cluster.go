@@ -182,7 +182,13 @@ func (d *daemon) membersNow(ctx context.Context, quorate bool) map[string]part {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	health := make(chan quorum.Health, 1)
-	go func() { health <- d.store.Health(ctx) }()
+	go func() { // ends with ctx; the channel has room
+		if quorate {
+			health <- d.store.Health(ctx)
+		} else {
+			health <- d.health(ctx)
+		}
+	}()
 	if quorate {
 		members, _ := d.store.Members(ctx) // without it learners look like clients
 		for _, m := range members {

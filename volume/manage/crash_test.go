@@ -92,6 +92,7 @@ func (s *site) volume(t *testing.T, c *api.Conn) *api.Volume {
 // A daemon killed before any step of any change leaves nothing that its next
 // life does not finish or undo; the request can be made again and then holds.
 func TestKilledAtEachStep(t *testing.T) {
+	t.Parallel()
 	var wg sync.WaitGroup
 	places := make(chan struct{}, 6) // most of a play is waiting
 	for name, acts := range map[string][]act{"lifetime": lifetime, "failures": failures} {
@@ -195,6 +196,7 @@ func (s *site) check(t *testing.T, c *api.Conn, after string, patient bool) {
 
 // A create that fails half-way leaves nothing.
 func TestCreateIsUndone(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	cfg := s.config()
 	bricks := s.bricks(2, "b")
@@ -230,6 +232,7 @@ func TestCreateIsUndone(t *testing.T) {
 
 // kill -9 of the daemon is nothing to the bricks, and it is back soon.
 func TestDaemonIsKilled(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	d := s.spawn(daemonSetup{})
 	c := s.dial()

@@ -27,6 +27,7 @@ func refusesToRun(t *testing.T, cfg Config, text string) {
 }
 
 func TestSecondDaemon(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	st, stop := s.run(s.config())
 	same := s.config()
@@ -45,6 +46,7 @@ func TestSecondDaemon(t *testing.T) {
 }
 
 func TestStateDirRefused(t *testing.T) {
+	t.Parallel()
 	write := func(path, text string) {
 		t.Helper()
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -75,6 +77,7 @@ func TestStateDirRefused(t *testing.T) {
 
 // damage puts the store of a stopped daemon through f and expects the next start to refuse it.
 func TestStoreDamaged(t *testing.T) {
+	t.Parallel()
 	find := func(t *testing.T, dir, pattern string) string {
 		t.Helper()
 		m, err := filepath.Glob(filepath.Join(dir, "etcd", "*", "member", pattern))
@@ -121,6 +124,7 @@ func TestStoreDamaged(t *testing.T) {
 
 // Until the store is there the daemon says what is the matter.
 func TestAnswersBeforeTheStore(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	cfg := s.config()
 	cfg.patience = 300 * time.Millisecond
@@ -152,6 +156,7 @@ func TestAnswersBeforeTheStore(t *testing.T) {
 
 // Several daemons share a machine, each on a loopback address of its own.
 func TestManyDaemons(t *testing.T) {
+	t.Parallel()
 	var conns []*api.Conn
 	for i := range 3 {
 		s := newSite(t)

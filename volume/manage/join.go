@@ -96,6 +96,9 @@ type findings struct {
 	endpoints []string
 }
 
+// findTimeout bounds the asking of the others.
+const findTimeout = 1500 * time.Millisecond
+
 // findOut asks the other servers, those of the last known view, what they know
 // of this one. Only what a daemon says that has a majority behind it counts.
 func (d *daemon) findOut(ctx context.Context) findings {
@@ -108,8 +111,8 @@ func (d *daemon) findOut(ctx context.Context) findings {
 			continue
 		}
 		asked++
-		go func() { // ends within peerTimeout; the channel has room
-			c, id, err := d.ask(ctx, r.api(), peerTimeout)
+		go func() { // ends within findTimeout; the channel has room
+			c, id, err := d.ask(ctx, r.api(), findTimeout)
 			if err == nil {
 				c.Close()
 			}

@@ -14,6 +14,7 @@ import (
 )
 
 func TestLifeOfAVolume(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	st, _ := s.run(s.config())
 	c, ctx := s.dial(), t.Context()
@@ -149,6 +150,7 @@ func brickPID(t *testing.T, c *api.Conn, volume string, i int) int {
 }
 
 func TestBrickThatCannotStart(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run(s.config())
 	c, ctx := s.dial(), t.Context()
@@ -189,6 +191,7 @@ func (s *site) control(n int, how string) {
 }
 
 func TestStubbornBrick(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	cfg := s.config()
 	cfg.StopTimeout = 200 * time.Millisecond
@@ -204,6 +207,7 @@ func TestStubbornBrick(t *testing.T) {
 }
 
 func TestDaemonRestarts(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	_, stop := s.run(s.config())
 	c, ctx := s.dial(), t.Context()
@@ -243,6 +247,7 @@ func TestDaemonRestarts(t *testing.T) {
 }
 
 func TestOrphanIsEnded(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	_, stop := s.run(s.config())
 	c, ctx := s.dial(), t.Context()
@@ -257,6 +262,7 @@ func TestOrphanIsEnded(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run(s.config())
 	c, ctx := s.dial(), t.Context()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -31,6 +32,11 @@ func TestMain(m *testing.M) {
 		case "daemon":
 			os.Exit(daemonProcess(os.Args[2]))
 		}
+	}
+	flag.Parse()
+	// Most of a test is waiting: more of them at once than there are processors.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

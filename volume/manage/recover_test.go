@@ -36,11 +36,11 @@ func (s *site) online(bricks int) {
 	})
 }
 
-// set sets an option of "v"; the error and how long it took.
-func (s *site) set(value string) (error, time.Duration) {
+// set sets an option of "v" and says how long it took.
+func (s *site) set(value string) (time.Duration, error) {
 	began := time.Now()
 	_, err := s.conn.VolumeSet(s.t.Context(), api.SetRequest{Name: "v", Pairs: []string{"network.timeout", value}})
-	return err, time.Since(began)
+	return time.Since(began), err
 }
 
 // Two of three voters lost: volumes go on, changes are refused at once, the
@@ -61,14 +61,14 @@ func TestMajorityLostAndRecovered(t *testing.T) {
 	if len(before.Daemons) != 3 {
 		t.Errorf("the map names the daemons %v", before.Daemons)
 	}
-	if err, _ := p.sites[1].set("11"); err != nil {
+	if _, err := p.sites[1].set("11"); err != nil {
 		t.Fatal(err)
 	}
 	before = <-maps
 	p.sites[0].halt()
 	p.sites[1].halt()
 
-	err, took := last.set("12")
+	took, err := last.set("12")
 	if err == nil || !strings.Contains(err.Error(), "1 of the 3 voters of the configuration store answers, and nothing can be changed without a majority of them") || !strings.Contains(err.Error(), "mortar cluster recover") {
 		t.Errorf("a change without a majority: %v", err)
 	}
@@ -109,7 +109,7 @@ func TestMajorityLostAndRecovered(t *testing.T) {
 	if !c.Quorum || c.Incarnation != 2 || c.Voters != 1 || len(c.Servers) != 3 {
 		t.Errorf("recovered: %+v", c)
 	}
-	if err, took := last.set("13"); err != nil || took > patient(time.Second) {
+	if took, err := last.set("13"); err != nil || took > patient(time.Second) {
 		t.Errorf("a change after the recovery: %v %v", err, took)
 	}
 	eventually(t, "the maps are newer than any brick has seen", func() bool {
@@ -125,7 +125,7 @@ func TestMajorityLostAndRecovered(t *testing.T) {
 			c, err := s.conn.ClusterStatus(ctx)
 			return err == nil && c.Incarnation == 2 && c.Quorum
 		})
-		if err, _ := s.set("14"); err != nil {
+		if _, err := s.set("14"); err != nil {
 			t.Errorf("%s: %v", s.addr, err)
 		}
 	}
@@ -170,7 +170,7 @@ func TestRecoveredFromAClient(t *testing.T) {
 	p.sites[1].online(2)
 	p.sites[0].halt()
 	second := p.sites[1]
-	err, took := second.set("12")
+	took, err := second.set("12")
 	if err == nil || !strings.Contains(err.Error(), "The one voter of the configuration store does not answer") || took > patient(3*time.Second) {
 		t.Errorf("a change without the voter: %v after %v", err, took)
 	}
@@ -178,7 +178,7 @@ func TestRecoveredFromAClient(t *testing.T) {
 	if !c.Quorum || c.Incarnation != 2 {
 		t.Errorf("recovered: %+v", c)
 	}
-	if err, _ := second.set("13"); err != nil {
+	if _, err := second.set("13"); err != nil {
 		t.Error(err)
 	}
 	p.sites[0].again()
@@ -238,7 +238,7 @@ func TestBackupAndRestore(t *testing.T) {
 	first.halt() // and the names hold
 	first.again()
 	eventually(t, "its brick is online", func() bool { return brickPID(t, first.conn, "v", 0) > 0 })
-	if err, _ := first.set("22"); err != nil {
+	if _, err := first.set("22"); err != nil {
 		t.Error(err)
 	}
 }

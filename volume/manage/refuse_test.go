@@ -12,6 +12,7 @@ import (
 
 // Each of these creates is refused with its sentence and changes nothing.
 func TestCreateRefused(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.run(s.config())
 	c, ctx := s.dial(), t.Context()
@@ -78,6 +79,7 @@ func TestCreateRefused(t *testing.T) {
 }
 
 func TestRootPartition(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var st syscall.Stat_t
 	if err := syscall.Stat(s.dir, &st); err != nil {

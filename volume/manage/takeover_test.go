@@ -20,6 +20,7 @@ var killPoints = []string{
 // A daemon is killed before each step of a change and does not come back:
 // another one finishes or undoes it, and the change can be made again.
 func TestTakenOver(t *testing.T) {
+	t.Parallel()
 	const pools = 4
 	stride := pools
 	if underRace {
