@@ -26,7 +26,7 @@ func (o *Owner) mend(ctx context.Context, v *view, dir volume.ID, parent uint64,
 		return rerr == nil && version == parent
 	}
 	if _, _, perr := o.store.Path(ctx, dir); !isStale(perr) {
-		return false // it is here; something else is not
+		return perr == nil // somebody else made it meanwhile; or something else is not here, as further tries show
 	}
 	return o.ensure(ctx, v, dir) == nil
 }
