@@ -22,7 +22,7 @@ func (f *front) getattr(ctx context.Context, n *node, o *openFile) (volume.Attr,
 	if err == nil || !errors.Is(err, syscall.ESTALE) {
 		return a, err
 	}
-	if last, ok := n.removed(volume.Change{}); ok {
+	if last, ok := n.removed(); ok {
 		return last, nil
 	}
 	if o := f.anyOpen(n); o != nil {
@@ -185,9 +185,6 @@ func (f *front) setattr(ctx context.Context, n *node, o *openFile, ch volume.Cha
 	}
 	a, err := f.fs.Setattr(ctx, n.id, ch)
 	if errors.Is(err, syscall.ESTALE) {
-		if a, ok := n.removed(ch); ok {
-			return a, nil
-		}
 		if o := f.anyOpen(n); o != nil {
 			return o.file.Setattr(ctx, ch)
 		}

@@ -105,7 +105,7 @@ func (f *front) FsyncDir(cancel <-chan struct{}, in *gofuse.FsyncIn) gofuse.Stat
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
 	err := f.fs.Sync(c, n.id)
-	if n.gone(err) {
+	if _, dir := n.removed(); dir && errors.Is(err, syscall.ESTALE) {
 		return gofuse.OK
 	}
 	return f.fail("fsyncdir", err)

@@ -1,10 +1,7 @@
 package fuse
 
 import (
-	"errors"
 	"sync"
-	"syscall"
-	"time"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -40,54 +37,19 @@ func (n *node) remember(a *volume.Attr, parent *node) {
 }
 
 // removed returns the last attributes of an object that is gone, without
-// links, after a change of them; false if nothing is remembered. The change is
-// seen by those alone who have the object still.
-func (n *node) removed(c volume.Change) (volume.Attr, bool) {
+// links; false if nothing is remembered. They are told, but never changed:
+// whether chmod(2) came by a descriptor or by a path is not known, and of a path
+// the kernel has to hear ESTALE, for another mount may have put something new there.
+func (n *node) removed() (volume.Attr, bool) {
 	m := n.memory.Load()
 	if m == nil {
 		return volume.Attr{}, false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	a := &m.mu.attr
+	a := m.mu.attr
 	a.Nlink = 0
-	if c.Mask != 0 {
-		now := time.Now()
-		apply(a, c, volume.Time{Sec: now.Unix(), Nsec: uint32(now.Nanosecond())})
-	}
-	return *a, true
-}
-
-// gone reports whether err says that an object which is remembered was removed.
-func (n *node) gone(err error) bool {
-	return errors.Is(err, syscall.ESTALE) && n.memory.Load() != nil
-}
-
-// apply makes a change of attributes, as far as the kernel asks for it of what
-// is no regular file.
-func apply(a *volume.Attr, c volume.Change, now volume.Time) {
-	a.Ctime = now
-	if c.Mask&volume.SetMode != 0 {
-		a.Mode = a.Mode&syscall.S_IFMT | c.Mode&07777
-	}
-	if c.Mask&volume.SetUID != 0 {
-		a.UID = c.UID
-	}
-	if c.Mask&volume.SetGID != 0 {
-		a.GID = c.GID
-	}
-	switch {
-	case c.Mask&volume.SetAtimeNow != 0:
-		a.Atime = now
-	case c.Mask&volume.SetAtime != 0:
-		a.Atime = c.Atime
-	}
-	switch {
-	case c.Mask&volume.SetMtimeNow != 0:
-		a.Mtime = now
-	case c.Mask&volume.SetMtime != 0:
-		a.Mtime = c.Mtime
-	}
+	return a, true
 }
 
 // dotdot returns the inode number that ".." has in a listing.

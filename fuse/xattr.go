@@ -59,9 +59,6 @@ func (f *front) GetXAttr(cancel <-chan struct{}, h *gofuse.InHeader, name string
 	defer c.end()
 	v, err := f.fs.Getxattr(c, n.id, name)
 	if err != nil {
-		if n.gone(err) {
-			return 0, gofuse.ENODATA
-		}
 		if name == xattrCaps && errors.Is(err, syscall.ENODATA) {
 			f.capsAbsent(n)
 		}
@@ -88,7 +85,7 @@ func (f *front) ListXAttr(cancel <-chan struct{}, h *gofuse.InHeader, dest []byt
 	c := f.begin(cancel, h)
 	defer c.end()
 	names, err := f.fs.Listxattr(c, n.id)
-	if err != nil && !n.gone(err) {
+	if err != nil {
 		return 0, f.fail("listxattr", err)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool {

@@ -16,19 +16,12 @@ var goneTests = []test{
 				continue
 			}
 			fd := e.open(p, unix.O_RDWR, 0)
+			was := e.stat(p)
 			e.ok(unix.Unlink(p))
 			var st unix.Stat_t
 			e.ok(unix.Fstat(fd, &st))
-			if st.Nlink != 0 {
-				e.Errorf("%s has %d links", kind, st.Nlink)
-			}
-			one := unix.Timespec{Sec: 1, Nsec: 1}
-			e.ok(unix.Fchmod(fd, 0o640))
-			e.ok(unix.Fchown(fd, 5, 6))
-			e.ok(unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+itoa(fd), []unix.Timespec{one, one}, 0))
-			e.ok(unix.Fstat(fd, &st))
-			if st.Mode&0o7777 != 0o640 || st.Uid != 5 || st.Gid != 6 || st.Mtim != one || st.Atim != one {
-				e.Errorf("%s: %+v", kind, st)
+			if st.Nlink != 0 || st.Mode&0o7777 != was.Mode&0o7777 || st.Rdev != was.Rdev || st.Ino != was.Ino {
+				e.Errorf("%s: %+v, was %+v", kind, st, was)
 			}
 			if _, err := unix.Write(fd, []byte("hello")); err != nil {
 				e.Errorf("write to the %s: %v", kind, err)
@@ -40,20 +33,11 @@ var goneTests = []test{
 		fd := e.open(d, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		e.ok(unix.Rmdir(d))
 		e.ok(unix.Fsync(fd))
-		e.ok(unix.Fchmod(fd, 0o700))
-		e.ok(unix.Fchown(fd, 5, 6))
-		now := unix.Timespec{Nsec: unix.UTIME_NOW}
-		e.ok(unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+itoa(fd), []unix.Timespec{{Sec: 9}, now}, 0))
 		var st unix.Stat_t
 		e.ok(unix.Fstat(fd, &st))
-		if st.Nlink != 0 || st.Mode&0o7777 != 0o700 || st.Uid != 5 || st.Gid != 6 || st.Atim.Sec != 9 || st.Mtim.Sec < 1e9 {
+		if st.Nlink != 0 || st.Mode != unix.S_IFDIR|0o755 {
 			e.Errorf("%+v", st)
 		}
-		if n, err := unix.Flistxattr(fd, nil); n != 0 || err != nil {
-			e.Errorf("extended attributes: %d bytes, %v", n, err)
-		}
-		_, err := unix.Fgetxattr(fd, "user.a", nil)
-		e.fails(err, unix.ENODATA)
 		for what, do := range map[string]func() error{
 			"create":  func() error { return tryOpen("/proc/self/fd/"+itoa(fd)+"/f", unix.O_CREAT|unix.O_WRONLY, 0o644) },
 			"mkdir":   func() error { return unix.Mkdirat(fd, "x", 0o755) },
