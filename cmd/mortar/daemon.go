@@ -19,7 +19,7 @@ func runDaemon(ctx context.Context, args []string, s cli.Streams) int {
 	app := program("mortar daemon", "run this server's daemon in the foreground", s)
 	app.Flags = []urfave.Flag{
 		&urfave.StringFlag{Name: "state-dir", Value: manage.DefaultStateDir, Usage: "keep all state under `DIR`", Destination: &cfg.StateDir},
-		&urfave.StringFlag{Name: "listen", Usage: fmt.Sprintf("listen on `ADDR[:PORT]` (default: all addresses, port %d)", api.DefaultPort), Destination: &cfg.Listen},
+		&urfave.StringFlag{Name: "listen", Usage: fmt.Sprintf("listen on `ADDR[:PORT]`, in a pool of servers also on PORT+1 and PORT+2 (default: all addresses, port %d)", api.DefaultPort), Destination: &cfg.Listen},
 		&urfave.StringFlag{Name: "socket", Value: api.DefaultSocket, Usage: "answer the command line on the Unix socket `PATH`", EnvVars: []string{"MORTAR_SOCKET"}, Destination: &cfg.Socket},
 		&urfave.StringFlag{Name: "pid-file", Usage: "write the process ID to `FILE`", Destination: &cfg.PidFile},
 		&urfave.StringFlag{Name: "log-file", Usage: "log to `FILE` instead of standard error", Destination: &cfg.LogFile},

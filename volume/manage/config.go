@@ -20,7 +20,7 @@ const DefaultStateDir = "/var/lib/mortar"
 // with all defaults.
 type Config struct {
 	StateDir string // DefaultStateDir if ""; made if missing (its parent must exist)
-	Listen   string // ADDR[:PORT]; "" all addresses, port api.DefaultPort; port 0: one that is free
+	Listen   string // ADDR[:PORT]; "" all addresses, port api.DefaultPort; port 0: one that is free. In a pool the next two ports are used too
 	Socket   string // Unix socket, mode 0600; api.DefaultSocket if ""
 	PidFile  string // written when the daemon listens, removed at its end; "" none
 	LogFile  string // appended to; "" standard error. Not looked at if Logger is set
