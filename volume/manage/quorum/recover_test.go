@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -42,9 +43,13 @@ func TestRecover(t *testing.T) {
 		}
 		return nil
 	})
+	begun := time.Now()
+	ctx, cancel = limit()
+	defer cancel()
 	if err := c.Recover(ctx); err != nil {
-		t.Fatal(err)
+		t.Fatalf("after %v: %v", time.Since(begun), err)
 	}
+	t.Logf("recovered after %v", time.Since(begun))
 	cluster := a.cfg.Cluster
 	if st := c.Status(); st.Role != Voter || st.Pool.Incarnation != 2 || st.Pool.Cluster != cluster {
 		t.Errorf("after Recover: %+v", st)
