@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -18,9 +19,15 @@ type absence struct {
 		sync.Mutex
 		silent bool
 		noted  chan struct{} // closed when silent becomes true
-		health quorum.Health // as it was found at the time
-		found  time.Time
+		look   *look         // the last; nil: none
 	}
+}
+
+// look is who was there at a look at the pool.
+type look struct {
+	at        time.Time
+	health    quorum.Health   // of the voters
+	connected map[string]bool // daemons, by UUID
 }
 
 func (a *absence) begin() chan struct{} {
@@ -72,7 +79,11 @@ func (d *daemon) hearken(ctx context.Context) {
 			}
 			continue
 		}
-		if _, err := d.view.fresh(ctx); err == nil {
+		looked := make(chan struct{})
+		go func() { defer close(looked); d.lookAround(ctx) }() // so that questions need not
+		_, err := d.view.fresh(ctx)
+		<-looked
+		if err == nil {
 			if d.away.set(false) {
 				d.log.Info("the configuration store answers again")
 			}
@@ -125,32 +136,73 @@ func answering(h quorum.Health) string {
 	return fmt.Sprintf("%d of the %d voters of the configuration store %s", h.Answer, len(h.Voters), verb)
 }
 
-// healthTimeout bounds the asking of the voters whether they are there;
-// healthAge is how long the answers hold for a store that does not answer.
+// healthTimeout bounds the asking of the voters whether they are there; lookAge
+// is how long the answers hold while the store does not answer.
 const (
 	healthTimeout = time.Second
-	healthAge     = 2 * time.Second
+	lookAge       = 4 * time.Second
 )
-
-// voterTimeout bounds the look at whether a daemon is there.
-const voterTimeout = 500 * time.Millisecond
 
 // health asks the voters whether they are there; of a store that was found
 // silent it may be the answers of a moment ago.
 func (d *daemon) health(ctx context.Context) quorum.Health {
+	return d.looked(ctx).health
+}
+
+// looked is the last look around while the store is silent, or a new one.
+func (d *daemon) looked(ctx context.Context) *look {
 	d.away.mu.Lock()
-	h, found, silent := d.away.mu.health, d.away.mu.found, d.away.mu.silent
+	last, silent := d.away.mu.look, d.away.mu.silent
 	d.away.mu.Unlock()
-	if silent && time.Since(found) < healthAge {
-		return h
+	if silent && last != nil && time.Since(last.at) < lookAge {
+		return last
 	}
+	return d.lookAround(ctx)
+}
+
+// lookAround asks who is there, voters and daemons side by side.
+func (d *daemon) lookAround(ctx context.Context) *look {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	h = d.store.Health(ctx)
+	there := make(chan map[string]bool, 1)
+	go func() { there <- d.reachable(ctx, d.view.now()) }()
+	l := &look{health: d.store.Health(ctx)}
+	l.connected, l.at = <-there, time.Now()
 	d.away.mu.Lock()
 	defer d.away.mu.Unlock()
-	d.away.mu.health, d.away.mu.found = h, time.Now()
-	return h
+	d.away.mu.look = l
+	return l
+}
+
+// voterTimeout bounds the look at whether a daemon is there.
+const voterTimeout = 500 * time.Millisecond
+
+// reachable tells which servers' daemons take a connection.
+func (d *daemon) reachable(ctx context.Context, s *snapshot) map[string]bool {
+	type answer struct {
+		id    string
+		there bool
+	}
+	ctx, cancel := context.WithTimeout(ctx, voterTimeout)
+	defer cancel()
+	answers := make(chan answer, len(s.servers))
+	for id, r := range s.servers {
+		go func() { // ends with ctx; the channel has room
+			var dialer net.Dialer
+			c, err := dialer.DialContext(ctx, "tcp", r.api())
+			if err == nil {
+				c.Close()
+			}
+			answers <- answer{id, err == nil}
+		}()
+	}
+	out := map[string]bool{d.id(): true}
+	for range s.servers {
+		if a := <-answers; a.there {
+			out[a.id] = true
+		}
+	}
+	return out
 }
 
 // Bounds of finding out that the store does not answer.

@@ -38,36 +38,14 @@ func (d *daemon) PoolList(ctx context.Context) ([]api.Peer, error) {
 // connected tells which servers are there: by the store, or if that is not
 // known now by whether their daemons take a connection.
 func (d *daemon) connected(ctx context.Context, s *snapshot) map[string]bool {
-	out := map[string]bool{d.id(): true}
 	if s.stale.IsZero() && !d.silent() {
+		out := map[string]bool{d.id(): true}
 		for id := range s.alive {
 			out[id] = true
 		}
 		return out
 	}
-	type answer struct {
-		id    string
-		there bool
-	}
-	answers := make(chan answer, len(s.servers))
-	for id, r := range s.servers {
-		go func() { // ends within voterTimeout; the channel has room
-			var dialer net.Dialer
-			ctx, cancel := context.WithTimeout(ctx, voterTimeout)
-			defer cancel()
-			c, err := dialer.DialContext(ctx, "tcp", r.api())
-			if err == nil {
-				c.Close()
-			}
-			answers <- answer{id, err == nil}
-		}()
-	}
-	for range s.servers {
-		if a := <-answers; a.there {
-			out[a.id] = true
-		}
-	}
-	return out
+	return d.looked(ctx).connected
 }
 
 // ClusterStatus implements api.Pool.
