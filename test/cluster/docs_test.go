@@ -190,7 +190,7 @@ func (s *Server) readdress(c *Cluster, host int) {
 	s.t.Helper()
 	old := s.IP
 	s.IP = fmt.Sprintf("10.24.0.%d", host)
-	s.net.ip(s.ns, "addr add "+s.IP+"/24 dev eth0", "addr del "+old+"/24 dev eth0")
+	s.net.ip(s.ns, "addr del "+old+"/24 dev eth0", "addr add "+s.IP+"/24 dev eth0")
 	for _, m := range c.machines() {
 		m.Hosts(c.HostsLines()...)
 	}

@@ -176,9 +176,11 @@ func TestMountWithoutItsServer(t *testing.T) {
 	c := New(t, 3)
 	c.Pool()
 	c.Volume("v", 1, c.Servers[1], c.Servers[2])
+	c.Servers[0].Must("volume", "set", "v", "network.timeout", "2")
 	dir := c.Mount(0, "v")
 	load := StartLoad(t, dir)
 	load.Progress(10)
+	phase := Phases(t)
 	c.Servers[0].PowerOff()
 	load.Progress(10)
 	// It learns of changes from the others: bricks that come back do so on other ports.
@@ -192,6 +194,7 @@ func TestMountWithoutItsServer(t *testing.T) {
 		}
 		return nil
 	})
+	phase("stopped elsewhere")
 	failures, _ := load.Stop()
 	if len(failures) == 0 {
 		t.Errorf("nothing failed on a stopped volume")
@@ -209,11 +212,13 @@ func TestMountWithoutItsServer(t *testing.T) {
 		})
 	}
 	load.Check(load.Dir())
+	phase("started elsewhere")
 
 	dir = c.Mount(0, "v", "backup-volfile-servers="+c.Servers[1].Name+":"+c.Servers[2].Name)
 	if err := writeSynced(filepath.Join(dir, "third"), []byte("x")); err != nil {
 		t.Error(err)
 	}
+	phase("a mount by a backup server")
 	point := c.Client.MountPoint("v")
 	begin := time.Now()
 	if r := c.Client.TryMount(c.Servers[0].Name+":/v", point); r.Code == 0 || !strings.Contains(r.Err+r.Out, c.Servers[0].Name) {
@@ -222,4 +227,5 @@ func TestMountWithoutItsServer(t *testing.T) {
 	if took := time.Since(begin); took > 25*time.Second {
 		t.Errorf("it took %v to say so", took)
 	}
+	phase("a mount of a dead server alone")
 }

@@ -241,6 +241,17 @@ func (c *Cluster) Mount(i int, volume string, options ...string) string {
 	return c.Client.Mount(c.Servers[i].Name+":/"+volume, options...)
 }
 
+// Phases logs how long the parts of a test take: each call names the part that
+// ends there.
+func Phases(t testing.TB) func(what string) {
+	begin := time.Now()
+	return func(what string) {
+		t.Helper()
+		t.Logf("%s: %v", what, time.Since(begin).Round(time.Millisecond))
+		begin = time.Now()
+	}
+}
+
 // Cut drops, silently, all that goes between two machines.
 func (c *Cluster) Cut(a, b *Machine) {
 	c.t.Helper()

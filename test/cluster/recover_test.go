@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -155,7 +156,10 @@ func TestBackupRestore(t *testing.T) {
 		t.Errorf("the backup on standard output is no JSON:\n%s", out)
 	}
 	a.Refused([]string{"cluster", "restore", file}, "volume")
-	c.Client.Unmount(dir)
+	// What the mount and the bricks hear from now on is not in the backup.
+	for i := range 20 {
+		a.Must("volume", "set", "v", "cluster.min-free-disk", fmt.Sprintf("%d%%", 1+i))
+	}
 
 	for _, s := range c.Servers {
 		s.PowerOff()
@@ -192,12 +196,44 @@ func TestBackupRestore(t *testing.T) {
 		s.AwaitOnline("v")
 		s.Must("volume", "set", "v", "network.timeout", "4")
 	}
-	dir = c.Mount(1, "v")
+	again := c.Mount(1, "v")
 	for _, s := range c.Servers {
 		for _, path := range files[s] {
-			if b, err := os.ReadFile(filepath.Join(dir, filepath.Base(path))); err != nil || string(b) != path {
+			if b, err := os.ReadFile(filepath.Join(again, filepath.Base(path))); err != nil || string(b) != path {
 				t.Errorf("%s: %q, %v", path, b, err)
 			}
+		}
+		// The mount that was there all the time goes on, too.
+		Eventually(t, "files of "+s.Name, func() error { return readable(files[s]) })
+	}
+	moveBricks(t, c, a, "v")
+	for _, s := range c.Servers {
+		Eventually(t, "files of "+s.Name+" where they are now", func() error { return readable(files[s]) })
+	}
+}
+
+// moveBricks has all bricks of a volume serve on other ports than before, so that
+// only who hears of newer maps finds them; s does it.
+func moveBricks(t *testing.T, c *Cluster, s *Server, volume string) {
+	t.Helper()
+	before := s.AwaitOnline(volume)
+	s.Must("volume", "stop", volume)
+	for _, b := range before {
+		for _, host := range c.Servers {
+			if host.Name != b.Host {
+				continue
+			}
+			var l net.Listener
+			if err := host.do(func() (err error) { l, err = net.Listen("tcp", fmt.Sprint(":", b.Port)); return err }); err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+		}
+	}
+	s.Must("volume", "start", volume)
+	for i, b := range s.AwaitOnline(volume) {
+		if b.Port == before[i].Port {
+			t.Fatalf("%s is on the port %d that was taken from it", b.Name, b.Port)
 		}
 	}
 }
