@@ -21,7 +21,7 @@ func (d *daemon) askClients(ctx context.Context, snap *snapshot, v *volumeRecord
 	addr, id := map[string]string{}, map[string]string{}
 	for _, b := range v.Bricks {
 		if h := snap.haveOf(v.ID, b.ID); h.Is == running && h.Port != 0 {
-			addr[b.name()], id[b.name()] = h.Addr, b.ID
+			addr[b.name()], id[b.name()] = brickAddr(snap.servers[b.Server], h), b.ID
 		}
 	}
 	var wg sync.WaitGroup

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -62,12 +63,65 @@ func (d *daemon) VolumeInfo(ctx context.Context, r api.VolumeRequest) ([]api.Vol
 	return out, nil
 }
 
-// VolumeStatus implements api.Daemon.
+// VolumeStatus implements api.Daemon. What only a brick's own server can see its
+// daemon is asked for.
 func (d *daemon) VolumeStatus(ctx context.Context, r api.StatusRequest) ([]api.VolumeStatus, error) {
 	snap, err := d.look(ctx)
 	if err != nil {
 		return nil, err
 	}
+	out, err := d.volumeStatus(ctx, snap, r)
+	if err == nil && r.Detail && !r.Own {
+		d.fillDisks(ctx, snap, r, out)
+	}
+	return out, err
+}
+
+// fillDisks asks the other servers for what lies under their bricks. Of one
+// that does not answer in time that is left out.
+func (d *daemon) fillDisks(ctx context.Context, snap *snapshot, r api.StatusRequest, out []api.VolumeStatus) {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	places := map[string][]*api.BrickStatus{} // by server
+	for i := range out {
+		for j := range out[i].Bricks {
+			if b := &out[i].Bricks[j]; b.PeerID != d.id() {
+				places[b.PeerID] = append(places[b.PeerID], b)
+			}
+		}
+	}
+	r.Own, r.Clients, r.Brick = true, false, ""
+	var wg sync.WaitGroup
+	for id, bricks := range places {
+		server := snap.servers[id]
+		if server == nil || snap.alive[id] == "" {
+			continue
+		}
+		wg.Go(func() {
+			c, err := api.DialFrom(ctx, d.host, server.api())
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			told, err := c.VolumeStatus(ctx, r)
+			if err != nil {
+				return
+			}
+			disks := map[string]*api.Disk{}
+			for _, v := range told {
+				for _, b := range v.Bricks {
+					disks[b.Name] = b.Disk
+				}
+			}
+			for _, b := range bricks {
+				b.Disk = disks[b.Name]
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (d *daemon) volumeStatus(ctx context.Context, snap *snapshot, r api.StatusRequest) ([]api.VolumeStatus, error) {
 	out := []api.VolumeStatus{}
 	if r.Name == "" {
 		for _, v := range sorted(snap) {

@@ -55,6 +55,11 @@ func TestVolumeOverServers(t *testing.T) { // not beside others: it measures
 			t.Errorf("%d brick processes on %s", n, s.addr)
 		}
 	}
+	for _, b := range must[[]api.VolumeStatus](t)(p.sites[1].conn.VolumeStatus(ctx, api.StatusRequest{Name: "v", Detail: true}))[0].Bricks {
+		if b.Disk == nil || b.Disk.Total == 0 {
+			t.Errorf("what lies under %s is not known: %+v", b.Name, b.Disk)
+		}
+	}
 	if texts[0] != texts[1] || texts[1] != texts[2] {
 		t.Errorf("the answers differ:\n%s", strings.Join(texts, "\n\n"))
 	}

@@ -79,6 +79,7 @@ type StatusRequest struct {
 	Brick   string // HOST:/PATH; "" all
 	Detail  bool   // Disk of each brick is wanted
 	Clients bool   // Clients of each brick are wanted
+	Own     bool   // no other server is asked: Disk of the answering server's bricks only
 }
 
 // SetRequest sets options: Pairs[0] = Pairs[1] and so on.
