@@ -37,6 +37,10 @@
 // (WithRequireLeader has no effect within the process). Who wants to refuse at
 // once asks Health, which needs no majority and takes two seconds at most.
 //
+// A change that a member had passed on to a leader that died is lost without a
+// word. So a call should end after a second or so and be made again, rather than
+// wait for its own time-out.
+//
 // Revisions go on through all changes of role within a pool. They begin anew
 // with Found, BecomeAlone, Recover, and another pool's store by BecomeClient.
 //

@@ -24,7 +24,7 @@ func TestFailures(t *testing.T) {
 	begun := time.Now()
 	gone.kill()
 	p[(leader+1)%3].eventually("follow another leader", func(ctx context.Context) error {
-		if h := p[(leader+1)%3].Health(ctx); !h.Quorum {
+		if h := p[(leader+1)%3].Health(ctx); !h.Quorum || !slices.ContainsFunc(h.Voters, func(v VoterHealth) bool { return v.Leads }) {
 			return fmt.Errorf("the health is %+v", h)
 		}
 		return nil
@@ -105,6 +105,10 @@ func (v *server) kill() {
 			m.serving.peers.Close()
 		}
 		m.etcd.Server.HardStop()
+		m.close(0) // has no leadership to hand on
+		v.mu.Lock()
+		v.mu.member = nil
+		v.mu.Unlock()
 	}
 	v.close()
 }

@@ -175,7 +175,7 @@ type Health struct {
 	Voters   []VoterHealth // as last known to this server
 	Answer   int           // of them
 	Majority int           // how many are needed
-	Quorum   bool          // a majority answers and follows a leader: changes are possible
+	Quorum   bool          // a majority answers and follows a leader: changes are possible, unless the leader is gone since less than 2 s
 }
 
 // Health asks every voter, itself included, whether it is there. It takes two
