@@ -169,7 +169,7 @@ func skipDots(all []dirent, i int) dirent {
 func largeDirectory(e *env) {
 	n := e.opts.Entries
 	if n == 0 {
-		n = 10_000
+		n = 5_000
 	}
 	var wg sync.WaitGroup
 	for w := range 4 {
@@ -237,7 +237,7 @@ func underSignals(e *env) {
 	var work sync.WaitGroup
 	for w := range 4 {
 		work.Go(func() {
-			for i := range 100 {
+			for i := range 50 {
 				p, want := e.path(fmt.Sprintf("w%d-%d", w, i%7)), fmt.Sprint("content ", w, i)
 				err := os.WriteFile(p, []byte(want), 0o644)
 				if err == nil {

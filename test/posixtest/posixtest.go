@@ -47,7 +47,7 @@ type Options struct {
 	NoMmap     bool // no shared mappings (FUSE with direct_io before Linux 6.6)
 	NoTrusted  bool // trusted.* is EOPNOTSUPP
 	NoExec     bool // mounted noexec
-	Entries    int  // of the large directory; 0: 10,000
+	Entries    int  // of the large directory; 0: 5,000
 	Exercises  int  // operations of the file exerciser; 0: 3,000
 }
 
