@@ -298,3 +298,98 @@ func TestFollowMapLearns(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A daemon whose machine lost power closes no connection: who follows gives it
+// up when it is not heard any more, and goes on with another.
+func TestFollowMapSilence(t *testing.T) {
+	dead, alive := &fake{maps: make(chan *spec.Map)}, &fake{maps: make(chan *spec.Map)}
+	front, there := relay(t, serve(t, dead)), serve(t, alive)
+	got := make(chan uint64, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- FollowMap(ctx, []string{front.path, there}, "v", func(m *spec.Map) { got <- m.Version })
+	}()
+	dead.maps <- &spec.Map{ID: "a", Version: 1}
+	if v := <-got; v != 1 {
+		t.Errorf("version %d", v)
+	}
+	<-front.beaten
+	front.mute()
+	began := time.Now()
+	alive.maps <- &spec.Map{ID: "a", Version: 2}
+	if v := <-got; v != 2 {
+		t.Errorf("version %d", v)
+	}
+	if took := time.Since(began); took > silenceMax+3*time.Second {
+		t.Errorf("the other was asked after %v", took)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// relayed passes a Unix socket's bytes on, until it is muted.
+type relayed struct {
+	path   string
+	beaten chan struct{} // closed when something has come from the daemon a beat's time after the begin
+	muted  chan struct{}
+}
+
+func (r *relayed) mute() { close(r.muted) }
+
+func relay(t *testing.T, to string) *relayed {
+	t.Helper()
+	r := &relayed{filepath.Join(t.TempDir(), "r"), make(chan struct{}), make(chan struct{})}
+	l, err := net.Listen("unix", r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	began := time.Now()
+	once := sync.OnceFunc(func() { close(r.beaten) })
+	pass := func(from, to net.Conn, back bool) { // ends with the connections
+		b := make([]byte, 4096)
+		for {
+			n, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			select {
+			case <-r.muted:
+				continue
+			default:
+			}
+			if back && time.Since(began) > beatInterval {
+				once()
+			}
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			select {
+			case <-r.muted: // as a machine without power: nobody is there
+				c.Close()
+				continue
+			default:
+			}
+			d, err := net.Dial("unix", to)
+			if err != nil {
+				c.Close()
+				return
+			}
+			t.Cleanup(func() { c.Close(); d.Close() })
+			go pass(c, d, false)
+			go pass(d, c, true)
+		}
+	}()
+	return r
+}

@@ -181,18 +181,36 @@ func (c *Conn) fromStatus(err error) *Error {
 }
 
 // stream makes a call whose replies are maps. It returns nil when ctx ended,
-// send's error, or what ended the stream.
+// send's error, or what ended the stream. A daemon that beats is lost when it is
+// not heard for silenceMax: one whose machine lost power closes no connection.
 func (c *Conn) stream(ctx context.Context, name string, req any, send func(*spec.Map) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	err := c.receive(ctx, name, req, send)
-	if ctx.Err() != nil {
+	heard, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := Errorf(ErrUnreachable, "The daemon at %s was not heard for %v.", c.target, silenceMax)
+	silence := time.AfterFunc(silenceMax, func() { cancel(silent) })
+	silence.Stop() // until it beats
+	defer silence.Stop()
+	beats := false
+	err := c.receive(heard, name, req, func(m *mapMessage) error {
+		beats = beats || m.Map == nil
+		if beats {
+			silence.Reset(silenceMax)
+		}
+		if m.Map == nil {
+			return nil
+		}
+		return send(m.Map)
+	})
+	switch {
+	case ctx.Err() != nil:
 		return nil
+	case context.Cause(heard) == silent:
+		return silent
 	}
 	return err
 }
 
-func (c *Conn) receive(ctx context.Context, name string, req any, send func(*spec.Map) error) error {
+func (c *Conn) receive(ctx context.Context, name string, req any, got func(*mapMessage) error) error {
 	s, err := c.conn.NewStream(withVersion(ctx), &grpc.StreamDesc{ServerStreams: true}, method(name))
 	if err != nil {
 		return c.fromStatus(err)
@@ -221,10 +239,9 @@ func (c *Conn) receive(ctx context.Context, name string, req any, send func(*spe
 			return c.fromStatus(err)
 		case m.Error != nil:
 			return m.Error
-		case m.Map != nil:
-			if err := send(m.Map); err != nil {
-				return err
-			}
+		}
+		if err := got(&m); err != nil {
+			return err
 		}
 	}
 }

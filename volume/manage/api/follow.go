@@ -124,9 +124,14 @@ func KeepAttached(ctx context.Context, target string, hello BrickHello, f func(*
 	})
 }
 
+// followDial bounds the attempt to reach one daemon where there may be others.
+const followDial = 2 * time.Second
+
 // watchOnce dials a target and watches the volume until that ends.
 func watchOnce(ctx context.Context, target, volume string, send func(*spec.Map) error) error {
-	c, err := Dial(ctx, target)
+	dialing, cancel := context.WithTimeout(ctx, followDial)
+	defer cancel()
+	c, err := Dial(dialing, target)
 	if err != nil {
 		return err
 	}

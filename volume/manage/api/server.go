@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -121,7 +122,7 @@ func attachBrick(d any, s grpc.ServerStream) error {
 }
 
 // maps serves a map stream: it reads the request into req and passes on what f
-// sends, and f's error as the last message.
+// sends, and f's error as the last message. Between them it beats.
 func maps(s grpc.ServerStream, req any, f func(context.Context, func(*spec.Map) error) error) error {
 	if err := greet(s.Context(), s.SendHeader); err != nil {
 		return s.SendMsg(&mapMessage{Error: err})
@@ -129,9 +130,37 @@ func maps(s grpc.ServerStream, req any, f func(context.Context, func(*spec.Map) 
 	if err := s.RecvMsg(req); err != nil {
 		return err
 	}
-	err := f(s.Context(), func(m *spec.Map) error { return s.SendMsg(&mapMessage{Map: m}) })
+	var mu sync.Mutex // of sending
+	send := func(m *mapMessage) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return s.SendMsg(m)
+	}
+	ctx, cancel := context.WithCancel(s.Context())
+	var beating sync.WaitGroup
+	defer beating.Wait()
+	defer cancel()
+	beating.Go(func() { beat(ctx, send) })
+	err := f(ctx, func(m *spec.Map) error { return send(&mapMessage{Map: m}) })
 	if err == nil || s.Context().Err() != nil {
 		return s.Context().Err()
 	}
-	return s.SendMsg(&mapMessage{Error: asError(err)})
+	return send(&mapMessage{Error: asError(err)})
+}
+
+// beat sends an empty message every beatInterval until ctx ends or that fails,
+// which whoever sends a map next sees.
+func beat(ctx context.Context, send func(*mapMessage) error) {
+	tick := time.NewTicker(beatInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if send(&mapMessage{}) != nil {
+			return
+		}
+	}
 }

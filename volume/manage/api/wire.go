@@ -21,7 +21,8 @@ import (
 //	unary    request  the method's request type, {} where there is none
 //	         reply    {"error": {"Errno": n, "Message": s}}  or  {"reply": the method's result}
 //	stream   request  one watchRequest or BrickHello
-//	         replies  {"map": spec.Map} …, at last {"error": …} or the end of the stream
+//	         replies  {"map": spec.Map} …, at last {"error": …} or the end of the stream;
+//	                  {} every two seconds says only that the daemon is there
 //
 // A gRPC status other than OK means trouble with the transport or the protocol;
 // what a daemon refuses is always an Error in the reply.
@@ -49,6 +50,13 @@ const DefaultPort = 24100
 
 // DefaultSocket is the daemon's Unix socket.
 const DefaultSocket = "/run/mortar.sock"
+
+// Of streams: how often a daemon says that it is there, and how long one that
+// does may be silent.
+const (
+	beatInterval = 2 * time.Second
+	silenceMax   = 5 * time.Second
+)
 
 // codec encodes messages as JSON.
 type codec struct{}
