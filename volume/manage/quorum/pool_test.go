@@ -92,7 +92,7 @@ func (p pool) rest(most int) []Step {
 	t := p.up().t
 	t.Helper()
 	var done []Step
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		step, err := p.step(ctx, p.up(), most)

@@ -71,7 +71,7 @@ func (v *server) endpoint() string { return Endpoint(v.peer()) }
 
 // limit is a context for one call of a test.
 func limit() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), 15*time.Second)
+	return context.WithTimeout(context.Background(), 30*time.Second)
 }
 
 // put writes a key, again while the store can't be reached.
@@ -98,10 +98,10 @@ func (v *server) has(key, value string) {
 	})
 }
 
-// eventually repeats f, each time with 2 s, until it succeeds or 15 s are over.
+// eventually repeats f, each time with 2 s, until it succeeds or 30 s are over.
 func (v *server) eventually(what string, f func(ctx context.Context) error) {
 	v.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		err := f(ctx)
