@@ -16,7 +16,7 @@ import (
 func mapOf(s *snapshot, v *volumeRecord) *spec.Map {
 	m := &spec.Map{
 		Version: s.mapVersion(v), Volume: v.Name, ID: v.ID, Started: v.State == api.Started,
-		RootHome: v.RootHome, Layouts: v.Layouts, Options: v.options(), Daemons: daemons(s),
+		RootHome: v.RootHome, Layouts: v.Layouts, Options: v.options(), Daemons: daemons(s), Cluster: s.epoch.Cluster,
 	}
 	for _, b := range v.Bricks { // in order of set
 		member := spec.Member{Brick: b.name(), ID: b.ID}

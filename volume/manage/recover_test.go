@@ -197,6 +197,9 @@ func TestBackupAndRestore(t *testing.T) {
 	p.started()
 	ctx := t.Context()
 	b := must[api.Backup](t)(p.sites[1].conn.ClusterBackup(ctx))
+	maps := make(chan *spec.Map, 100) // of a mount that lives through it all
+	go api.FollowMap(ctx, []string{p.sites[0].addr}, "v", func(m *spec.Map) { maps <- m })
+	before := <-maps
 	if _, err := p.sites[0].conn.ClusterRestore(ctx, b); err == nil || !strings.Contains(err.Error(), "alone and has no volumes; this one is in a pool") {
 		t.Errorf("restore onto a pool: %v", err)
 	}
@@ -217,6 +220,8 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	_, err := first.conn.VolumeInfo(ctx, api.VolumeRequest{Name: "v"})
+	refused(t, err, api.ErrNoVolume, "Volume v does not exist")
 	_, path, _ := spec.ParseBrick(first.bricks(1, "b")[0])
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
@@ -240,5 +245,13 @@ func TestBackupAndRestore(t *testing.T) {
 	eventually(t, "its brick is online", func() bool { return brickPID(t, first.conn, "v", 0) > 0 })
 	if _, err := first.set("22"); err != nil {
 		t.Error(err)
+	}
+	for m := range maps {
+		if m.Version <= before.Version {
+			t.Errorf("version %d after %d", m.Version, before.Version)
+		}
+		if m.Options["network.timeout"] == "22" {
+			break
+		}
 	}
 }

@@ -21,6 +21,9 @@ type Map struct {
 	// Daemons are the servers' daemons, HOST:PORT, to ask for newer maps. They
 	// are no part of the volume: a new list need not come with a new Version.
 	Daemons []string `json:",omitempty"`
+	// Cluster is the UUID of the cluster that the volume is of: another's daemon
+	// knows nothing of it.
+	Cluster string `json:",omitempty"`
 }
 
 // Set is one set of a volume.

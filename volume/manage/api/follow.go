@@ -50,7 +50,7 @@ func FetchMap(ctx context.Context, targets []string, volume string) (*spec.Map, 
 
 // FollowMap calls f with the volume's map as it is now and with each newer one,
 // one call at a time, until ctx ends (nil) or the volume is gone (an Error with
-// ErrNoVolume). When the connection to a daemon is lost it goes on with another,
+// ErrNoVolume; only a daemon of the volume's own cluster can say so). When the connection to a daemon is lost it goes on with another,
 // in random order of the targets and of all that the maps named, for ever, with
 // pauses of at most a second: who follows keeps the last map meanwhile. Maps
 // older than one already seen are dropped.
@@ -64,6 +64,9 @@ func FollowMap(ctx context.Context, targets []string, volume string, f func(*spe
 	return persist(ctx, func(fresh func()) error {
 		target, answered := next, false
 		err := watchOnce(ctx, target, volume, func(m *spec.Map) error {
+			if last != nil && last.Cluster != "" && m.Cluster != "" && last.Cluster != m.Cluster {
+				return foreign(target)
+			}
 			fresh()
 			answered = true
 			if last != nil && last.ID != m.ID {
@@ -76,11 +79,36 @@ func FollowMap(ctx context.Context, targets []string, volume string, f func(*spe
 			}
 			return nil
 		})
+		if last != nil && isFinal(err) && last.Cluster != "" && clusterOf(ctx, target) != last.Cluster {
+			err, answered = foreign(target), false
+		}
 		if !answered { // one that did is asked again first: it may only have been restarted
 			next = another(targets, learned, target)
 		}
 		return err
 	})
+}
+
+// foreign is a daemon that is not, or not any more, of the volume's cluster: a
+// server that was detached, or that has lost its configuration.
+func foreign(target string) *Error {
+	return Errorf(ErrUnreachable, "The daemon at %s is of another cluster.", target)
+}
+
+// clusterOf asks a daemon which cluster it is of; "" if it does not say.
+func clusterOf(ctx context.Context, target string) string {
+	ctx, cancel := context.WithTimeout(ctx, followDial)
+	defer cancel()
+	c, err := Dial(ctx, target)
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	st, err := c.Status(ctx)
+	if err != nil {
+		return ""
+	}
+	return st.Cluster
 }
 
 // another picks one of the daemons at random, not the one that did not answer
