@@ -70,9 +70,28 @@ func (o *Owner) actDecided(ctx context.Context, v *view, k partKey, a action) er
 			err = nil // likewise: it was replaced before
 		}
 	}
+	if isErrno(err, syscall.EEXIST) && o.inDoubt() && o.aside(ctx, nameKey{a.dir, a.name}, a.id) {
+		err = o.act(ctx, v, k, a)
+	}
+	err = o.livesOn(a, err)
 	if isStale(err) {
 		o.log.Warn("part of a decided operation can't be carried out, something was lost",
 			"intent", k.number, "dir", a.dir, "name", a.name, "id", a.id, "err", err)
+		return nil
+	}
+	return err
+}
+
+// livesOn lets a directory that was removed keep what came back with a loss of
+// power: it may have no other name. The walk finds it, and its home adopts it. And
+// a directory that would come to lie in itself, for another move came undone, stays.
+func (o *Owner) livesOn(a action, err error) error {
+	switch {
+	case err == nil || !o.inDoubt():
+		return err
+	case a.kind == actGone && isErrno(err, syscall.ENOTEMPTY):
+		return nil
+	case (a.kind == actPlace || a.kind == actSwap) && isErrno(err, syscall.EINVAL):
 		return nil
 	}
 	return err

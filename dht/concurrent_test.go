@@ -78,6 +78,13 @@ type stormer struct {
 	rng    *rand.Rand
 	dirs   []volume.ID
 	faults bool
+	files  bool // no renames of directories
+}
+
+// isDir reports whether a name leads to a directory.
+func (w *stormer) isDir(dir volume.ID, name string) bool {
+	a, err := w.fs.Lookup(w.ctx, dir, name)
+	return err == nil && a.IsDir()
 }
 
 func (w *stormer) name() string   { return string(rune('a' + w.rng.IntN(5))) }
@@ -88,7 +95,11 @@ func (w *stormer) op() {
 	d, e, n, m := w.dir(), w.dir(), w.name(), w.name()
 	var err error
 	what := ""
-	switch w.rng.IntN(12) {
+	kind := w.rng.IntN(12)
+	if w.files && kind >= 6 && kind <= 9 && (w.isDir(d, n) || w.isDir(e, m)) {
+		kind = 3
+	}
+	switch kind {
 	case 0, 1:
 		what = "create"
 		var f volume.File

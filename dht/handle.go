@@ -70,6 +70,11 @@ func (o *Owner) dispatch(ctx context.Context, v *view, s *step) (*answer, error)
 	case opCalm:
 		return &answer{}, o.calm(s)
 	case opVerify:
+		if s.flags&redo != 0 {
+			o.mu.Lock()
+			delete(o.mu.doubt.verified, s.from)
+			o.mu.Unlock()
+		}
 		if !o.suspect(s.from, s.epoch) {
 			return nil, fail("verify", "", syscall.EAGAIN)
 		}
@@ -144,7 +149,10 @@ func (o *Owner) copyStep(ctx context.Context, v *view, s *step) (*answer, error)
 		return nil, err
 	}
 	defer o.dirs.unlock(k)
-	return &answer{}, o.makeCopy(ctx, v, s.dir, s.name, *s.copy, 0, false)
+	if err := o.makeCopy(ctx, v, s.dir, s.name, *s.copy, 0, false); err != nil || s.from != s.copy.Home {
+		return &answer{}, err
+	}
+	return &answer{}, o.outlived(ctx, v, s.copy.ID, s.from, s.epoch)
 }
 
 func (o *Owner) refreshStep(ctx context.Context, s *step) (*answer, error) {

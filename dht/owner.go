@@ -67,6 +67,8 @@ type Owner struct {
 
 	kick      chan struct{} // wakes Run
 	doubtful  chan struct{} // wakes the verifier
+	moved     atomic.Bool   // something was moved aside: all sets must verify once more
+	walks     atomic.Int32  // the verifier's: in a row, without success
 	compacted int64         // Run's: the journal's size after it was last rewritten
 	run       struct {
 		sync.Mutex

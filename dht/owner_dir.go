@@ -118,7 +118,10 @@ func (o *Owner) ensureLocked(ctx context.Context, v *view, dir volume.ID, home v
 	if a.copy == nil || a.copy.ID != dir {
 		return malformed("fetch", errors.New("no copy in the answer"))
 	}
-	return o.makeCopy(ctx, v, a.dir, a.name, *a.copy, depth, sure)
+	if err := o.makeCopy(ctx, v, a.dir, a.name, *a.copy, depth, sure); err != nil {
+		return err
+	}
+	return o.outlived(ctx, v, dir, home, a.epoch)
 }
 
 // makeCopy makes a copy, whatever stands in its way as far as it has no right to.

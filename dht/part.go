@@ -287,6 +287,10 @@ func (o *Owner) finishPart(ctx context.Context, v *view, s *step) (*answer, erro
 		if a.kind == actPut && s.flags&redo != 0 && (isStale(err) || isErrno(err, syscall.EEXIST)) {
 			err = nil // the name was used again since
 		}
+		if (isStale(err) || isErrno(err, syscall.EEXIST)) && o.inDoubt() {
+			err = nil // the home of where it goes lost that, or what was there came back: the walk sees to both, once all is calm
+		}
+		err = o.livesOn(a, err)
 		if err != nil {
 			return nil, err
 		}

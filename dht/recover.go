@@ -237,7 +237,9 @@ func (o *Owner) strays(ctx context.Context, v *view) (more bool) {
 			err = o.store.Purge(ctx, d.Key)
 		case a.outcome == outcomeLost:
 			o.log.Info("a removal that was lost is undone", "dir", d.Dir, "name", d.Name)
-			err = o.store.Restore(ctx, d.Key)
+			if err = o.restore(ctx, v, d); isStale(err) && o.inDoubt() {
+				more, err = true, nil // its directory may be adopted yet
+			}
 		}
 		if err != nil {
 			more, unsure = true, true

@@ -192,12 +192,12 @@ func (o *Owner) judge(ctx context.Context, v *view, it *intent) {
 	_, err := o.tell(ctx, v, v.home(it.victim), &step{op: opFetch, dir: it.victim})
 	h := held{o: o, names: it.names}
 	switch {
-	case isStale(err):
+	case isStale(err) && !it.commit.id.IsZero():
 		rec := record{kind: recCommit, number: it.number, victim: it.victim, commit: it.commit, links: it.links, actions: it.actions}
 		if o.record(&rec) == nil {
 			it.state = committed
 		}
-	case err == nil || isErrno(err, syscall.EAGAIN):
+	case err == nil || isErrno(err, syscall.EAGAIN), isStale(err): // stale: what it was to do was not recorded any more
 		it.names = nil
 		o.giveUp(ctx, v, it, &h)
 	}

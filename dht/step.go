@@ -32,7 +32,7 @@ const (
 	opLoop    // does id lie above dir, or is it dir?
 	opSync    // make dirs durable, and the way to them
 	opCalm    // is all that is recorded at rest? numbers: sets that lost power and their epochs
-	opVerify  // the sender lost power: are your entries verified?
+	opVerify  // the sender lost power: are your entries verified? With redo: verify them once more
 	opHeld    // is dir/name here, and leads to id?
 	opClaim   // the sender holds dir/name = id for you: does it lead there?
 	opDrop    // dir/name = id is held for nobody: remove it, unless it is the last

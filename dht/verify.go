@@ -78,6 +78,35 @@ func (o *Owner) suspect(set volume.SetID, epoch uint32) (verified bool) {
 	return false
 }
 
+// outlived takes a copy that was just made back if its home's word for it is of
+// an earlier life of the home, which it has forgotten since with its power: the
+// walk here may be past it. The directory is locked in dirs.
+func (o *Owner) outlived(ctx context.Context, v *view, dir volume.ID, home volume.SetID, epoch uint32) error {
+	if home == o.self {
+		return nil
+	}
+	o.mu.Lock()
+	now := max(o.mu.doubt.sets[home], o.mu.doubt.verified[home])
+	o.mu.Unlock()
+	if now <= epoch {
+		return nil
+	}
+	_, err := o.tell(ctx, v, home, &step{op: opFetch, dir: dir})
+	if isStale(err) {
+		if parent, name, perr := o.store.Path(ctx, dir); perr == nil {
+			o.removeDead(ctx, v, parent, name)
+		}
+	}
+	return err
+}
+
+// inDoubt reports whether this set is yet to verify its entries.
+func (o *Owner) inDoubt() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.mu.doubt.sets) > 0
+}
+
 func (o *Owner) lastNumber() uint64 {
 	o.book.Lock()
 	defer o.book.Unlock()
@@ -142,7 +171,14 @@ func (o *Owner) verify(ctx context.Context, v *view) bool {
 			_, err := o.tell(ctx, v, set, &one)
 			return err
 		}))
-		if err != nil || !o.walk(ctx, v) {
+		if err != nil {
+			return false
+		}
+		if o.walks.Add(1); !o.walk(ctx, v) {
+			return false
+		}
+		o.walks.Store(0)
+		if !o.alarm(ctx, v) {
 			return false
 		}
 		o.mu.Lock()
@@ -161,6 +197,23 @@ func (o *Owner) verify(ctx context.Context, v *view) bool {
 		}
 	}
 	return o.absolve(ctx, v)
+}
+
+// alarm has all sets verify once more if something was moved here that others
+// may have found in its place.
+func (o *Owner) alarm(ctx context.Context, v *view) bool {
+	if !o.moved.Swap(false) {
+		return true
+	}
+	for _, err := range each(v.ids, func(set volume.SetID) error {
+		_, err := o.tell(ctx, v, set, &step{op: opVerify, flags: redo})
+		return err
+	}) {
+		if !isErrno(err, syscall.EAGAIN) {
+			o.moved.Store(true)
+		}
+	}
+	return false
 }
 
 // absolve records this boot once all sets have verified what they have in common with this one.
@@ -188,6 +241,13 @@ func (o *Owner) absolve(ctx context.Context, v *view) bool {
 	return true
 }
 
+// stillThere reports whether a name leads to what it did: an error about it is
+// not because it went. ESTALE may be another directory's that is yet to be adopted.
+func (o *Owner) stillThere(ctx context.Context, k nameKey, id volume.ID) bool {
+	a, err := o.store.Lookup(ctx, k.dir, k.name)
+	return err == nil && a.ID == id
+}
+
 // walk verifies each entry of this set's tree, and reports whether that succeeded.
 func (o *Owner) walk(ctx context.Context, v *view) bool {
 	all := true
@@ -203,7 +263,7 @@ func (o *Owner) walk(ctx context.Context, v *view) bool {
 			for _, e := range list {
 				after = e.Cookie
 				err := o.verifyEntry(ctx, v, nameKey{dirs[0], e.Name}, e)
-				if err != nil && !isErrno(err, syscall.ENOENT) && !isStale(err) {
+				if err != nil && (isUnsure(err) || o.stillThere(ctx, nameKey{dirs[0], e.Name}, e.ID)) {
 					o.log.Debug("an entry could not be verified, to be repeated", "dir", dirs[0], "name", e.Name, "err", err)
 					all = false
 				}

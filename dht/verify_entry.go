@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/mortarfs/mortar/volume"
@@ -16,7 +17,7 @@ func restoredName(name string, id volume.ID) string {
 	return name[:min(len(name), volume.NameMax-len(suffix))] + suffix
 }
 
-// verifyEntry verifies one entry, if it counts on another set. ENOENT and ESTALE: it is gone.
+// verifyEntry verifies one entry, if it counts on another set.
 func (o *Owner) verifyEntry(ctx context.Context, v *view, k nameKey, e volume.Entry) error {
 	mine := v.owner(k.dir, k.name) == o.self
 	switch {
@@ -41,11 +42,28 @@ func (o *Owner) verifyEntry(ctx context.Context, v *view, k nameKey, e volume.En
 	if err := o.store.Rename(ctx, k.dir, k.name, to.dir, to.name, volume.RenameNoReplace); err != nil {
 		return err
 	}
+	o.moved.Store(true)
 	if v.owner(to.dir, to.name) == o.self {
 		return nil
 	}
 	_, err = o.tell(ctx, v, v.owner(to.dir, to.name), &step{op: opClaim, dir: to.dir, name: to.name, id: e.ID})
 	return err
+}
+
+// aside renames what has a name, unless that is want, to one that is free, and
+// reports whether it did.
+func (o *Owner) aside(ctx context.Context, k nameKey, want volume.ID) bool {
+	a, err := o.store.Lookup(ctx, k.dir, k.name)
+	if err != nil || a.ID == want {
+		return false
+	}
+	to := nameKey{k.dir, restoredName(k.name, a.ID)}
+	if err := o.moveDir(ctx, k, to, volume.RenameNoReplace); err != nil {
+		return false
+	}
+	o.moved.Store(true)
+	o.log.Info("what came back with a loss of power is moved aside", "dir", k.dir, "from", k.name, "to", to.name, "id", a.ID)
+	return true
 }
 
 // verifyPointer removes a pointer of this set if the set that it leads to does
@@ -92,6 +110,15 @@ func (o *Owner) claim(ctx context.Context, v *view, s *step) error {
 	if err != nil && !free || a.ID == s.id && a.Held == s.from {
 		return err
 	}
+	if a.Held != 0 {
+		_, err := o.tell(ctx, v, a.Held, &step{op: opHeld, dir: k.dir, name: k.name, id: a.ID})
+		if free = isErrno(err, syscall.ENOENT); free {
+			err = o.store.Unlink(ctx, k.dir, k.name) // as verifyPointer would
+		}
+		if err != nil {
+			return err
+		}
+	}
 	_, err = o.tell(ctx, v, s.from, &step{op: opDrop, dir: k.dir, name: k.name, id: s.id})
 	switch {
 	case !isErrno(err, syscall.ENOTEMPTY):
@@ -128,12 +155,7 @@ func (o *Owner) drop(ctx context.Context, v *view, s *step) error {
 func (o *Owner) verifyDir(ctx context.Context, v *view, k nameKey, id volume.ID) error {
 	home := v.home(id)
 	if home == o.self {
-		owner := v.owner(k.dir, k.name)
-		if owner == o.self {
-			return nil
-		}
-		_, err := o.tell(ctx, v, owner, &step{op: opPlace, id: id})
-		return err
+		return o.verifyHome(ctx, v, k, id)
 	}
 	a, err := o.tell(ctx, v, home, &step{op: opFetch, dir: id})
 	switch {
@@ -143,6 +165,28 @@ func (o *Owner) verifyDir(ctx context.Context, v *view, k nameKey, id volume.ID)
 		return err
 	}
 	return o.place(ctx, v, id, volume.ID{}, "")
+}
+
+// verifyHome sees to it that the owner of a directory's name has its copy. If
+// another directory has the name there, for good as it seems, this one gets a free
+// name, and all sets are told.
+func (o *Owner) verifyHome(ctx context.Context, v *view, k nameKey, id volume.ID) error {
+	tell := func(set volume.SetID) error {
+		_, err := o.tell(ctx, v, set, &step{op: opPlace, id: id})
+		return err
+	}
+	owner := v.owner(k.dir, k.name)
+	switch {
+	case strings.HasSuffix(k.name, restoredName("", id)):
+		return first(each(o.others(v), tell))
+	case owner == o.self:
+		return nil
+	}
+	err := tell(owner)
+	if isErrno(err, syscall.EEXIST) && o.walks.Load() > 2 && o.aside(ctx, k, volume.ID{}) {
+		return o.verifyHome(ctx, v, nameKey{k.dir, restoredName(k.name, id)}, id)
+	}
+	return err
 }
 
 // adoptOrClear deals with a copy of a directory that its home does not have.
@@ -199,6 +243,49 @@ func (o *Owner) adopt(ctx context.Context, v *view, s *step) error {
 	if err := o.dirs.lock(ctx, k, false, true); err != nil {
 		return err
 	}
-	defer o.dirs.unlock(k)
-	return o.makeCopy(ctx, v, s.dir, s.name, *s.copy, 0, false)
+	err := o.makeCopy(ctx, v, s.dir, s.name, *s.copy, 0, false)
+	o.dirs.unlock(k)
+	if err != nil {
+		return err
+	}
+	return o.verifyHome(ctx, v, nameKey{s.dir, s.name}, s.copy.ID) // the walk here may have gone by already
+}
+
+// restore brings a discard back whose removal was lost. If its directory does
+// not exist any more, and no home has lost it, what has no other name gets
+// one in the root. ESTALE: that is not known yet.
+func (o *Owner) restore(ctx context.Context, v *view, d volume.Discarded) error {
+	o.mu.Lock()
+	late := !o.mu.doubt.strays // the walks may have gone by
+	o.mu.Unlock()
+	err := o.store.Restore(ctx, d.Key)
+	if isStale(err) {
+		if err = o.ensureIfCopy(ctx, v, d.Dir); err == nil {
+			err = o.store.Restore(ctx, d.Key)
+		}
+	}
+	if err == nil && late {
+		o.moved.Store(true)
+		o.alarm(ctx, v)
+	}
+	if !isStale(err) || o.inDoubt() {
+		return err
+	}
+	if d.Pointer.Held == 0 && !(object{mode: d.Pointer.Mode}).isDir() {
+		a, err := o.store.Getattr(ctx, d.Pointer.ID)
+		if err != nil && !isStale(err) {
+			return err
+		}
+		if a.Nlink == 0 {
+			k := nameKey{volume.Root, restoredName(d.Name, d.Pointer.ID)}
+			if err := o.store.Put(ctx, k.dir, k.name, d.Pointer, volume.ID{}, volume.Key{}); err != nil {
+				return err
+			}
+			o.log.Warn("an object whose directory is gone is restored in the root", "name", k.name, "id", d.Pointer.ID)
+			if err := o.verifyEntry(ctx, v, k, volume.Entry{Name: k.name, ID: d.Pointer.ID, Mode: d.Pointer.Mode}); err != nil {
+				return err
+			}
+		}
+	}
+	return o.store.Purge(ctx, d.Key)
 }
