@@ -155,7 +155,9 @@ func TestOperations(t *testing.T) {
 			return nil
 		})
 	}
-	c.Client.Unmount(store)
+	if r := c.Client.Sh("umount /srv/store"); r.Code != 0 {
+		t.Fatal(r.Out, r.Err)
+	}
 	d.PowerOff()
 	follow("A server dies for good", 0)
 	if strings.Contains(output.String()[strings.LastIndex(output.String(), "# "):], "server3") {

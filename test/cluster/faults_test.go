@@ -22,6 +22,7 @@ import (
 // operation ends within the time-out, what lies on the other bricks goes on
 // meanwhile, and afterwards everything that was synced is there.
 func TestBrickKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := NewServer(t)
 	s.VolumeOn("v", s.Bricks("v", 3)...)
 	s.Must("volume", "set", "v", "network.timeout", "5")
@@ -119,6 +120,7 @@ func TestBrickKilledUnderLoad(t *testing.T) {
 
 // With a brick down for good its files fail within the time-out and the others' go on.
 func TestBrickDown(t *testing.T) {
+	t.Parallel()
 	s := NewServer(t)
 	s.Volume("v", 3)
 	s.Must("volume", "set", "v", "network.timeout", "2")
@@ -148,7 +150,7 @@ func TestBrickDown(t *testing.T) {
 		}
 	}
 	t.Logf("%d read, %d EIO, slowest %v", good, bad, slowest)
-	if good == 0 || bad == 0 || slowest > 8*time.Second {
+	if good == 0 || bad == 0 || slowest > 12*time.Second {
 		t.Errorf("want some of each within the time-out of 2 s")
 	}
 	syscall.Kill(pid, syscall.SIGCONT)
@@ -164,6 +166,7 @@ func TestBrickDown(t *testing.T) {
 
 // The daemon may die and come back: mounts and bricks notice nothing.
 func TestDaemonKilled(t *testing.T) {
+	t.Parallel()
 	s := NewServer(t)
 	s.Volume("v", 2)
 	dir := s.Mount("v")
@@ -210,6 +213,7 @@ func TestDaemonKilled(t *testing.T) {
 // A mount's process is killed in the middle of renames and rmdirs over several
 // sets: the volume rolls every one forward or back by itself.
 func TestClientKilledInRename(t *testing.T) {
+	t.Parallel()
 	s := NewServer(t)
 	s.Volume("v", 3)
 	const files, dirs = 40, 20
@@ -300,6 +304,7 @@ func eachOnce(root string, n int) error {
 
 // A brick is killed again and again in the middle of renames over several sets.
 func TestBrickKilledInRename(t *testing.T) {
+	t.Parallel()
 	s := NewServer(t)
 	s.Volume("v", 3)
 	dir := s.Mount("v")

@@ -15,6 +15,7 @@ import (
 // A full disk gives ENOSPC and loses nothing that was acknowledged; after
 // something is removed, writing goes on.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	s := NewServer(t)
 	var bricks []string
 	for range 2 {

@@ -12,6 +12,7 @@ import (
 
 // Bad input gets one clear sentence, a non-zero exit, and changes nothing.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	s := NewServer(t)
 	s.Volume("started", 2)
 	spare := s.Bricks("spare", 2)

@@ -23,7 +23,7 @@ for d in /*; do
 	case $d in /data | /srv | /root | /run | /mnt | /lost+found) continue ;; esac
 	if [ -L "$d" ]; then cp -P "$d" "/mnt$d"; elif [ -d "$d" ]; then mkdir "/mnt$d"; mount --rbind "$d" "/mnt$d"; fi
 done
-for d in data srv root run; do mkdir "/mnt/$d"; mount --bind "$3/$d" "/mnt/$d"; done
+for d in data srv root run; do mkdir "/mnt/$d"; mount --rbind "$3/$d" "/mnt/$d"; done
 mount --bind "$3/lib" /mnt/var/lib
 mount --bind "$3/log" /mnt/var/log
 mount --bind "$3/bin" /mnt/usr/local/bin

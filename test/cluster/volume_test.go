@@ -15,8 +15,10 @@ import (
 
 // What only a kernel sees, on a mount of several bricks.
 func TestPOSIX(t *testing.T) {
+	t.Parallel()
 	for _, bricks := range []int{1, 3} {
 		t.Run(fmt.Sprint(bricks, "bricks"), func(t *testing.T) {
+			t.Parallel()
 			s := NewServer(t)
 			s.Volume("v", bricks)
 			posixtest.Run(t, s.Mount("v", "acl"), posixtest.Options{ACL: true, NoShift: true})
@@ -26,6 +28,7 @@ func TestPOSIX(t *testing.T) {
 
 // Real programs at work.
 func TestRealWork(t *testing.T) {
+	t.Parallel()
 	s := NewServer(t)
 	s.Volume("v", 3)
 	realwork.Run(t, s.Mount("v"))
@@ -33,6 +36,7 @@ func TestRealWork(t *testing.T) {
 
 // What one mount writes and closes another reads; renames and unlinks are seen.
 func TestTwoMounts(t *testing.T) {
+	t.Parallel()
 	s := NewServer(t)
 	s.Volume("v", 3)
 	a, b := s.Mount("v"), s.Mount("v")
@@ -72,6 +76,7 @@ func TestTwoMounts(t *testing.T) {
 
 // The kernel shows the type and the source as given, and mount(8) finds the helper.
 func TestMountCommand(t *testing.T) {
+	t.Parallel()
 	s := NewServer(t)
 	s.Volume("v", 2)
 	const helper = "/sbin/mount.mortar"
