@@ -222,6 +222,30 @@ func (s *Store) Listen(ctx context.Context, host string) error {
 	return s.readdress(ctx, st, m)
 }
 
+// Bounds of the first contact with a pool's voters, and the pause between two
+// questions: on a slow link the connection takes most of the time of the first.
+const (
+	meetTimeout = 5 * time.Second
+	meetPause   = 100 * time.Millisecond
+)
+
+// meet asks the voters of a pool until one answers; nil if none does in time.
+func (s *Store) meet(ctx context.Context, p Pool) *answer {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	for {
+		best := choose(s.cfg.ID, "", wanted{cluster: p.Cluster, incarnation: p.Incarnation}, s.conns.probeAll(ctx, p.Endpoints))
+		if best != nil {
+			return best
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(meetPause):
+		}
+	}
+}
+
 // BecomeClient makes this server a client of the pool: its member, if it has
 // one, ends and its data are dropped. At least one voter must answer, else
 // nothing changes. A voter of the very pool must be removed from it first.
@@ -233,7 +257,7 @@ func (s *Store) BecomeClient(ctx context.Context, p Pool) error {
 	defer done()
 	st, m := s.now()
 	next := state{Mode: modeClient, Cluster: p.Cluster, Incarnation: p.Incarnation}
-	best := choose(s.cfg.ID, "", wanted{cluster: p.Cluster, incarnation: p.Incarnation}, s.conns.probeAll(ctx, p.Endpoints))
+	best := s.meet(ctx, p)
 	if best == nil {
 		return fmt.Errorf("no voter of the pool %s answers at %s", p.Cluster, strings.Join(p.Endpoints, ", "))
 	}
