@@ -102,7 +102,11 @@ func (o *Owner) undoLink(ctx context.Context, k partKey, a action) error {
 	made := volume.Key{Set: k.set, Intent: k.number, Part: a.part}
 	taken := volume.Key{Set: k.set, Intent: k.number, Part: a.part | undoPart}
 	if a.old.IsZero() {
-		if err := ignoreAbsent(o.store.Discard(ctx, a.dir, a.name, a.id, taken)); err != nil {
+		err := ignoreAbsent(o.store.Discard(ctx, a.dir, a.name, a.id, taken))
+		if isErrno(err, syscall.ENOSPC) {
+			return o.dropLink(ctx, a)
+		}
+		if err != nil {
 			return err
 		}
 		return o.store.Purge(ctx, taken)
@@ -115,6 +119,17 @@ func (o *Owner) undoLink(ctx context.Context, k partKey, a action) error {
 		return err
 	}
 	return o.store.Purge(ctx, taken)
+}
+
+// dropLink takes back a link, whose name is held, where the disk has no room for
+// a discard's record: a full disk is what most intents are given up for, and
+// their names must come free. Nobody will want the link back, so the record is no loss.
+func (o *Owner) dropLink(ctx context.Context, a action) error {
+	there, err := o.store.Lookup(ctx, a.dir, a.name)
+	if err != nil || there.ID != a.id {
+		return ignoreAbsent(err)
+	}
+	return ignoreAbsent(o.store.Unlink(ctx, a.dir, a.name))
 }
 
 // ignoreAbsent drops the errors that say that something is not there, or can't

@@ -64,7 +64,9 @@ type node struct {
 	store *model.Store
 	life  atomic.Pointer[life] // the latest
 	fault atomic.Pointer[fault]
-	boots int // losses of power
+
+	noPut, noDiscard atomic.Bool // the disk has no room for them: ENOSPC
+	boots            int         // losses of power
 }
 
 // life is a process: from a start of the node's Owner to its end, after which

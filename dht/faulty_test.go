@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"fmt"
+	"syscall"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -60,9 +61,15 @@ func (s *faultyStore) RefreshCopy(ctx context.Context, c volume.Copy) error {
 	return s.change(func() error { return s.Store.RefreshCopy(ctx, c) }, "RefreshCopy", c)
 }
 func (s *faultyStore) Put(ctx context.Context, dir volume.ID, name string, e volume.Pointer, old volume.ID, k volume.Key) error {
+	if s.n.noPut.Load() {
+		return fail("put", name, syscall.ENOSPC)
+	}
 	return s.change(func() error { return s.Store.Put(ctx, dir, name, e, old, k) }, "Put", dir, name, e, old, k)
 }
 func (s *faultyStore) Discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key) error {
+	if s.n.noDiscard.Load() {
+		return fail("discard", name, syscall.ENOSPC)
+	}
 	return s.change(func() error { return s.Store.Discard(ctx, dir, name, id, k) }, "Discard", dir, name, id, k)
 }
 func (s *faultyStore) Purge(ctx context.Context, k volume.Key) error {
