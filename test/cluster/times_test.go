@@ -54,9 +54,19 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// Sixty volumes on three servers: the daemons answer at once, and rest. In a soak each
-// volume has a brick on each server, otherwise one only.
+// Sixty volumes on three servers: the daemons answer at once, and rest.
 func TestSixtyVolumes(t *testing.T) {
+	sixtyVolumes(t, func(_ *Cluster, s *Server, name string) []string { return s.Bricks(name, 1) })
+}
+
+// The same with a brick on each server, 180 in all.
+func TestSoakSixtyVolumes(t *testing.T) {
+	if soaking() {
+		sixtyVolumes(t, func(c *Cluster, _ *Server, name string) []string { return c.Bricks(name, 1) })
+	}
+}
+
+func sixtyVolumes(t *testing.T, bricks func(c *Cluster, s *Server, name string) []string) {
 	c := New(t, 3)
 	c.Pool()
 	const n = 60
@@ -66,11 +76,7 @@ func TestSixtyVolumes(t *testing.T) {
 		wg.Go(func() {
 			for k := i; k < n; k += len(c.Servers) {
 				name := fmt.Sprintf("v%02d", k)
-				if soaking() {
-					s.VolumeOn(name, c.Bricks(name, 1)...)
-				} else {
-					s.VolumeOn(name, s.Bricks(name, 1)...)
-				}
+				s.VolumeOn(name, bricks(c, s, name)...)
 			}
 		})
 	}
