@@ -84,26 +84,9 @@ func (o *Owner) settleNeeded(ctx context.Context, v *view, need map[volume.SetID
 // retire forgets the intents all of whose sets have been settled in the life
 // in which they acted; a set that has started anew in between acts again first.
 func (o *Owner) retire(ctx context.Context, v *view, ripe []*intent, settled map[volume.SetID]uint32) {
+	done := o.durable(ripe, settled)
 	purges := map[volume.SetID][]uint64{}
-	var done []*intent
-	for _, it := range ripe {
-		durable := true
-		for set, epoch := range it.acked {
-			now, ok := settled[set]
-			switch {
-			case !ok:
-				durable = false
-			case epoch == 0: // its life was not noted: from now on it counts
-				it.acked[set] = now
-			case set != o.self && now != epoch:
-				it.waiting[set] = true
-				durable = false
-			}
-		}
-		if !durable {
-			continue
-		}
-		done = append(done, it)
+	for _, it := range done {
 		for set, parts := range it.discards(o.self) {
 			purges[set] = append(purges[set], it.number, parts)
 		}
@@ -121,6 +104,32 @@ func (o *Owner) retire(ctx context.Context, v *view, ripe []*intent, settled map
 		delete(o.mu.finished, it.number)
 		o.mu.Unlock()
 	}
+}
+
+// durable returns those of the intents all of whose sets have been settled in
+// the life in which they acted. The others wait for the sets that have not.
+func (o *Owner) durable(ripe []*intent, settled map[volume.SetID]uint32) (done []*intent) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, it := range ripe {
+		durable := true
+		for set, epoch := range it.acked {
+			now, ok := settled[set]
+			switch {
+			case !ok:
+				durable = false
+			case epoch == 0: // its life was not noted: from now on it counts
+				it.acked[set] = now
+			case set != o.self && now != epoch:
+				it.waiting[set] = true
+				durable = false
+			}
+		}
+		if durable {
+			done = append(done, it)
+		}
+	}
+	return done
 }
 
 // discards returns the parts, bit by bit, that the intent keeps at each set.
