@@ -91,12 +91,25 @@ func (s *Store) serve(m *member, l *listeners) *serving {
 				}
 				return ctx, nil
 			}),
+			grpc.ChainUnaryInterceptor(survive),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second})),
 	}
 	v.wg.Go(func() { _ = v.peers.Serve(l.peers) })
 	v.wg.Go(func() { _ = v.grpc.Serve(l.clients) })
 	return v
+}
+
+// survive makes an error of a panic in one of etcd's handlers: a member that finds
+// itself removed closes its database while they still answer, and the whole
+// daemon would end with them.
+func survive(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (reply any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			reply, err = nil, status.Errorf(codes.Unavailable, "this member is ending: %v", p)
+		}
+	}()
+	return handle(ctx, request)
 }
 
 // endClients closes the connections of clients and endPeers those of members,
