@@ -155,6 +155,21 @@ func (r *reader) action() (a action) {
 	return a
 }
 
+func (w *writer) keys(list []nameKey) {
+	w.u(uint64(len(list)))
+	for _, k := range list {
+		w.id(k.dir)
+		w.text(k.name)
+	}
+}
+
+func (r *reader) keys() (list []nameKey) {
+	for range r.u(namesMax) {
+		list = append(list, nameKey{r.id(), r.text(volume.NameMax)})
+	}
+	return list
+}
+
 func (w *writer) actions(list []action) {
 	w.u(uint64(len(list)))
 	for _, a := range list {

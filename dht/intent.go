@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"syscall"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -25,6 +24,7 @@ type intent struct {
 	number  uint64
 	victim  volume.ID // the directory that is removed: its home's word decides
 	state   state
+	own     []nameKey // all names of this set that it is about: a later life holds these
 	names   []nameKey // locked here for it
 	commit  action
 	actions []action // links, then rest
@@ -79,17 +79,18 @@ func (o *Owner) recordLocked(rec *record) error {
 	return nil
 }
 
-// begin numbers and records an intent about a name of this set.
-func (o *Owner) begin(k nameKey, victim volume.ID) (*intent, error) {
+// begin numbers and records an intent about names of this set; the first is the
+// one that the commit is about.
+func (o *Owner) begin(victim volume.ID, own ...nameKey) (*intent, error) {
 	it := &intent{
-		victim: victim, live: true, commit: action{set: o.self, dir: k.dir, name: k.name}, touched: map[volume.SetID]bool{},
-		waiting: map[volume.SetID]bool{}, acked: map[volume.SetID]uint32{},
+		victim: victim, own: own, live: true, commit: action{set: o.self, dir: own[0].dir, name: own[0].name},
+		touched: map[volume.SetID]bool{}, waiting: map[volume.SetID]bool{}, acked: map[volume.SetID]uint32{},
 	}
 	o.book.Lock()
 	defer o.book.Unlock()
 	o.book.counter++
 	it.number = uint64(o.epoch)<<32 | uint64(o.book.counter)
-	if err := o.recordLocked(&record{kind: recBegin, number: it.number, victim: victim, commit: it.commit}); err != nil {
+	if err := o.recordLocked(it.record(recBegin)); err != nil {
 		return nil, err
 	}
 	o.mu.Lock()
@@ -101,7 +102,12 @@ func (o *Owner) begin(k nameKey, victim volume.ID) (*intent, error) {
 // replan records what an intent will do when its victim is gone, before that
 // begins.
 func (o *Owner) replan(it *intent) error {
-	return o.record(&record{kind: recBegin, number: it.number, victim: it.victim, commit: it.commit, links: it.links, actions: it.actions})
+	return o.record(it.record(recBegin))
+}
+
+// record returns the intent's record of a kind that says all.
+func (it *intent) record(kind recKind) *record {
+	return &record{kind: kind, number: it.number, victim: it.victim, names: it.own, commit: it.commit, links: it.links, actions: it.actions}
 }
 
 // belowNumber returns the number below which all intents are finished.
@@ -149,8 +155,7 @@ func (o *Owner) decide(ctx context.Context, v *view, it *intent, h *held) error 
 		o.giveUp(ctx, v, it, h)
 		return err
 	}
-	rec := record{kind: recCommit, number: it.number, victim: it.victim, commit: it.commit, links: it.links, actions: it.actions}
-	if err := o.record(&rec); err != nil {
+	if err := o.record(it.record(recCommit)); err != nil {
 		o.giveUp(ctx, v, it, h)
 		return err
 	}
@@ -166,14 +171,16 @@ func (o *Owner) decide(ctx context.Context, v *view, it *intent, h *held) error 
 		o.rest(it)
 		return err
 	}
-	it.aim()
+	it.aim(v)
 	o.finish(ctx, v, it, false)
 	o.rest(it)
 	return nil
 }
 
-// aim notes whom the decision must be told.
-func (it *intent) aim() {
+// aim notes whom the decision must be told. Among them are the homes of moved
+// directories: once the names are free a home's word may not be older than theirs,
+// for all go by it, and the coordinator of the next move need not be this one.
+func (it *intent) aim(v *view) {
 	for set := range it.touched {
 		if _, done := it.acked[set]; !done {
 			it.waiting[set] = it.touched[set]
@@ -182,6 +189,12 @@ func (it *intent) aim() {
 	for _, a := range it.actions[it.links:] {
 		if a.set != allSets {
 			it.waiting[a.set] = true
+		}
+	}
+	for _, id := range it.moved() {
+		home := v.home(id)
+		if _, done := it.acked[home]; !done && (home != it.commit.set || it.commit.kind == actDiscard) {
+			it.waiting[home] = true
 		}
 	}
 }
@@ -221,8 +234,10 @@ func (o *Owner) finish(ctx context.Context, v *view, it *intent, all bool) {
 		}
 	}
 	actions := it.actions[from:]
-	if homes := it.homes(v); len(homes) > 0 { // the homes of moved directories first, see place
-		o.tellFinish(ctx, v, it, actions, homes, keep)
+	// The homes of moved directories first: until all of them know, a set could make
+	// a copy in the old place after it was told of the new one, see place.
+	if homes := it.homes(v); len(homes) > 0 && !o.tellFinish(ctx, v, it, actions, homes, keep) {
+		return
 	}
 	done := o.tellFinish(ctx, v, it, actions, sets, 0)
 	if len(holders) > 1 { // the same among them
@@ -244,20 +259,11 @@ func (o *Owner) finish(ctx context.Context, v *view, it *intent, all bool) {
 // not been told so.
 func (it *intent) homes(v *view) []volume.SetID {
 	var list []volume.SetID
-	add := func(id volume.ID) {
+	for _, id := range it.moved() {
 		home := v.home(id)
 		if _, waits := it.waiting[home]; waits && !slices.Contains(list, home) {
 			list = append(list, home)
 		}
-	}
-	switch it.commit.kind {
-	case actSwap:
-		add(it.commit.id)
-		if it.commit.oldMode == syscall.S_IFDIR {
-			add(it.commit.old)
-		}
-	case actPlace:
-		add(it.commit.id)
 	}
 	return list
 }

@@ -26,7 +26,8 @@ const (
 //	version 1 │ kind │ number │ by kind:
 //	  epoch      boot (text) │ count, each: number (the highest of an epoch)
 //	  begin, commit
-//	             victim ID (the directory that is removed, or zero) │ commit action
+//	             victim ID (the directory that is removed, or zero)
+//	             │ count of names of this set, each: dir, name │ commit action
 //	             │ count of links │ actions (links, then the rest)
 //	  part       from │ dying ID │ count, each: dir, name │ actions
 //	  part end   from
@@ -67,17 +68,14 @@ func (rec *record) encode() []byte {
 		}
 	case recBegin, recCommit:
 		w.id(rec.victim)
+		w.keys(rec.names)
 		w.action(rec.commit)
 		w.u(uint64(rec.links))
 		w.actions(rec.actions)
 	case recPart:
 		w.u(uint64(rec.from))
 		w.id(rec.dying)
-		w.u(uint64(len(rec.names)))
-		for _, k := range rec.names {
-			w.id(k.dir)
-			w.text(k.name)
-		}
+		w.keys(rec.names)
 		w.actions(rec.actions)
 	case recPartEnd:
 		w.u(uint64(rec.from))
@@ -102,6 +100,7 @@ func decodeRecord(b []byte) (record, error) {
 		}
 	case recBegin, recCommit:
 		rec.victim = r.id()
+		rec.names = r.keys()
 		rec.commit = r.action()
 		rec.links = int(r.u(actionsMax))
 		rec.actions = r.actions()
@@ -110,9 +109,7 @@ func decodeRecord(b []byte) (record, error) {
 		}
 	case recPart:
 		rec.from, rec.dying = r.set(), r.id()
-		for range r.u(namesMax) {
-			rec.names = append(rec.names, nameKey{r.id(), r.text(volume.NameMax)})
-		}
+		rec.names = r.keys()
 		rec.actions = r.actions()
 	case recPartEnd:
 		rec.from = r.set()

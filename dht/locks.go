@@ -45,6 +45,7 @@ type lockShard struct {
 
 type nameLock struct {
 	hidden  bool
+	shares  int             // further holders, see share
 	waiters []chan struct{} // closed when the lock is handed over
 	readers []chan struct{} // closed when the name is shown
 }
@@ -138,12 +139,32 @@ func (t *lockTable) show(k nameKey) {
 	t.setHidden(s.mu.locks[k], false)
 }
 
+// share takes the lock of k, or a share in it if somebody has it: it is free when
+// all have unlocked it. That is for the start of a life, before anything waits: of
+// several intents of the last one that are about a name it is not known which had
+// it, and none may be without it.
+func (t *lockTable) share(k nameKey, hide bool) {
+	if t.lock(context.Background(), k, hide, false) == nil {
+		return
+	}
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.mu.locks[k]
+	l.shares++
+	t.setHidden(l, l.hidden || hide)
+}
+
 // unlock shows k and gives its lock up, or to the next.
 func (t *lockTable) unlock(k nameKey) {
 	s := t.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.mu.locks[k]
+	if l.shares > 0 {
+		l.shares--
+		return
+	}
 	t.setHidden(l, false)
 	if len(l.waiters) > 0 {
 		ch := l.waiters[0]

@@ -50,7 +50,7 @@ func (o *Owner) spread(ctx context.Context, v *view, dir volume.ID, name string,
 // unspread removes what was made here of a directory unless its home, which
 // could not be asked, turns out to have it.
 func (o *Owner) unspread(k nameKey, id volume.ID) {
-	it, err := o.begin(k, id)
+	it, err := o.begin(id, k)
 	if err != nil {
 		return // no home, no directory: what is here counts as dead
 	}

@@ -165,7 +165,7 @@ func (o *Owner) Unlink(ctx context.Context, dir volume.ID, name string) error {
 		return unavailable("unlink", a.Held)
 	}
 	d := planNames([]nameChange{{name: k, owner: o.self, before: o.objectOf(a)}})
-	it, err := o.begin(k, volume.ID{})
+	it, err := o.begin(volume.ID{}, k)
 	if err != nil {
 		return err
 	}

@@ -143,7 +143,11 @@ func (r *rename) check() (done bool, err error) {
 // try is one try of a rename over several sets.
 func (r *rename) try(ctx context.Context, withToken bool) error {
 	o := r.o
-	it, err := o.begin(r.new, volume.ID{})
+	own := []nameKey{r.new}
+	if r.oldOwner == o.self {
+		own = append(own, r.old)
+	}
+	it, err := o.begin(volume.ID{}, own...)
 	if err != nil {
 		return err
 	}
@@ -309,7 +313,7 @@ func (o *Owner) linkAway(ctx context.Context, v *view, id volume.ID, k nameKey, 
 	}
 	dctx, cancel := detached(ctx)
 	defer cancel()
-	it, err := o.begin(k, volume.ID{})
+	it, err := o.begin(volume.ID{}, k)
 	if err != nil {
 		return volume.Attr{}, err
 	}
@@ -336,7 +340,7 @@ func (o *Owner) createAway(ctx context.Context, v *view, k nameKey, n volume.Nod
 	}
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	it, err := o.begin(k, volume.ID{})
+	it, err := o.begin(volume.ID{}, k)
 	if err != nil {
 		return a, false, nil
 	}

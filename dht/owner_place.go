@@ -122,8 +122,9 @@ func (o *Owner) swapOnce(ctx context.Context, v *view, a action) error {
 			return err
 		}
 	}
-	if here { // its place may be where the other's copy is to be made
-		if _, _, err := o.store.Path(ctx, a.old); isStale(err) {
+	if here { // it may be in the other's place, or where the other's copy is to be made
+		_, _, err := o.store.Path(ctx, a.old)
+		if isStale(err) || parent == a.dir2 && name == a.name2 {
 			if err := o.placeLocked(ctx, v, a.id, a.dir, a.name, a.oldMode == syscall.S_IFDIR); err != nil {
 				return err
 			}

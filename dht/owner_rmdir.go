@@ -31,7 +31,7 @@ func (o *Owner) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 	}
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	it, err := o.begin(k, a.ID)
+	it, err := o.begin(a.ID, k)
 	if err != nil {
 		return err
 	}
@@ -205,8 +205,12 @@ func (r *rename) cross(ctx context.Context) error {
 func (r *rename) prepareDirectory(ctx context.Context) error {
 	o, v := r.o, r.v
 	for _, obj := range []object{r.src, r.dst} {
-		if !obj.id.IsZero() && !obj.isDir() && obj.set != o.self && !v.up(obj.set) {
-			return unavailable("rename", obj.set)
+		set := obj.set
+		if obj.isDir() { // its home must know before the names are free again
+			set = v.home(obj.id)
+		}
+		if !obj.id.IsZero() && set != o.self && !v.up(set) {
+			return unavailable("rename", set)
 		}
 	}
 	if r.old.dir != r.new.dir && !r.token {

@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"slices"
 	"syscall"
 
 	"github.com/mortarfs/mortar/volume"
@@ -179,4 +180,23 @@ func forSet(list []action, set volume.SetID) []action {
 		}
 	}
 	return mine
+}
+
+// moved returns the directories that the intent moves.
+func (it *intent) moved() []volume.ID {
+	var list []volume.ID
+	add := func(id volume.ID) {
+		if !slices.Contains(list, id) {
+			list = append(list, id)
+		}
+	}
+	for _, a := range append([]action{it.commit}, it.actions...) {
+		if a.kind == actPlace || a.kind == actSwap {
+			add(a.id)
+		}
+		if a.kind == actSwap && a.oldMode&syscall.S_IFMT == syscall.S_IFDIR {
+			add(a.old)
+		}
+	}
+	return list
 }

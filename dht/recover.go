@@ -57,12 +57,8 @@ func (o *Owner) recover() error {
 		if !p.mu.dying.IsZero() {
 			o.mu.dying[p.mu.dying] = k
 		}
-		names := p.mu.names
-		p.mu.names = nil
-		for _, name := range names {
-			if o.names.lock(context.Background(), name, true, false) == nil { // else a lost record had freed it
-				p.mu.names = append(p.mu.names, name)
-			}
+		for _, name := range p.mu.names {
+			o.names.share(name, true)
 		}
 	}
 	if err := o.record(o.epochRecord()); err != nil {
@@ -102,7 +98,7 @@ func (o *Owner) replay(rec *record, intents map[uint64]*intent, parts map[partKe
 			it = &intent{number: rec.number, waiting: map[volume.SetID]bool{}, acked: map[volume.SetID]uint32{}, touched: map[volume.SetID]bool{}}
 			intents[rec.number] = it
 		}
-		it.victim, it.commit, it.links, it.actions = rec.victim, rec.commit, rec.links, rec.actions
+		it.victim, it.own, it.commit, it.links, it.actions = rec.victim, rec.names, rec.commit, rec.links, rec.actions
 		if rec.kind == recCommit {
 			it.state = committed
 		}
@@ -151,13 +147,9 @@ func (o *Owner) resume(it *intent) {
 	if it.state == committed || undecided {
 		o.expect(it)
 	}
-	names := []nameKey{{it.commit.dir, it.commit.name}}
-	if it.commit.kind == actSwap {
-		names = append(names, nameKey{it.commit.dir2, it.commit.name2})
-	}
-	for _, k := range names {
-		hide := it.state == committed || undecided
-		if !k.dir.IsZero() && v.owner(k.dir, k.name) == o.self && o.names.lock(context.Background(), k, hide, false) == nil {
+	for _, k := range it.own { // all of them: a name given free now could lead elsewhere when the rest is carried out
+		if v.owner(k.dir, k.name) == o.self {
+			o.names.share(k, it.state == committed || undecided)
 			it.names = append(it.names, k)
 		}
 	}

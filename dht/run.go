@@ -178,7 +178,7 @@ func (o *Owner) advance(ctx context.Context, v *view, it *intent) (more bool) {
 			o.log.Warn("an intent can't be finished yet", "intent", it.number, "err", err)
 			return true
 		}
-		it.aim()
+		it.aim(v)
 		o.finish(ctx, v, it, true)
 		return it.state != finished || len(it.waiting) > 0
 	case finished:
@@ -193,8 +193,7 @@ func (o *Owner) judge(ctx context.Context, v *view, it *intent) {
 	h := held{o: o, names: it.names}
 	switch {
 	case isStale(err) && !it.commit.id.IsZero():
-		rec := record{kind: recCommit, number: it.number, victim: it.victim, commit: it.commit, links: it.links, actions: it.actions}
-		if o.record(&rec) == nil {
+		if o.record(it.record(recCommit)) == nil {
 			it.state = committed
 		}
 	case err == nil || isErrno(err, syscall.EAGAIN), isStale(err): // stale: what it was to do was not recorded any more
@@ -224,9 +223,11 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 	}
 	order := it.homes(v)
 	if len(order) > 0 {
+		o.mu.Lock()
 		for _, set := range o.others(v) { // they may have made copies by what the home said until now
 			note(it.waiting, set)
 		}
+		o.mu.Unlock()
 	}
 	for set := range it.waiting {
 		if !slices.Contains(order, set) {
@@ -247,10 +248,12 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 			more = true
 			continue
 		}
+		o.mu.Lock()
 		delete(it.waiting, set)
 		if err == nil {
 			it.acked[set] = a.epoch
 		}
+		o.mu.Unlock()
 	}
 	return more
 }
