@@ -200,15 +200,21 @@ func (w *world) active(set volume.SetID) int {
 // still in the place before its last: that one has to go where the other is. The
 // coordinator has started anew, so it does not rest until that set is done.
 func TestExchangeWhereBehind(t *testing.T) {
-	for _, behind := range []string{"x", "y"} {
+	for _, behind := range []string{"x", "y", "x and z"} {
 		t.Run(behind, func(t *testing.T) {
 			w := newWorld(t)
-			x, y := w.movedDir(w.dir, 1, 2, "x"), w.mkdir(w.dir, 1, "y")
+			x, y, z := w.movedDir(w.dir, 1, 2, "x"), w.mkdir(w.dir, 1, "y"), w.mkdir(w.dir, 1, "z")
 			w.quiet()
 			stop := w.drop(0, opFinish)
 			w.must(w.fs.Rename(w.ctx, w.dir, x, w.dir, y, volume.RenameExchange))
-			late := map[string]string{"x": x, "y": y}[behind]
-			w.must(w.nodes[3].store.Rename(w.ctx, w.dir, late, w.sub, "late", volume.RenameNoReplace))
+			store, late := w.nodes[3].store, x
+			if behind == "y" {
+				late = y
+			}
+			w.must(store.Rename(w.ctx, w.dir, late, w.sub, "late", volume.RenameNoReplace))
+			if behind == "x and z" { // a third one is still where x was before
+				w.must(store.Rename(w.ctx, w.dir, z, w.dir, x, volume.RenameNoReplace))
+			}
 			w.nodes[1].restart()
 			stop()
 			w.quiet()
@@ -217,4 +223,53 @@ func TestExchangeWhereBehind(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBehindCoordinator: an exchange by set 2 moved a directory to a name of set
+// 1's. While set 2 was away set 1 moved it on. Set 2 starts anew, finds its exchange
+// recorded, and its own copy of set 1's name as that left it; it must not tell the
+// home, which knows better, to move it back.
+func TestBehindCoordinator(t *testing.T) {
+	for _, what := range []string{"file", "directory"} {
+		t.Run(what, func(t *testing.T) {
+			w := newSlow(t)
+			dir, other := w.movedDir(w.dir, 2, 3, "d"), w.file(w.dir, 1, "f")
+			if what == "directory" {
+				other = w.movedDir(w.dir, 1, 2, "f")
+			}
+			free := w.owned(w.dir, 1, "free")
+			w.must(w.fs.Rename(w.ctx, w.dir, other, w.dir, dir, volume.RenameExchange))
+			var told atomic.Int64 // by set 2, of which intent the home
+			net := network(func(_ *life, to volume.SetID, b []byte, send func() ([]byte, error)) ([]byte, error) {
+				st, err := decodeStep(b)
+				if err == nil && st.op == opFinish && to == 2 {
+					return nil, errDown
+				}
+				r, rerr := send()
+				if err == nil && st.op == opFinish && to == 3 && st.from == 2 && rerr == nil {
+					told.Add(1)
+				}
+				return r, rerr
+			})
+			w.net.Store(&net)
+			w.must(w.fs.Rename(w.ctx, w.dir, other, w.dir, free, 0))
+			told.Store(0)
+			w.nodes[2].restart()
+			for told.Load() < w.finished(2) && w.ctx.Err() == nil {
+				w.pause()
+			}
+			dirID, name, err := w.nodes[3].store.Path(w.ctx, w.ids["d"])
+			if err != nil || dirID != w.dir || name != free {
+				t.Fatalf("the home has it as %v/%s: %v", dirID, name, err)
+			}
+		})
+	}
+}
+
+// finished counts the intents of a set that are finished, but not known to be durable.
+func (w *world) finished(set volume.SetID) int64 {
+	o := w.nodes[set].owner()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return int64(len(o.mu.finished))
 }

@@ -117,6 +117,10 @@ func (o *Owner) swapOnce(ctx context.Context, v *view, a action) error {
 	switch {
 	case here && there && parent == a.dir2 && name == a.name2:
 		return o.moveDir(ctx, nameKey{parent, name}, nameKey{a.dir, a.name}, volume.RenameExchange)
+	case there && a.oldMode == syscall.S_IFDIR: // a third one may be in its new place
+		if err := o.placeOther(ctx, v, a); err != nil || !here {
+			return err
+		}
 	case there:
 		if err := o.moveDir(ctx, nameKey{a.dir, a.name}, nameKey{a.dir2, a.name2}, volume.RenameNoReplace); err != nil || !here {
 			return err

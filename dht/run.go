@@ -241,7 +241,7 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 			continue
 		}
 		s := &step{op: opFinish, intent: it.number, flags: redo}
-		s.actions = it.repeatable(v, set, anew, stands, first)
+		s.actions = it.repeatable(v, set, anew, stands, first, anew && (it.commit.kind == actPlace || o.inDoubt()))
 		a, err := o.tell(ctx, v, set, s)
 		if err != nil && v.has(set) {
 			o.log.Debug("step of a finished intent failed, to be repeated", "intent", it.number, "set", set, "err", err)
@@ -260,17 +260,23 @@ func (o *Owner) repeat(ctx context.Context, v *view, it *intent) (more bool) {
 
 // repeatable returns what can be carried out at a set once more although other
 // names of the intent than the coordinator's own may have changed since.
-// Directories go where their home says now, and their home, if it was away, where
-// the intent says, if that stands; two that were exchanged go together if both
-// stand. At a set that has started anew, and may have
-// lost it, also what concerns the own name or says what it expects to replace.
-func (it *intent) repeatable(v *view, set volume.SetID, anew, stands, first bool) []action {
+// Directories go where their home says now; two that were exchanged go together if
+// both stand. At a set that has started anew, and may have lost it, also what
+// concerns the own name or says what it expects to replace.
+//
+// At a moved directory's home that is dangerous: it knew before the intent was
+// finished, and all sets go by it. The coordinator may be the one who is behind: of
+// the name of an exchange that it does not own it has a copy only. So its home is
+// told again (forgot) only if it may have lost that, which a crash is not enough for
+// but a loss of power, or if the one name is the coordinator's, which is locked.
+func (it *intent) repeatable(v *view, set volume.SetID, anew, stands, first, forgot bool) []action {
 	var list []action
+	home := slices.ContainsFunc(it.moved(), func(id volume.ID) bool { return v.home(id) == set })
 	place := func(id volume.ID, dir volume.ID, name string) {
 		switch {
 		case v.home(id) != set:
 			list = append(list, action{kind: actPlace, set: set, id: id})
-		case first && id == it.commit.id:
+		case forgot && first && id == it.commit.id:
 			list = append(list, action{kind: actPlace, set: set, id: id, dir: dir, name: name})
 		}
 	}
@@ -281,7 +287,7 @@ func (it *intent) repeatable(v *view, set volume.SetID, anew, stands, first bool
 		case a.kind == actPlace:
 			place(a.id, a.dir, a.name)
 		case a.kind == actSwap:
-			if stands && (anew || a.oldMode == syscall.S_IFDIR) {
+			if stands && (anew || a.oldMode == syscall.S_IFDIR) && (!home || forgot) {
 				list = append(list, a)
 			}
 			place(a.id, a.dir, a.name) // the other name may have changed just now: the home has the last word

@@ -63,7 +63,7 @@ func (o *Owner) suspect(set volume.SetID, epoch uint32) (verified bool) {
 	d.round++
 	d.sets[set], d.cutoff, d.strays, o.mu.strays = epoch, number, true, true
 	for _, it := range o.mu.finished { // it may have lost them
-		if e, acted := it.acked[set]; acted && e != epoch && set != o.self {
+		if _, acted := it.acked[set]; acted && set != o.self {
 			if it.again == nil {
 				it.again = map[volume.SetID]bool{}
 			}
