@@ -66,7 +66,8 @@ func checkRename(ctx context.Context, op string, oldDir volume.ID, oldName strin
 }
 
 // prepareRename looks at both names, which are locked, and decides what needs
-// no system call: done means there is nothing to do.
+// no system call: done means there is nothing to do. Two names of one object are
+// those that lead to one ID, be it here or by pointers.
 func (s *Store) prepareRename(op string, r *rename) (done bool, err error) {
 	if r.old, err = s.find(op, r.from, r.oldName); err != nil {
 		return false, err
@@ -78,12 +79,12 @@ func (s *Store) prepareRename(op string, r *rename) (done bool, err error) {
 	case err != nil && volume.ErrnoOf(err) != unix.ENOENT:
 		return false, err
 	case r.flags&volume.RenameExchange != 0:
-		return r.old.info.Ino == r.target.info.Ino, err
+		return r.old.ID == r.target.ID, err
 	case !r.replaces:
 		return false, nil
 	case r.flags&volume.RenameNoReplace != 0:
 		e.Errno = unix.EEXIST
-	case r.old.info.Ino == r.target.info.Ino:
+	case r.old.ID == r.target.ID:
 		return true, nil
 	case r.old.isDir() && !r.target.isDir():
 		e.Errno = unix.ENOTDIR
