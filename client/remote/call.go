@@ -310,20 +310,30 @@ func (r *Remote) cancelLocked(c *call, err error) {
 	r.endLocked(c, err)
 }
 
-// expire ends what is over its deadline.
+// expire ends what is over its deadline. A link on which nothing was heard for as
+// long as a call may take is given up with the first call that this happens to, so that the
+// next ones need not wait as long again.
 func (r *Remote) expire(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	l, expired := r.mu.link, false
 	for _, c := range r.mu.pending {
 		if now.After(c.deadline) {
 			cause := errors.New("no answer in time")
-			if r.mu.link == nil {
+			if l == nil {
 				cause = r.mu.lastErr
 			}
+			expired = true
 			r.cancelLocked(c, r.unavailable(c.op.String(), cause))
 		}
 	}
+	if expired && l != nil && now.Sub(l.heardAt()) > max(r.timeout(), wire.PingInterval+wire.PingInterval/2) {
+		l.fail(errSilent)
+		r.detachLocked(l, errSilent)
+	}
 }
+
+var errSilent = errors.New("nothing was heard for the time that a call may take")
 
 // acceptLocked takes note of a call's reply; the call leaves pending. An
 // error means that the brick breaks the protocol.

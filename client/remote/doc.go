@@ -30,8 +30,8 @@
 // # Time
 //
 // A call ends when its context does, or after Config.Timeout. While there is no
-// connection calls wait for one, but once it has been away for Timeout, new calls
-// fail at once with Reason Unavailable. Step never waits for a connection. A connection
+// connection calls wait for one, but once the brick was not heard for Timeout, new calls
+// fail at once with Reason Unavailable; so several calls to a brick that has gone wait about as long as one. Step never waits for a connection. A connection
 // on which nothing is heard for wire.StallAfter, pings unanswered, is replaced.
 //
 // # Goroutines and locks

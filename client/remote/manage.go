@@ -84,11 +84,19 @@ func (r *Remote) failed(err error) {
 	r.broadcastLocked()
 }
 
-// detach makes the Remote be without a link.
+// detach makes the Remote be without a link. The brick has been away since it was heard
+// last: who asks waits no longer for it, in all, than the timeout.
 func (r *Remote) detach(l *link, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.link, r.mu.downSince, r.mu.lastErr = nil, time.Now(), err
+	r.detachLocked(l, err)
+}
+
+func (r *Remote) detachLocked(l *link, err error) {
+	if r.mu.link != l {
+		return
+	}
+	r.mu.link, r.mu.downSince, r.mu.lastErr = nil, l.heardAt(), err
 	for _, c := range r.mu.pending {
 		if c.op == wire.OpStep {
 			r.endLocked(c, r.unavailable("step", err))

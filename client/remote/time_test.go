@@ -269,3 +269,26 @@ func TestNoGoroutineLeft(t *testing.T) {
 	s.Stop()
 	eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= before })
 }
+
+// Several calls, one after the other, to a brick that has fallen silent wait
+// about the timeout together, not each.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	const timeout = 2 * time.Second
+	w := newWorld(t)
+	r := connect(t, w.proxy.addr(), func(c *remote.Config) { c.Timeout = timeout })
+	if _, err := r.Getattr(w.ctx, volume.Root); err != nil {
+		t.Fatal(err)
+	}
+	w.proxy.stall(true, true)
+	begin := time.Now()
+	for i := range 10 {
+		if _, err := r.Getattr(w.ctx, volume.Root); volume.ReasonOf(err) != volume.Unavailable {
+			t.Errorf("call %d: %v", i, err)
+		}
+	}
+	// Half a second for what was heard just before, and for looking every tick.
+	if took := time.Since(begin); took > timeout+timeout/2+500*time.Millisecond {
+		t.Errorf("ten calls took %v", took)
+	}
+}
