@@ -48,6 +48,7 @@ func TestTimes(t *testing.T) {
 	watch.step("volume set", time.Second, func() { d.Must("volume", "set", "v", "network.timeout", "5") })
 	watch.step("volume info", 200*time.Millisecond, func() { a.Must("volume", "info") })
 	watch.step("volume stop", time.Second, func() { d.Must("volume", "stop", "v") })
+	c.AwaitVoters(a) // a pool whose voters are just being made has an election to wait for
 	for _, s := range c.Servers {
 		s.Stop()
 		watch.step("restart of "+s.Name+" to answering", 2*time.Second, s.Start)
