@@ -12,8 +12,10 @@ type Cred struct {
 }
 
 type (
-	credKey   struct{}
-	layoutKey struct{}
+	credKey    struct{}
+	layoutKey  struct{}
+	requestKey struct{}
+	fixedKey   struct{}
 )
 
 // WithCred returns a context that carries c.
@@ -73,4 +75,58 @@ func WithBeside(ctx context.Context, b *Beside) context.Context {
 func BesideOf(ctx context.Context) *Beside {
 	b, _ := ctx.Value(besideKey{}).(*Beside)
 	return b
+}
+
+// A Request names a client's request over all its repetitions: the client's
+// session and a number that it never gives twice. It travels to where the
+// request takes effect, so that what took effect can be told from what did not
+// after the brick that executed it has gone. The zero Request names none.
+type Request struct {
+	Session [16]byte
+	Number  uint64
+}
+
+// WithRequest returns a context whose operation decides the request r: once its
+// change is made, r has been executed. Who makes several changes for one request gives
+// it only to the one that decides, and hides it from the others (WithRequest
+// with the zero Request).
+func WithRequest(ctx context.Context, r Request) context.Context {
+	return context.WithValue(ctx, requestKey{}, r)
+}
+
+// RequestOf returns the context's Request, the zero Request if it has none.
+func RequestOf(ctx context.Context) Request {
+	r, _ := ctx.Value(requestKey{}).(Request)
+	return r
+}
+
+// IsRequestKey reports whether key is the one under which RequestOf looks, for
+// context types that answer it by themselves with a Request.
+func IsRequestKey(key any) bool {
+	_, ok := key.(requestKey)
+	return ok
+}
+
+// Fixed is what the primary of a set has decided of an operation that every
+// member applies, so that all come to the same result.
+type Fixed struct {
+	// Now is what the operation takes for the present: the mtime of the file it
+	// writes, of the object it makes and of the directories that it changes
+	// (of those never an earlier one than they got so before), SetMtimeNow, SetAtimeNow.
+	// A ctime is always the member's own.
+	Now Time
+	// Keep says that an object which loses its last name is open at the
+	// primary: it is kept, as if it were open here, until Release.
+	Keep bool
+}
+
+// WithFixed returns a context whose operation is applied as f says.
+func WithFixed(ctx context.Context, f Fixed) context.Context {
+	return context.WithValue(ctx, fixedKey{}, f)
+}
+
+// FixedOf returns the context's Fixed, and whether it has one.
+func FixedOf(ctx context.Context) (Fixed, bool) {
+	f, ok := ctx.Value(fixedKey{}).(Fixed)
+	return f, ok
 }

@@ -29,7 +29,29 @@ type Map struct {
 // Set is one set of a volume.
 type Set struct {
 	ID      volume.SetID
-	Members []Member // one until there is replication
+	Members []Member
+	// State is of a set of several members; of a single one it is empty: its
+	// member is the primary, always.
+	State SetState
+}
+
+// Primary returns the member that serves the set, as far as the map knows; nil
+// if none does.
+func (s *Set) Primary() *Member {
+	if len(s.Members) == 1 {
+		return &s.Members[0]
+	}
+	return s.Member(s.State.Primary)
+}
+
+// Member returns the member with this ID, nil if there is none.
+func (s *Set) Member(id string) *Member {
+	for i := range s.Members {
+		if s.Members[i].ID == id {
+			return &s.Members[i]
+		}
+	}
+	return nil
 }
 
 // Member is a brick in its place in a set.
@@ -37,6 +59,12 @@ type Member struct {
 	Brick string // HOST:/PATH as the administrator wrote it
 	Addr  string // HOST:PORT where the brick process listens; "" while it does not run
 	ID    string // UUID, the brick's own, as in BRICK/.mortar/brick
+	// Life tells one process of the brick from another: a random number that the
+	// process chose when it started, "" while none runs. That a newer map has another one than
+	// before says that the process of before has ended.
+	Life string
+	// Arbiter: it holds names and attributes, but no contents.
+	Arbiter bool
 }
 
 // Layout is a version of the division of 0 … 2³²−1 into subranges: range i

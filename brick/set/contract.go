@@ -1,0 +1,76 @@
+package set
+
+import (
+	"context"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// Lease is how long a backup obeys a primary that it hears nothing of, and
+// how long a primary serves that hears nothing of a backup.
+const Lease = 3 * time.Second
+
+// Epoch numbers the primaries of a set. 0: none.
+type Epoch = uint64
+
+// Seq numbers the changes of an epoch, from 1.
+type Seq = uint64
+
+// Peer is another member, reached over the wire.
+type Peer interface {
+	// Call carries a message to the member, with data (0 … volume.IOMax bytes, not kept
+	// after the return), and brings its answer. It does not wait for a connection:
+	// without one it fails at once with Reason Unavailable. After a failure
+	// the message may have been handled, or may be yet; it may be handled twice.
+	Call(ctx context.Context, msg, data []byte) (answer []byte, err error)
+
+	// Up reports whether the member can be asked right now, as far as is known.
+	Up() bool
+}
+
+// Limits of a Call.
+const (
+	MessageMax = 1 << 17             // bytes of a message
+	AnswerMax  = volume.IOMax + 4096 // bytes of an answer
+)
+
+// Revision is the configuration store's of a SetState, for compare-and-swap.
+type Revision int64
+
+// Authority is the configuration store, for one set.
+type Authority interface {
+	// Read returns the set's state, linearizably.
+	Read(ctx context.Context) (spec.SetState, Revision, error)
+	// Swap makes next the set's state if its revision is still r. ErrConflict:
+	// it is not. After any other error it may have happened: Read again.
+	Swap(ctx context.Context, r Revision, next spec.SetState) (Revision, error)
+}
+
+// KeyKind is a kind of Key.
+type KeyKind uint8
+
+// The kinds. Their numbers are stored.
+const (
+	EntryKey   KeyKind = iota + 1 // what Dir calls Name leads to
+	ObjectKey                     // attributes of ID
+	ExtentKey                     // contents of ID from Off on, Len bytes; Len 0: to the end
+	JournalKey                    // the owner's journal
+	FullKey                       // everything there is
+)
+
+// Key is something in which two members can differ. Fields that its kind does
+// not use are zero, so that keys can be compared.
+type Key struct {
+	Kind     KeyKind
+	ID       volume.ID // of the object, or of the directory of an entry
+	Name     string    // of an entry
+	Off, Len int64     // of an extent, bytes
+}
+
+// Outcome is what a request came to that has been executed.
+type Outcome struct {
+	Attr   volume.Attr // of the object that it made or changed; zero where the request has none
+	Offset int64       // where an append began
+}
