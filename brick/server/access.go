@@ -43,13 +43,13 @@ func (a Access) Check(c wire.Client) error {
 		return nil
 	case a.among(addr, split(a.Reject)):
 		return fmt.Errorf("%s is among the clients that auth.reject names", addr)
-	case !a.among(addr, split(a.Allow)):
+	case a.Allow != "" && !a.among(addr, split(a.Allow)):
 		return fmt.Errorf("%s is not among the clients that auth.allow names", addr)
 	}
 	return nil
 }
 
-// split takes a list apart; none gives everybody for Allow, nobody for Reject.
+// split takes a list apart; one that is not set names nobody.
 func split(list string) []string {
 	if list == "" || list == "(null)" {
 		return nil
@@ -110,9 +110,6 @@ func (a Access) named(addr netip.Addr, hosts []string) bool {
 // SetAccess says from now on who may use the brick, and ends the sessions of
 // who may no more.
 func (s *Server) SetAccess(a Access) {
-	if a.Allow == "" {
-		a.Allow = "*"
-	}
 	s.access.Store(&a)
 	for _, sess := range s.sessions() {
 		if err := a.Check(sess.describe()); err != nil {

@@ -25,6 +25,8 @@ func TestAccess(t *testing.T) {
 		allow, reject, client string
 		let                   bool
 	}{
+		{"", "", "10.1.2.3:999", true},
+		{"", "10.1.2.3", "10.1.2.3:999", false},
 		{"*", "", "10.1.2.3:999", true},
 		{"*", "(null)", "[::1]:999", true},
 		{"10.1.2.3", "", "10.1.2.3:999", true},

@@ -104,7 +104,7 @@ func New(conf Config) *Server {
 		quit:        make(chan struct{}),
 	}
 	s.mu.sessions = map[wire.SessionID]*session{}
-	s.access.Store(&Access{Allow: "*"})
+	s.access.Store(&Access{})
 	s.mu.greeting = map[net.Conn]struct{}{}
 	s.grpc = grpc.NewServer(wire.ServerOptions(conf.TLS, service{s})...)
 	s.grpc.RegisterService(wire.Describe(), service{s})
