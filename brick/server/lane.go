@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -158,9 +157,6 @@ func (ln *lane) next() error {
 		f.Body = make([]byte, size)
 	}
 	if err := ln.Body(f.Body); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
 		return err
 	}
 	switch f.Kind {
