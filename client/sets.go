@@ -69,15 +69,9 @@ func (s *Sets) Update(m *spec.Map) map[volume.SetID]volume.Set {
 	return out
 }
 
-// dialer connects to a brick: on this machine by its own socket, else by TCP.
+// dialer connects to a brick.
 func dialer(brick string) func(ctx context.Context, addr string) (net.Conn, error) {
-	return func(ctx context.Context, addr string) (net.Conn, error) {
-		if c, err := wire.DialLocal(ctx, brick); err == nil {
-			return c, nil
-		}
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", addr)
-	}
+	return func(ctx context.Context, addr string) (net.Conn, error) { return wire.Dial(ctx, brick, addr) }
 }
 
 // Close ends all connections.

@@ -30,13 +30,7 @@ type Client struct {
 // FetchClients asks a brick for its sessions: on this machine by its own
 // socket, else at addr. It makes a connection for it.
 func FetchClients(ctx context.Context, brick, addr string) ([]Client, error) {
-	dial := func(ctx context.Context, addr string) (net.Conn, error) {
-		if c, err := DialLocal(ctx, brick); err == nil {
-			return c, nil
-		}
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", addr)
-	}
+	dial := func(ctx context.Context, addr string) (net.Conn, error) { return Dial(ctx, brick, addr) }
 	conn, err := grpc.NewClient("passthrough:///"+addr, append(DialOptions(nil), grpc.WithContextDialer(dial))...)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,15 @@ func ListenLocal(brick string) (net.Listener, error) {
 	return net.Listen("unix", localName(brick))
 }
 
+// Dial connects to a brick: on this machine by its own socket, else at addr by TCP.
+func Dial(ctx context.Context, brick, addr string) (net.Conn, error) {
+	if c, err := DialLocal(ctx, brick); err == nil {
+		return c, nil
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", addr)
+}
+
 // DialLocal connects to a brick on this machine. It fails at once if the brick does
 // not run here.
 func DialLocal(ctx context.Context, brick string) (net.Conn, error) {
