@@ -60,7 +60,8 @@
 //	        undo: volume{}        │ bricks have ended                    │ no task
 //	stop    volume{Stopped} task  │ bricks have ended                    │ no task
 //	delete  volume{deleting} task │ bricks have ended                    │ no volume, no have, no task
-//	set, reset                                                             volume: one transaction, no task
+//	set, reset                                                             volume: one transaction, no task;
+//	                                                                       again if another's came first
 //
 // Each column but the middle ones is one transaction, on the condition that the
 // task is still this daemon's. A daemon killed at any point leaves a task; as soon

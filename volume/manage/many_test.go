@@ -186,4 +186,30 @@ func TestAtOnceFromSeveralServers(t *testing.T) {
 		t.Errorf("%v, the option is %s of%s", info.State, value, last)
 	}
 	p.sites[0].online(3)
+	setAtOnce(t, p)
+}
+
+// setAtOnce sets a different option of "v" at each server at once: while no task is
+// under way none is refused, and none takes another's back.
+func setAtOnce(t *testing.T, p *pool) {
+	t.Helper()
+	ctx := t.Context()
+	names := []string{"network.timeout", "cluster.min-free-disk", "diagnostics.brick-log-level"}
+	for _, values := range [][]string{{"31", "3%", "ERROR"}, {"32", "4%", "DEBUG"}, {"33", "5%", "WARNING"}} {
+		var wg sync.WaitGroup
+		for i, s := range p.sites {
+			wg.Go(func() {
+				if _, err := s.conn.VolumeSet(ctx, api.SetRequest{Name: "v", Pairs: []string{names[i], values[i]}}); err != nil {
+					t.Errorf("set of %s: %v", names[i], err)
+				}
+			})
+		}
+		wg.Wait()
+		m := must[*spec.Map](t)(api.FetchMap(ctx, []string{p.sites[0].addr}, "v"))
+		for i, name := range names {
+			if m.Options[name] != values[i] {
+				t.Errorf("%s is %q, and was set to %s", name, m.Options[name], values[i])
+			}
+		}
+	}
 }

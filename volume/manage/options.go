@@ -19,6 +19,11 @@ const (
 	valueMax = 4096
 )
 
+// alterAttempts bounds how often a change of options is tried while others'
+// changes come first. Each server lets one change of a volume through at a time,
+// so that many servers may change the same one's at once.
+const alterAttempts = 50
+
 // VolumeSet implements api.Daemon. All pairs are checked before any is set, and
 // set in one transaction.
 func (d *daemon) VolumeSet(ctx context.Context, r api.SetRequest) (api.SetReply, error) {
@@ -102,7 +107,22 @@ func resets(s spec.Setting, name string, force bool) bool {
 
 // alter changes the options of a volume, or the cluster's, in one transaction.
 // They are no affair of the bricks' directories and processes, so no task is needed.
+// When another server's change came first, f is applied to what that has left; a
+// task that is under way means busy.
 func (d *daemon) alter(ctx context.Context, name string, f func([]spec.Setting) []spec.Setting) error {
+	for range alterAttempts {
+		if err := d.alterOnce(ctx, name, f); err != errConflict {
+			return err
+		}
+		if d.view.now().tasks[name] != nil {
+			break
+		}
+	}
+	return busy(name)
+}
+
+// alterOnce is alter with errConflict when another change came first.
+func (d *daemon) alterOnce(ctx context.Context, name string, f func([]spec.Setting) []spec.Setting) error {
 	if name == allVolumes {
 		snap, err := d.fresh(ctx)
 		if err != nil {
@@ -113,7 +133,8 @@ func (d *daemon) alter(ctx context.Context, name string, f func([]spec.Setting) 
 			same = clientv3.Compare(clientv3.Value(optionsKey), "=", encode(snap.cluster))
 		}
 		c := &clusterRecord{V: recordVersion, Options: f(snap.cluster.Options)}
-		return d.commitSet(ctx, name, same, clientv3.OpPut(optionsKey, encode(c)))
+		_, err = d.commit(ctx, "set", []clientv3.Cmp{same}, clientv3.OpPut(optionsKey, encode(c)))
+		return err
 	}
 	old, err := d.existing(ctx, name)
 	if err != nil {
@@ -121,14 +142,7 @@ func (d *daemon) alter(ctx context.Context, name string, f func([]spec.Setting) 
 	}
 	v := old.clone()
 	v.Options = f(v.Options)
-	return d.commitSet(ctx, name, unchanged(old), putVolume(v))
-}
-
-func (d *daemon) commitSet(ctx context.Context, name string, same clientv3.Cmp, op clientv3.Op) error {
-	_, err := d.commit(ctx, "set", []clientv3.Cmp{noTask(name), same}, op)
-	if err == errConflict {
-		return busy(name)
-	}
+	_, err = d.commit(ctx, "set", []clientv3.Cmp{noTask(name), unchanged(old)}, putVolume(v))
 	return err
 }
 
