@@ -103,7 +103,9 @@ func dropVolume(v *volumeRecord) []clientv3.Op {
 	}
 }
 
-// writeHave records what a brick is, while its volume lives.
+// writeHave records what a brick is, while its volume lives. It may be called
+// again after an error, though the record may be written by then: one that is as
+// it should be stays as it is, for a write of it would make a new map.
 func (d *daemon) writeHave(ctx context.Context, o order, h haveRecord) error {
 	key := haveKey(o.volume.ID, o.brick.ID)
 	d.cfg.step("have " + string(h.Is))
@@ -113,7 +115,7 @@ func (d *daemon) writeHave(ctx context.Context, o order, h haveRecord) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	_, err := c.Txn(ctx).
-		If(clientv3.Compare(clientv3.CreateRevision(key), ">", 0)).
+		If(clientv3.Compare(clientv3.CreateRevision(key), ">", 0), clientv3.Compare(clientv3.Value(key), "!=", encode(h))).
 		Then(clientv3.OpPut(key, encode(h))).Commit()
 	return err
 }

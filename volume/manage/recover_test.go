@@ -1,13 +1,18 @@
 package manage
 
 import (
+	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
 	"github.com/mortarfs/mortar/brick"
 	"github.com/mortarfs/mortar/volume/manage/api"
+	"github.com/mortarfs/mortar/volume/manage/quorum"
 	"github.com/mortarfs/mortar/volume/spec"
 )
 
@@ -43,6 +48,56 @@ func (s *site) set(value string) (time.Duration, error) {
 	return time.Since(began), err
 }
 
+// A brick's state is recorded again when the answer was lost. That it was
+// written the first time already must not make a new map.
+func TestRecordedAgain(t *testing.T) {
+	t.Parallel()
+	ctx, dir := t.Context(), t.TempDir()
+	s, err := quorum.Open(ctx, quorum.Config{
+		Dir: filepath.Join(dir, "etcd"), StateFile: filepath.Join(dir, "quorum.json"),
+		ID: newUUID(), Cluster: newUUID(), MaxRecord: recordMax, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	d := &daemon{cfg: Config{step: func(string) {}}, store: s}
+	o := order{&volumeRecord{ID: newUUID()}, brickRecord{ID: newUUID()}}
+	key := haveKey(o.volume.ID, o.brick.ID)
+	record := func(h haveRecord) *mvccpb.KeyValue {
+		t.Helper()
+		if err := d.writeHave(ctx, o, h); err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.Client().Get(ctx, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Kvs) == 0 {
+			return nil
+		}
+		return r.Kvs[0]
+	}
+	h := haveRecord{V: recordVersion, Generation: 2, Is: running, PID: 7, Port: 24200}
+	if kv := record(h); kv != nil {
+		t.Errorf("the state of a brick without a volume was recorded: %s", kv.Value)
+	}
+	if _, err := s.Client().Put(ctx, key, encode(haveRecord{V: recordVersion})); err != nil {
+		t.Fatal(err)
+	}
+	first := record(h)
+	if string(first.Value) != encode(h) {
+		t.Errorf("recorded: %s", first.Value)
+	}
+	if again := record(h); again.ModRevision != first.ModRevision {
+		t.Errorf("recorded again: revision %d after %d", again.ModRevision, first.ModRevision)
+	}
+	h.Generation++
+	if other := record(h); other.ModRevision == first.ModRevision || string(other.Value) != encode(h) {
+		t.Errorf("another state: revision %d, %s", other.ModRevision, other.Value)
+	}
+}
+
 // Two of three voters lost: volumes go on, changes are refused at once, the
 // survivor is made the cluster, and the others come back to it.
 func TestMajorityLostAndRecovered(t *testing.T) {
@@ -64,7 +119,13 @@ func TestMajorityLostAndRecovered(t *testing.T) {
 	if _, err := p.sites[1].set("11"); err != nil {
 		t.Fatal(err)
 	}
-	before = <-maps
+	for before.Options["network.timeout"] != "11" {
+		before = <-maps
+	}
+	// Asked while there is a majority, so the last one knows all that the others do.
+	if m := must[*spec.Map](t)(api.FetchMap(ctx, []string{last.addr}, "v")); m.Version != before.Version {
+		t.Errorf("version %d at one server, %d at another, and nothing has changed", m.Version, before.Version)
+	}
 	p.sites[0].halt()
 	p.sites[1].halt()
 
