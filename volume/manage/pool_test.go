@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,11 +19,19 @@ type pool struct {
 	sites []*site
 }
 
+// poolNet and lastPool make the addresses of pools: 127.NET.POOL.SITE. Other tests'
+// processes draw another net, and those of package quorum and of the benchmarks
+// have nets below.
+var (
+	poolNet  = 100 + rand.N(150)
+	lastPool atomic.Uint32
+)
+
 // newPool makes n sites. Nobody else has their addresses.
 func newPool(t *testing.T, n int) *pool {
 	t.Helper()
 	p := &pool{t: t}
-	net := fmt.Sprintf("127.%d.%d.", 1+rand.N(250), 1+rand.N(250))
+	net := fmt.Sprintf("127.%d.%d.", poolNet, lastPool.Add(1)%250)
 	for i := range n {
 		s := newSite(t)
 		s.addr = net + fmt.Sprint(i+1)
