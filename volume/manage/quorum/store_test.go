@@ -16,7 +16,8 @@ import (
 
 const testPort = 24101
 
-// lastHost numbers the addresses 127.77.x.y of this process's servers.
+// lastHost numbers the addresses of this process's servers: 127.NET.x.y, of which
+// package manage and the benchmarks have other nets.
 var lastHost atomic.Uint32
 
 // server is a daemon's store under test.
@@ -34,7 +35,7 @@ func newServer(t *testing.T) *server {
 	t.Helper()
 	n := lastHost.Add(1)
 	dir := t.TempDir()
-	v := &server{t: t, host: fmt.Sprintf("127.77.%d.%d", os.Getpid()%256, n)}
+	v := &server{t: t, host: fmt.Sprintf("127.%d.%d.%d", 30+os.Getpid()%60, n/250%250, n%250+1)}
 	v.cfg = Config{
 		Dir: filepath.Join(dir, "etcd"), StateFile: filepath.Join(dir, "quorum.json"),
 		ID: fmt.Sprintf("00000000-0000-4000-8000-%012d", n), Cluster: fmt.Sprintf("%08d-1111-4111-8111-111111111111", n),
