@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/mortarfs/mortar/brick/set/oplog"
 	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
 )
@@ -48,26 +49,21 @@ type Authority interface {
 	Swap(ctx context.Context, r Revision, next spec.SetState) (Revision, error)
 }
 
-// KeyKind is a kind of Key.
-type KeyKind uint8
-
-// The kinds. Their numbers are stored.
-const (
-	EntryKey   KeyKind = iota + 1 // what Dir calls Name leads to
-	ObjectKey                     // attributes of ID
-	ExtentKey                     // contents of ID from Off on, Len bytes; Len 0: to the end
-	JournalKey                    // the owner's journal
-	FullKey                       // everything there is
+// Key is something in which two members can differ; package oplog, which
+// keeps them on the disk, has the kinds.
+type (
+	KeyKind = oplog.KeyKind
+	Key     = oplog.Key
 )
 
-// Key is something in which two members can differ. Fields that its kind does
-// not use are zero, so that keys can be compared.
-type Key struct {
-	Kind     KeyKind
-	ID       volume.ID // of the object, or of the directory of an entry
-	Name     string    // of an entry
-	Off, Len int64     // of an extent, bytes
-}
+// The kinds of keys.
+const (
+	EntryKey   = oplog.EntryKey
+	ObjectKey  = oplog.ObjectKey
+	ExtentKey  = oplog.ExtentKey
+	JournalKey = oplog.JournalKey
+	FullKey    = oplog.FullKey
+)
 
 // Outcome is what a request came to that has been executed.
 type Outcome struct {

@@ -53,10 +53,12 @@ var rules = []rule{
 	{folder: "volume/manage/api", rooms: []string{"volume", "volume/spec"}, outside: rpc},
 	{folder: "volume/manage/quorum", outside: join(system, rpc, config)},
 
-	{folder: "brick", rooms: []string{"volume"}, outside: join(system, hashing)},
+	{folder: "brick", rooms: []string{"volume", "brick/internal"}, outside: join(system, hashing)},
+	{folder: "brick/internal", rooms: []string{"volume"}, outside: system},
 	{folder: "brick/wire", rooms: []string{"volume"}, outside: join(system, rpc)},
 	{folder: "brick/server", rooms: []string{"volume", "volume/spec", "brick/wire"}, outside: join(system, rpc, metrics)},
-	{folder: "brick/set", rooms: []string{"volume", "volume/spec"}, outside: join(system, erasure)},
+	{folder: "brick/set", rooms: []string{"volume", "volume/spec", "brick/set/oplog"}, outside: join(system, erasure)},
+	{folder: "brick/set/oplog", rooms: []string{"volume", "brick/internal"}, outside: system},
 
 	{folder: "dht", rooms: []string{"volume", "volume/spec"}, outside: join(system, hashing)},
 
