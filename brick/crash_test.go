@@ -1,6 +1,7 @@
 package brick
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -210,13 +211,13 @@ var scenes = []scene{
 	{"orphans", during(opens("a"), unlinks("/", "a")), func(s *Store, w *world) error { return s.Orphans(ctx) }},
 	{"journal", nil, func(s *Store, w *world) error {
 		j := s.Journal()
-		if err := j.Append([]byte("one")); err != nil {
+		if err := j.Append(context.Background(), []byte("one")); err != nil {
 			return err
 		}
 		if err := j.Rewrite([][]byte{[]byte("two"), []byte("three")}); err != nil {
 			return err
 		}
-		return j.Append([]byte("four"))
+		return j.Append(context.Background(), []byte("four"))
 	}},
 }
 

@@ -171,8 +171,8 @@ func (j *journal) scan(f func(rec []byte) error) (end int64, err error) {
 	}
 }
 
-// Append adds a record.
-func (j *journal) Append(rec []byte) error {
+// Append adds a record. It waits for nothing but the page cache, so no context ends it.
+func (j *journal) Append(_ context.Context, rec []byte) error {
 	const op = "journal append"
 	if len(rec) < 1 || len(rec) > volume.JournalRecordMax {
 		return volume.Errorf(op, journalFile, unix.EINVAL, "a record of %d bytes", len(rec))

@@ -29,10 +29,10 @@ func TestJournal(t *testing.T) {
 	big := string(bytes.Repeat([]byte("x"), volume.JournalRecordMax))
 	want := []string{"one", big, "two"}
 	for _, r := range want {
-		check(t, j.Append([]byte(r)))
+		check(t, j.Append(t.Context(), []byte(r)))
 	}
-	wants(t, j.Append(nil), unix.EINVAL)
-	wants(t, j.Append(make([]byte, volume.JournalRecordMax+1)), unix.EINVAL)
+	wants(t, j.Append(t.Context(), nil), unix.EINVAL)
+	wants(t, j.Append(t.Context(), make([]byte, volume.JournalRecordMax+1)), unix.EINVAL)
 	check(t, j.Sync(ctx))
 	if got := records(t, j); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%d records", len(got))
@@ -46,13 +46,13 @@ func TestJournal(t *testing.T) {
 		check(t, os.WriteFile(file, whole[:n], 0o600))
 		s := openBrick(t, path, Options{})
 		before := len(records(t, s.Journal()))
-		check(t, s.Journal().Append([]byte("next")))
+		check(t, s.Journal().Append(t.Context(), []byte("next")))
 		got := records(t, s.Journal())
 		if len(got) != before+1 || got[before] != "next" || before == 3 {
 			t.Errorf("cut at %d: %d records, then %d", n, before, len(got))
 		}
 		check(t, s.Journal().Rewrite([][]byte{[]byte("a"), []byte("b")}))
-		check(t, s.Journal().Append([]byte("c")))
+		check(t, s.Journal().Append(t.Context(), []byte("c")))
 		if got := records(t, s.Journal()); fmt.Sprint(got) != "[a b c]" {
 			t.Errorf("rewritten: %q", got)
 		}
@@ -94,17 +94,17 @@ func TestJournalFails(t *testing.T) {
 	told := 0
 	s := openBrick(t, newBrick(t), Options{sys: f, Unhealthy: func(error) { told++ }})
 	j := s.Journal()
-	check(t, j.Append([]byte("one")))
+	check(t, j.Append(t.Context(), []byte("one")))
 	f.Fail(1, unix.ENOSPC)
-	wants(t, j.Append([]byte("lost")), unix.ENOSPC)
-	check(t, j.Append([]byte("two")))
+	wants(t, j.Append(t.Context(), []byte("lost")), unix.ENOSPC)
+	check(t, j.Append(t.Context(), []byte("two")))
 	if got := records(t, j); fmt.Sprint(got) != "[one two]" {
 		t.Errorf("%q", got)
 	}
 	f.Fail(1, unix.EIO)
 	wants(t, j.Sync(ctx), unix.EIO)
 	wants(t, j.Sync(ctx), unix.EIO)
-	wants(t, j.Append([]byte("three")), unix.EIO)
+	wants(t, j.Append(t.Context(), []byte("three")), unix.EIO)
 	wants(t, s.Settle(ctx), unix.EIO)
 	if s.Unhealthy() == nil || told != 1 {
 		t.Errorf("unhealthy: %v, told %d times", s.Unhealthy(), told)

@@ -100,8 +100,8 @@ type faultyJournal struct {
 	s *faultyStore
 }
 
-func (j *faultyJournal) Append(rec []byte) error {
-	return j.s.change(func() error { return j.Journal.Append(rec) }, "journal", traceRecord(rec))
+func (j *faultyJournal) Append(ctx context.Context, rec []byte) error {
+	return j.s.change(func() error { return j.Journal.Append(ctx, rec) }, "journal", traceRecord(rec))
 }
 func (j *faultyJournal) Sync(ctx context.Context) error {
 	return j.s.change(func() error { return j.Journal.Sync(ctx) }, "journal Sync")

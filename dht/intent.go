@@ -72,7 +72,7 @@ func (o *Owner) record(rec *record) error {
 
 func (o *Owner) recordLocked(rec *record) error {
 	bytes := rec.encode()
-	if err := o.store.Journal().Append(bytes); err != nil {
+	if err := o.store.Journal().Append(context.Background(), bytes); err != nil {
 		return err
 	}
 	o.book.note(rec, bytes)

@@ -111,8 +111,11 @@ type Discarded struct {
 // good after a crash of the process once Append returned, after power loss once
 // a later Sync returned; what survives is always a prefix.
 type Journal interface {
-	// Append adds a record of 1 … JournalRecordMax bytes.
-	Append(rec []byte) error
+	// Append adds a record of 1 … JournalRecordMax bytes. With a Request in ctx
+	// the record decides that request (see WithRequest). After EIO, EINTR or
+	// ETIMEDOUT the record is in the journal or it is not, now or soon, but never
+	// behind one that was added later.
+	Append(ctx context.Context, rec []byte) error
 	// Sync makes all appended records durable; calls at the same time share one fdatasync.
 	Sync(ctx context.Context) error
 	// Replay calls f with every record in order, before the first Append. rec is only valid during the call.

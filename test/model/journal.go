@@ -24,7 +24,7 @@ type journal struct {
 }
 
 // Append implements volume.Journal.
-func (j *journal) Append(rec []byte) error {
+func (j *journal) Append(_ context.Context, rec []byte) error {
 	if len(rec) == 0 || len(rec) > volume.JournalRecordMax {
 		return fail("journal", strconv.Itoa(len(rec))+" bytes", syscall.EINVAL)
 	}
