@@ -17,6 +17,7 @@ const peerID = "8d088b94-c2f2-44de-bd38-c15e5b597f34"
 // the real one.
 type fake struct {
 	api.Pool // what daemons ask each other: not asked for here
+	api.Sets // what bricks ask
 
 	pool     pool // pool_test.go
 	volumes  []api.Volume
@@ -211,7 +212,7 @@ func volumeOf(name, id string, state api.State, bricks ...string) api.Volume {
 		}
 		v.Bricks = append(v.Bricks, api.Brick{Name: b, Host: host, Path: path, PeerID: peerID})
 	}
-	for _, s := range slices.Backward(spec.Fresh()) { // a daemon keeps them in order of setting
+	for _, s := range slices.Backward(spec.Fresh(false)) { // a daemon keeps them in order of setting
 		v.Options = append(v.Options, api.OptionValue{Name: s.Name, Value: s.Value})
 	}
 	return v

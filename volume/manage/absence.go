@@ -209,28 +209,41 @@ func (d *daemon) reachable(ctx context.Context, s *snapshot) map[string]bool {
 const (
 	freshDoubt      = 300 * time.Millisecond // then the voters are asked whether they are there
 	electionTimeout = 8 * time.Second        // for voters that are there to elect a leader
+	askPause        = 30 * time.Millisecond  // before a question is asked again
 )
 
 // errLost is a store without a majority.
 var errLost = errors.New("no majority of the voters is there")
 
-// askStore is view.fresh. While a majority of the voters is there it waits for them
-// to answer as one; without one it fails as soon as that is known.
+// askStore is view.fresh with whileMajority.
 func (d *daemon) askStore(ctx context.Context) (*snapshot, error) {
+	return whileMajority(ctx, d, d.view.fresh)
+}
+
+// whileMajority calls f until it succeeds. While a majority of the voters is
+// there it goes on until ctx or electionTimeout ends; without one it fails as
+// soon as that is known.
+func whileMajority[T any](ctx context.Context, d *daemon, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, electionTimeout)
 	defer cancel()
 	type answer struct {
-		snap *snapshot
-		err  error
+		value T
+		err   error
 	}
 	answers := make(chan answer, 1)
 	go func() { // ends with ctx; the channel has room
-		var a answer
 		for {
-			if a.snap, a.err = d.view.fresh(ctx); a.err == nil || ctx.Err() != nil {
-				answers <- a
+			v, err := f(ctx)
+			if err == nil || ctx.Err() != nil {
+				answers <- answer{v, err}
 				return
 			}
+			pause := time.NewTimer(askPause)
+			select {
+			case <-ctx.Done():
+			case <-pause.C:
+			}
+			pause.Stop()
 		}
 	}()
 	doubt := time.NewTimer(freshDoubt)
@@ -238,15 +251,16 @@ func (d *daemon) askStore(ctx context.Context) (*snapshot, error) {
 	for {
 		select {
 		case a := <-answers:
-			return a.snap, a.err
+			return a.value, a.err
 		case <-doubt.C:
 		}
 		if h := d.health(ctx); h.Answer < h.Majority {
 			select {
 			case a := <-answers:
-				return a.snap, a.err
+				return a.value, a.err
 			default:
-				return nil, errLost
+				var zero T
+				return zero, errLost
 			}
 		}
 		doubt.Reset(freshDoubt)

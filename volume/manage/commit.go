@@ -100,6 +100,7 @@ func dropVolume(v *volumeRecord) []clientv3.Op {
 	return []clientv3.Op{
 		clientv3.OpDelete(volumeKey(v.Name)),
 		clientv3.OpDelete(havePrefix+v.ID+"/", clientv3.WithPrefix()),
+		clientv3.OpDelete(setsPrefix+v.ID+"/", clientv3.WithPrefix()),
 	}
 }
 

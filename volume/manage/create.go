@@ -35,15 +35,12 @@ func checkCreate(r *api.CreateRequest) error {
 	if r.Transport != "" && r.Transport != "tcp" {
 		return refuse("Transport type %s is not supported: Mortar knows tcp only.", r.Transport)
 	}
-	shape := spec.Shape{
-		Bricks: len(r.Bricks), Stripe: r.Stripe, Replica: r.Replica, Arbiter: r.Arbiter,
-		Disperse: r.Disperse, Redundancy: r.Redundancy,
-	}
+	shape := shapeOf(r)
 	if err := shape.Check(); err != nil {
 		return refuse("%v", err)
 	}
-	if !shape.Distributed() {
-		return refuse("This version of Mortar makes distributed volumes only: leave out stripe, replica, arbiter, disperse and redundancy.")
+	if err := shape.Served(); err != nil {
+		return refuse("%v", err)
 	}
 	names, err := spec.CheckBricks(r.Bricks)
 	if err != nil {
@@ -51,6 +48,13 @@ func checkCreate(r *api.CreateRequest) error {
 	}
 	r.Bricks = names
 	return nil
+}
+
+func shapeOf(r *api.CreateRequest) spec.Shape {
+	return spec.Shape{
+		Bricks: len(r.Bricks), Stripe: r.Stripe, Replica: r.Replica, Arbiter: r.Arbiter,
+		Disperse: r.Disperse, Redundancy: r.Redundancy,
+	}
 }
 
 // create makes a volume; the caller has the name's turn. Whatever is wrong
@@ -79,7 +83,7 @@ func (d *daemon) create(ctx context.Context, r api.CreateRequest) (api.Volume, e
 			return api.Volume{}, err
 		}
 		t := d.newTask(kindCreate, v, r.Force)
-		ops := []clientv3.Op{putVolume(v), putTask(t)}
+		ops := append(putSets(v), putVolume(v), putTask(t))
 		for _, b := range v.Bricks {
 			ops = append(ops, clientv3.OpPut(haveKey(v.ID, b.ID), encode(haveRecord{V: recordVersion})))
 		}
@@ -110,6 +114,8 @@ func (d *daemon) create(ctx context.Context, r api.CreateRequest) (api.Volume, e
 // servers can see, their keepers look at.
 func (d *daemon) newBricks(ctx context.Context, snap *snapshot, r api.CreateRequest) ([]brickRecord, error) {
 	var bricks []brickRecord
+	shape := shapeOf(&r)
+	members := shape.Members()
 	for i, name := range r.Bricks {
 		host, path, err := spec.ParseBrick(name)
 		if err != nil {
@@ -119,7 +125,8 @@ func (d *daemon) newBricks(ctx context.Context, snap *snapshot, r api.CreateRequ
 		if err != nil {
 			return nil, err
 		}
-		b := brickRecord{ID: newUUID(), Server: server, Host: host, Path: path, Set: volume.SetID(i + 1)}
+		b := brickRecord{ID: newUUID(), Server: server, Host: host, Path: path, Set: volume.SetID(i/members + 1)}
+		b.Arbiter = shape.Arbiter > 0 && i%members == members-1
 		if overlaps(bricks, b) {
 			return nil, refuse("Brick: %s not available. Brick may be containing or be contained by an existing brick.", name)
 		}
@@ -128,10 +135,18 @@ func (d *daemon) newBricks(ctx context.Context, snap *snapshot, r api.CreateRequ
 				return nil, refuse("Brick: %s not available. Brick may be containing or be contained by an existing brick.", name)
 			}
 		}
+		if !r.Force && slices.ContainsFunc(bricks, func(o brickRecord) bool { return o.Set == b.Set && o.Server == b.Server }) {
+			return nil, refuse("%s", sameServer)
+		}
 		bricks = append(bricks, b)
 	}
 	return bricks, nil
 }
+
+// sameServer is GlusterFS's warning about members of a set that would be lost together.
+const sameServer = "Multiple bricks of a replicate volume are present on the same server. This setup is not optimal. " +
+	"Bricks should be on different nodes to have best fault tolerant configuration. " +
+	"Use 'force' at the end of the command if you want to override this behavior."
 
 // overlaps reports whether a brick is, contains, or lies in one of the others on its server.
 func overlaps(bricks []brickRecord, b brickRecord) bool {
@@ -142,23 +157,28 @@ func overlaps(bricks []brickRecord, b brickRecord) bool {
 
 // newVolume makes the record of a volume whose bricks are to be made.
 func newVolume(r api.CreateRequest, bricks []brickRecord) (*volumeRecord, error) {
-	weights := make([]dht.Weight, len(bricks))
-	for i, b := range bricks {
-		weights[i] = dht.Weight{Set: b.Set, Weight: 1}
+	shape := shapeOf(&r)
+	var weights []dht.Weight
+	for i := 0; i < len(bricks); i += shape.Members() {
+		weights = append(weights, dht.Weight{Set: bricks[i].Set, Weight: 1})
 	}
 	layout, err := dht.NewLayout(1, weights)
 	if err != nil {
 		return nil, refuse("The bricks can't be given shares of the volume: %v.", err)
 	}
-	options := spec.Fresh()
+	options := spec.Fresh(shape.Members() > 1)
 	slices.Reverse(options) // `volume info` shows the newest first
-	return &volumeRecord{
+	v := &volumeRecord{
 		V: recordVersion, Name: r.Name, ID: newUUID(), Phase: checking, State: api.Created,
 		Force: r.Force, Generation: 1, Bricks: bricks,
-		RootHome: bricks[0].Set, NextSet: volume.SetID(len(bricks) + 1),
+		RootHome: bricks[0].Set, NextSet: volume.SetID(len(weights) + 1),
 		Layouts: []spec.Layout{layout}, Options: options,
 		Created: time.Now().UTC().Truncate(time.Second),
-	}, nil
+	}
+	if shape.Members() > 1 {
+		v.V, v.Replica, v.Arbiter = replicatedV, shape.Members(), shape.Arbiter
+	}
+	return v, nil
 }
 
 // createTimeout bounds the making of bricks, which is a few hundred directories each.

@@ -38,6 +38,7 @@
 //	controller             (text)     UUID of the daemon that adjusts the voters; on its lease
 //	volumes/NAME           volume     definition and what is wanted of its bricks
 //	have/VOLUME/BRICK      have       what a brick is: by its own daemon only (UUIDs)
+//	sets/VOLUME/SET        set        who serves a set of several members, who is in sync; by its members, see below
 //	tasks/NAME             task       the change of volume NAME that is under way
 //	options                options    the cluster-wide options
 //	epoch                  epoch      UUID and incarnation of the cluster, base of the maps' versions
@@ -69,6 +70,12 @@
 // own by compare-and-swap and goes on in the middle column. What waits for bricks
 // gives up on a server that is away for 3 s: a create or start is undone, a stop
 // or delete leaves those bricks to their server, which ends them when it is back.
+//
+// The state of a set of several members is no task's: the members change it by
+// compare-and-swap through whichever daemon answers them (SetState, SwapSetState),
+// and a failover waits for it. The daemon sees to the invariants only
+// (spec.CheckSwap). A new state, and the end of a brick's process, which its keeper sees by
+// the pidfd, are a new map in all daemons at once: some milliseconds, measured in tests.
 //
 // Deleting a volume leaves the bricks' data and identity where they are, as
 // GlusterFS does: such a directory can be used again only with force.

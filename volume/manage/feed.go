@@ -19,11 +19,16 @@ func mapOf(s *snapshot, v *volumeRecord) *spec.Map {
 		RootHome: v.RootHome, Layouts: v.Layouts, Options: v.options(), Daemons: daemons(s), Cluster: s.epoch.Cluster,
 	}
 	for _, b := range v.Bricks { // in order of set
-		member := spec.Member{Brick: b.name(), ID: b.ID}
-		if h := s.haveOf(v.ID, b.ID); h.Is == running && h.Port != 0 {
+		h := s.haveOf(v.ID, b.ID)
+		member := spec.Member{Brick: b.name(), ID: b.ID, Arbiter: b.Arbiter, Life: h.Life, Ended: h.Ended}
+		if h.Is == running && h.Port != 0 {
 			member.Addr = brickAddr(s.servers[b.Server], h)
 		}
-		m.Sets = append(m.Sets, spec.Set{ID: b.Set, Members: []spec.Member{member}})
+		if n := len(m.Sets); n == 0 || m.Sets[n-1].ID != b.Set {
+			m.Sets = append(m.Sets, spec.Set{ID: b.Set, State: s.stateOf(v.ID, b.Set)})
+		}
+		set := &m.Sets[len(m.Sets)-1]
+		set.Members = append(set.Members, member)
 	}
 	return m
 }

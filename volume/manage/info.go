@@ -17,7 +17,7 @@ import (
 
 // describe is a volume as the API tells of it.
 func (d *daemon) describe(v *volumeRecord) api.Volume {
-	out := api.Volume{Name: v.Name, ID: v.ID, State: v.State, Stripe: 1, Replica: 1}
+	out := api.Volume{Name: v.Name, ID: v.ID, State: v.State, Stripe: 1, Replica: max(v.Replica, 1), Arbiter: v.Arbiter}
 	for _, b := range v.Bricks {
 		out.Bricks = append(out.Bricks, describeBrick(b))
 	}
@@ -28,7 +28,7 @@ func (d *daemon) describe(v *volumeRecord) api.Volume {
 }
 
 func describeBrick(b brickRecord) api.Brick {
-	return api.Brick{Name: b.name(), Host: b.Host, Path: b.Path, PeerID: b.Server}
+	return api.Brick{Name: b.name(), Host: b.Host, Path: b.Path, PeerID: b.Server, Arbiter: b.Arbiter}
 }
 
 // sorted returns the visible volumes in order of name.

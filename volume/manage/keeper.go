@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mortarfs/mortar/brick"
+	"github.com/mortarfs/mortar/volume/manage/api"
 )
 
 // Pauses before a brick process that died is started again. The first time it
@@ -61,11 +62,13 @@ type keeper struct {
 	retry    time.Time  // not before then is anything tried again
 	pause    time.Duration
 	finished uint64 // the generation for which ready or erased is done
+	foreign  bool   // proc is another daemon's: it is ended before anything else
 }
 
 // hello is a brick process that registers; answer gets nil, or why it is refused.
 type hello struct {
 	pid, port int
+	life      string
 	answer    chan error
 }
 
@@ -168,6 +171,12 @@ func (k *keeper) act(ctx context.Context, o order) time.Duration {
 	if v.Generation != k.have.Generation { // a new wish: no pauses from earlier
 		k.retry, k.pause = time.Time{}, 0
 	}
+	if k.foreign && k.proc != nil {
+		if err := k.end(ctx); err != nil {
+			return time.Second
+		}
+	}
+	k.foreign = false
 	want := v.want()
 	if want != running {
 		k.refuseHello("The brick is not to run.")
@@ -207,9 +216,21 @@ func (k *keeper) act(ctx context.Context, o order) time.Duration {
 	return left
 }
 
-// say is the have record for a condition without a process.
+// say is the have record for a condition without a process. A life goes only with its process.
 func (k *keeper) say(generation uint64, is condition, text string) haveRecord {
-	return haveRecord{V: recordVersion, Generation: generation, Is: is, Error: text, Incarnation: k.have.Incarnation}
+	h := haveRecord{V: recordVersion, Generation: generation, Is: is, Error: text, Incarnation: k.have.Incarnation}
+	h.Life, h.Ended = k.have.Life, k.have.Ended
+	if k.proc == nil {
+		h.end()
+	}
+	return h
+}
+
+// end notes that the process whose life is recorded has ended.
+func (h *haveRecord) end() {
+	if h.Life != "" {
+		h.Life, h.Ended = "", h.Life
+	}
 }
 
 // settle does what conditions without a process ask for.
@@ -256,7 +277,11 @@ func (k *keeper) start(o order) {
 	if is == running { // of an earlier life of this daemon
 		is = down
 	}
-	k.have = haveRecord{V: recordVersion, Generation: k.have.Generation, Is: is, Error: k.have.Error, PID: proc.pid, Incarnation: incarnation}
+	k.have.end()
+	k.have = haveRecord{
+		V: recordVersion, Generation: k.have.Generation, Is: is, Error: k.have.Error, PID: proc.pid,
+		Ended: k.have.Ended, Incarnation: incarnation,
+	}
 	k.publish(proc.pid, 0, false)
 	k.log.Info("brick process started", "pid", proc.pid)
 }
@@ -312,9 +337,13 @@ func (k *keeper) takeHello(o order) {
 		k.log.Info("brick is up", "pid", h.pid, "port", h.port)
 	}
 	inc := k.have.Incarnation
+	if k.have.Life != h.life {
+		k.have.end()
+	}
 	k.have = haveRecord{
 		V: recordVersion, Generation: o.volume.Generation, Is: running, PID: h.pid, Port: h.port,
-		Addr: net.JoinHostPort(k.d.clientHost(o.brick), strconv.Itoa(h.port)), Incarnation: max(inc, 1),
+		Addr: net.JoinHostPort(k.d.clientHost(o.brick), strconv.Itoa(h.port)),
+		Life: h.life, Ended: k.have.Ended, Incarnation: max(inc, 1),
 	}
 	k.port = h.port
 	k.publish(h.pid, h.port, true)
@@ -397,8 +426,11 @@ func (k *keeper) report(ctx context.Context, o order) time.Duration {
 }
 
 // register hands a registration to the keeper and waits for its answer.
-func (k *keeper) register(ctx context.Context, pid, port int) error {
-	h := &hello{pid: pid, port: port, answer: make(chan error, 1)}
+func (k *keeper) register(ctx context.Context, b api.BrickHello) error {
+	h := &hello{pid: b.PID, port: b.Port, life: b.Life, answer: make(chan error, 1)}
+	if h.life == "" { // an earlier release's: its number and start are unique while the machine is up
+		h.life = fmt.Sprintf("%d-%s", b.PID, startOf(b.PID))
+	}
 	k.mu.Lock()
 	if old := k.mu.hello; old != nil {
 		old.answer <- refuse("Another registration came after this one.")

@@ -2,6 +2,7 @@ package manage
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -75,7 +76,7 @@ func fakeBrick(args []string) int {
 	}
 	hello := api.BrickHello{
 		Volume: flags["--volume"], Brick: flags["--brick"],
-		PID: os.Getpid(), Port: l.Addr().(*net.TCPAddr).Port,
+		PID: os.Getpid(), Port: l.Addr().(*net.TCPAddr).Port, Life: rand.Text(),
 	}
 	if err := api.KeepAttached(ctx, flags["--daemon"], hello, func(*spec.Map) {}); err != nil {
 		fmt.Fprintln(os.Stderr, err)

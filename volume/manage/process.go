@@ -199,6 +199,21 @@ func brickOf(pid int) (found, bool) {
 	return f, isUUID(f.brick) && f.daemon != ""
 }
 
+// startOf tells when a process was started, in clock ticks since the machine's
+// boot (field 22 of /proc/PID/stat, proc(5)); "" if it is gone.
+func startOf(pid int) string {
+	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return ""
+	}
+	// What follows the name, which is in parentheses and may hold some itself, begins with field 3.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 20 {
+		return ""
+	}
+	return fields[22-3]
+}
+
 // lastLine returns the last line of a file that says something, "" if there is none.
 func lastLine(path string, from int64) string {
 	const tail = 4096

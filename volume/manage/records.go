@@ -3,6 +3,7 @@ package manage
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 // Limits of what is stored.
 const (
 	recordVersion = 1
+	replicatedV   = 2       // of a volume with sets of several members, which earlier releases must not touch
 	recordMax     = 1 << 20 // bytes of a record
 	bricksMax     = 4096    // bricks of a volume; set IDs are 16 bits
 	volumesMax    = 4096    // volumes of a cluster
@@ -25,6 +27,7 @@ const (
 	serversPrefix = root + "servers/"
 	volumesPrefix = root + "volumes/"
 	havePrefix    = root + "have/"
+	setsPrefix    = root + "sets/"
 	tasksPrefix   = root + "tasks/"
 	alivePrefix   = root + "alive/"
 	optionsKey    = root + "options"
@@ -37,6 +40,10 @@ func aliveKey(id string) string           { return alivePrefix + id }
 func volumeKey(name string) string        { return volumesPrefix + name }
 func taskKey(name string) string          { return tasksPrefix + name }
 func haveKey(volume, brick string) string { return havePrefix + volume + "/" + brick }
+
+func setKey(id string, set volume.SetID) string {
+	return setsPrefix + id + "/" + strconv.Itoa(int(set))
+}
 
 // phase says where in its life a volume is.
 type phase string
@@ -56,9 +63,11 @@ type volumeRecord struct {
 	ID         string         `json:"id"` // UUID
 	Phase      phase          `json:"phase,omitempty"`
 	State      api.State      `json:"state"`
-	Run        bool           `json:"run,omitempty"`   // its bricks should run
-	Force      bool           `json:"force,omitempty"` // of the create under way: use directories that another volume used
-	Generation uint64         `json:"generation"`      // of what is wanted of the bricks
+	Run        bool           `json:"run,omitempty"`     // its bricks should run
+	Force      bool           `json:"force,omitempty"`   // of the create under way: use directories that another volume used
+	Generation uint64         `json:"generation"`        // of what is wanted of the bricks
+	Replica    int            `json:"replica,omitempty"` // members of each set, arbiters included; 0: one
+	Arbiter    int            `json:"arbiter,omitempty"` // of these, how many hold no contents
 	Bricks     []brickRecord  `json:"bricks"`
 	RootHome   volume.SetID   `json:"rootHome"`
 	NextSet    volume.SetID   `json:"nextSet"`           // never given yet
@@ -75,6 +84,8 @@ type brickRecord struct {
 	Path   string       `json:"path"`
 	Set    volume.SetID `json:"set"`
 	Made   bool         `json:"made,omitempty"` // the create made the directory
+
+	Arbiter bool `json:"arbiter,omitempty"` // it holds no contents
 }
 
 func (b brickRecord) name() string { return spec.JoinBrick(b.Host, b.Path) }
@@ -132,8 +143,17 @@ type haveRecord struct {
 	PID         int       `json:"pid,omitempty"`
 	Port        int       `json:"port,omitempty"`
 	Addr        string    `json:"addr,omitempty"`        // HOST:PORT for clients
+	Life        string    `json:"life,omitempty"`        // of the process, as it registered; see spec.Member
+	Ended       string    `json:"ended,omitempty"`       // life of the last process that was seen to end
 	Incarnation uint64    `json:"incarnation,omitempty"` // starts of the process so far
 	Missing     bool      `json:"missing,omitempty"`     // found by the check of a create: the directory is to be made
+}
+
+// setRecord says who serves a set of several members. Its members change it: see SwapSetState.
+type setRecord struct {
+	V     int           `json:"v"`
+	State spec.SetState `json:"state"`
+	By    string        `json:"by,omitempty"` // ID of the request that made it so
 }
 
 // The kinds of tasks.
@@ -176,8 +196,8 @@ func decode(b []byte, what string, into any) error {
 	if err := json.Unmarshal(b, &head); err != nil {
 		return fmt.Errorf("the record %s is damaged: %w", what, err)
 	}
-	if head.V != recordVersion {
-		return fmt.Errorf("the record %s has version %d, this release knows %d", what, head.V, recordVersion)
+	if head.V != recordVersion && head.V != replicatedV {
+		return fmt.Errorf("the record %s has version %d, this release knows %d", what, head.V, replicatedV)
 	}
 	if err := json.Unmarshal(b, into); err != nil {
 		return fmt.Errorf("the record %s is damaged: %w", what, err)
@@ -192,6 +212,13 @@ func encode(r any) string {
 		panic(err)
 	}
 	return string(b)
+}
+
+// splitSet takes a set record's key apart.
+func splitSet(key string) (id string, set volume.SetID) {
+	id, n, _ := strings.Cut(strings.TrimPrefix(key, setsPrefix), "/")
+	i, _ := strconv.ParseUint(n, 10, 16) // 0, which is no set, if it is no number
+	return id, volume.SetID(i)
 }
 
 // splitHave takes a have record's key apart.

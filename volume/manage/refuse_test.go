@@ -58,7 +58,10 @@ func TestCreateRefused(t *testing.T) {
 		{api.CreateRequest{Name: "v", Bricks: []string{"192.0.2.7:/b"}}, "Host 192.0.2.7 is not in 'Peer in Cluster' state"},
 		{api.CreateRequest{Name: "v", Bricks: []string{"127.0.0.77:/b"}}, "Host 127.0.0.77 is not in 'Peer in Cluster' state"},
 		{api.CreateRequest{Name: "v", Bricks: []string{"no-such-host.invalid:/b"}}, "Failed to find host no-such-host.invalid"},
-		{api.CreateRequest{Name: "v", Bricks: []string{at("n1"), at("n2")}, Replica: 2}, "makes distributed volumes only"},
+		{api.CreateRequest{Name: "v", Bricks: []string{at("n1"), at("n2")}, Replica: 2}, "Multiple bricks of a replicate volume are present on the same server. This setup is not optimal."},
+		{api.CreateRequest{Name: "v", Bricks: []string{at("n1"), at("n2"), at("n3")}, Replica: 2}, "number of bricks is not a multiple of replica count"},
+		{api.CreateRequest{Name: "v", Bricks: []string{at("n1"), at("n2"), at("n3")}, Disperse: 3}, "leave out disperse and redundancy"},
+		{api.CreateRequest{Name: "v", Bricks: []string{at("n1"), at("n2")}, Stripe: 2}, "leave out stripe"},
 		{api.CreateRequest{Name: "v", Bricks: []string{at("new")}, Transport: "rdma"}, "Mortar knows tcp only"},
 	} {
 		_, err := c.VolumeCreate(ctx, test.r)

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
 )
 
 // rawRecord is a record as it is stored.
@@ -24,13 +27,20 @@ type snapshot struct {
 	raw      map[string]rawRecord              // by key: the others are read from these
 	volumes  map[string]*volumeRecord          // by name
 	have     map[string]map[string]*haveRecord // by volume's and brick's UUID
+	sets     map[setRef]*setRecord             // of sets of several members
 	tasks    map[string]*taskRecord            // by volume's name
 	servers  map[string]*serverRecord          // by UUID
 	alive    map[string]string                 // by server's UUID: which life of it is there
 	control  string                            // UUID of the daemon that adjusts the voters; "" none
 	cluster  *clusterRecord
 	epoch    *epochRecord
-	changed  map[string]int64 // by UUID of a volume: the newest revision of it and its bricks' have records; of a server: of its record
+	changed  map[string]int64 // by UUID of a volume: the newest revision of it, its sets' and its bricks' have records; of a server: of its record
+}
+
+// setRef names a set of a volume, by the volume's UUID.
+type setRef struct {
+	volume string
+	set    volume.SetID
 }
 
 func newSnapshot(revision int64) *snapshot {
@@ -39,6 +49,7 @@ func newSnapshot(revision int64) *snapshot {
 		raw:      map[string]rawRecord{},
 		volumes:  map[string]*volumeRecord{},
 		have:     map[string]map[string]*haveRecord{},
+		sets:     map[setRef]*setRecord{},
 		tasks:    map[string]*taskRecord{},
 		servers:  map[string]*serverRecord{},
 		alive:    map[string]string{},
@@ -54,6 +65,24 @@ func (s *snapshot) volume(name string) *volumeRecord {
 		return v
 	}
 	return nil
+}
+
+// volumeOf returns the volume with a UUID if anybody should see it, else nil.
+func (s *snapshot) volumeOf(id string) *volumeRecord {
+	for _, v := range s.volumes {
+		if v.ID == id && v.visible() {
+			return v
+		}
+	}
+	return nil
+}
+
+// stateOf returns the state of a set of several members; of a set of one it is empty.
+func (s *snapshot) stateOf(id string, set volume.SetID) spec.SetState {
+	if r := s.sets[setRef{id, set}]; r != nil {
+		return r.State
+	}
+	return spec.SetState{}
 }
 
 // haveOf returns what a brick is; absent if nothing was ever written.
@@ -79,7 +108,7 @@ func (s *snapshot) clone() *snapshot {
 	c := *s
 	c.raw = maps.Clone(s.raw)
 	c.volumes, c.tasks, c.servers = maps.Clone(s.volumes), maps.Clone(s.tasks), maps.Clone(s.servers)
-	c.have, c.changed, c.alive = maps.Clone(s.have), maps.Clone(s.changed), maps.Clone(s.alive)
+	c.have, c.changed, c.alive, c.sets = maps.Clone(s.have), maps.Clone(s.changed), maps.Clone(s.alive), maps.Clone(s.sets)
 	return &c
 }
 
@@ -108,6 +137,13 @@ func (s *snapshot) put(key string, r rawRecord) error {
 			m[brick] = h
 			s.have[volume] = m
 			s.changed[volume] = max(s.changed[volume], r.revision)
+		}
+	case setsPrefix:
+		state := &setRecord{}
+		if err = decode(r.value, key, state); err == nil {
+			id, set := splitSet(key)
+			s.sets[setRef{id, set}] = state
+			s.changed[id] = max(s.changed[id], r.revision)
 		}
 	case tasksPrefix:
 		t := &taskRecord{}
@@ -160,6 +196,9 @@ func (s *snapshot) drop(key string) {
 				delete(s.changed, volume)
 			}
 		}
+	case setsPrefix:
+		id, set := splitSet(key)
+		delete(s.sets, setRef{id, set})
 	case tasksPrefix:
 		delete(s.tasks, name)
 	case serversPrefix:
@@ -178,7 +217,7 @@ func (s *snapshot) drop(key string) {
 
 // splitKey tells what kind of record a key is of, and its name.
 func splitKey(key string) (kind, name string) {
-	for _, p := range []string{volumesPrefix, havePrefix, tasksPrefix, serversPrefix, alivePrefix} {
+	for _, p := range []string{volumesPrefix, havePrefix, setsPrefix, tasksPrefix, serversPrefix, alivePrefix} {
 		if name, ok := strings.CutPrefix(key, p); ok {
 			return p, name
 		}

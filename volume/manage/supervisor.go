@@ -116,21 +116,30 @@ func (s *supervisor) sync(ctx context.Context, snap *snapshot, processes map[str
 
 // take lets a new keeper adopt the process that its record names, or any, and
 // returns those that are left. One that knows another daemon's socket could
-// never register here: it is ended, to be started anew.
+// never register here: the keeper ends it, to start one anew.
 func (s *supervisor) take(ctx context.Context, k *keeper, processes []found) []found {
 	best := -1
 	for i, f := range processes {
-		if f.daemon != s.d.cfg.Socket {
-			s.endOrphan(ctx, f)
-		} else if best < 0 || f.pid == k.have.PID {
+		if best < 0 || f.pid == k.have.PID || processes[best].daemon != s.d.cfg.Socket && f.daemon == s.d.cfg.Socket {
 			best = i
 		}
 	}
 	if best < 0 {
 		return nil
 	}
-	k.adopt(processes[best].pid)
-	return append(append([]found(nil), processes[:best]...), processes[best+1:]...)
+	var left []found
+	for i, f := range processes {
+		switch {
+		case i == best:
+			k.adopt(f.pid)
+			k.foreign = f.daemon != s.d.cfg.Socket
+		case f.daemon != s.d.cfg.Socket:
+			s.endOrphan(ctx, f)
+		default:
+			left = append(left, f)
+		}
+	}
+	return left
 }
 
 // endOrphan ends a brick process that should not be.
@@ -174,6 +183,9 @@ func (s *supervisor) register(ctx context.Context, b api.BrickHello) error {
 	if !known {
 		return notWanted("Volume %s has no brick %s on this server.", b.Volume, b.Brick)
 	}
+	if len(b.Life) > lifeMax {
+		return refuse("The life of a brick process is told in %d bytes at most.", lifeMax)
+	}
 	if b.Port < 1 || b.Port > 65535 || b.PID < 1 {
 		return refuse("A brick process can't have port %d and process ID %d.", b.Port, b.PID)
 	}
@@ -181,10 +193,13 @@ func (s *supervisor) register(ctx context.Context, b api.BrickHello) error {
 	if k == nil {
 		return refuse("The daemon is starting.") // the process tries again
 	}
-	return k.register(ctx, b.PID, b.Port)
+	return k.register(ctx, b)
 }
 
 // notWanted tells a brick process to end.
 func notWanted(format string, a ...any) error {
 	return api.Errorf(api.ErrNotWanted, format, a...)
 }
+
+// lifeMax is the length of the longest BrickHello.Life, in bytes.
+const lifeMax = 128

@@ -53,12 +53,17 @@ type Option struct {
 
 // Fresh are the options that are set on a new volume, in the order in which
 // `volume info` shows them.
-func Fresh() []Setting {
-	return []Setting{
+func Fresh(replicated bool) []Setting {
+	all := []Setting{
 		{"storage.fips-mode-rchecksum", "on"},
 		{"transport.address-family", "inet"},
 		{"nfs.disable", "on"},
 	}
+	if replicated {
+		all = append([]Setting{{"cluster.granular-entry-heal", "on"}}, all...)
+		all = append(all, Setting{"performance.client-io-threads", "off"})
+	}
+	return all
 }
 
 // Setting is an option and the value it was given.

@@ -10,14 +10,20 @@ type Shape struct {
 	Redundancy int // fragments that may be lost
 }
 
+// ReplicaMax is how many members a set can have, arbiters included. Each change
+// goes to all of them, side by side.
+const ReplicaMax = 16
+
 // Check says what is wrong with the counts, in GlusterFS's words. It knows
-// nothing of what this version can serve: see Distributed.
+// nothing of what this version can serve: see Served.
 func (s Shape) Check() error {
 	switch {
 	case s.Bricks <= 0:
 		return Invalid("No bricks specified")
 	case s.Replica < 0 || s.Replica == 1:
 		return Invalid("replica count should be greater than 1")
+	case s.Replica > ReplicaMax:
+		return invalidf("replica count should be at most %d", ReplicaMax)
 	case s.Stripe < 0 || s.Stripe == 1:
 		return Invalid("stripe count should be greater than 1")
 	case s.Arbiter != 0 && (s.Arbiter != 1 || s.Replica != 2 && s.Replica != 3):
@@ -29,10 +35,7 @@ func (s Shape) Check() error {
 	if err := s.checkDisperse(); err != nil {
 		return err
 	}
-	replica := max(s.Replica, 1)
-	if s.Arbiter == 1 {
-		replica = 3
-	}
+	replica := s.Members()
 	set := max(s.Stripe, 1) * replica
 	switch {
 	case s.Bricks%replica != 0:
@@ -60,10 +63,24 @@ func (s Shape) checkDisperse() error {
 	return nil
 }
 
-// Distributed reports whether the volume is a plain distributed one, each brick
-// a set of its own: the kind that this version serves.
-func (s Shape) Distributed() bool {
-	return s.Stripe == 0 && s.Replica == 0 && s.Arbiter == 0 && s.Disperse == 0 && s.Redundancy == 0
+// Members is how many bricks hold the same: "replica 2 arbiter 1" and "replica 3
+// arbiter 1" both say two with contents and one without.
+func (s Shape) Members() int {
+	if s.Arbiter == 1 {
+		return 3
+	}
+	return max(s.Replica, 1)
+}
+
+// Served says what this version can't serve of a shape that is right in itself: nil, or an Invalid.
+func (s Shape) Served() error {
+	switch {
+	case s.Disperse != 0 || s.Redundancy != 0:
+		return Invalid("This version of Mortar makes distributed and replicated volumes: leave out disperse and redundancy.")
+	case s.Stripe != 0:
+		return Invalid("This version of Mortar makes distributed and replicated volumes: leave out stripe.")
+	}
+	return nil
 }
 
 // CheckBricks parses every brick of a new volume and refuses one that is named

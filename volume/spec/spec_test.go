@@ -141,6 +141,7 @@ func TestShape(t *testing.T) {
 		{Shape{Bricks: 3, Disperse: 3}, ""},
 		{Shape{}, "No bricks specified"},
 		{Shape{Bricks: 2, Replica: 1}, "replica count should be greater than 1"},
+		{Shape{Bricks: 17, Replica: 17}, "replica count should be at most 16"},
 		{Shape{Bricks: 2, Stripe: 1}, "stripe count should be greater than 1"},
 		{Shape{Bricks: 4, Replica: 3}, "number of bricks is not a multiple of replica count"},
 		{Shape{Bricks: 4, Replica: 3, Arbiter: 1}, "number of bricks is not a multiple of replica count"},
@@ -153,8 +154,8 @@ func TestShape(t *testing.T) {
 		{Shape{Bricks: 4, Disperse: 4, Redundancy: 2}, "redundancy must be greater than or equal to 1 and less than 2 for a disperse 4 volume"},
 	} {
 		says(t, "", c.shape.Check(), c.want)
-		if c.shape.Distributed() != (c.shape == Shape{Bricks: c.shape.Bricks}) {
-			t.Errorf("%+v: Distributed is %v", c.shape, c.shape.Distributed())
+		if served := c.shape.Served() == nil; served != (c.shape.Stripe == 0 && c.shape.Disperse == 0) {
+			t.Errorf("%+v: served is %v", c.shape, served)
 		}
 	}
 }
@@ -194,7 +195,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s is not of the cluster: %v", name, err)
 		}
 	}
-	for _, s := range Fresh() {
+	for _, s := range Fresh(true) {
 		says(t, s.Name, Validate(s.Name, s.Value), "")
 	}
 }

@@ -35,6 +35,7 @@ type Daemon interface {
 	AttachBrick(ctx context.Context, b BrickHello, send func(*spec.Map) error) error
 
 	Pool
+	Sets
 }
 
 // Error is a refused or failed request, for people and for programs.
@@ -51,7 +52,12 @@ const (
 	ErrNoVolume    = 30806
 	ErrUnreachable = 107
 
-	ErrNotWanted = 30890 // Mortar's own: a brick process that should not run
+	// Mortar's own.
+
+	ErrNotWanted = 30890 // a brick process that should not run
+	ErrConflict  = 30891 // SwapSetState: the state is another already
+	ErrUnknown   = 30892 // SwapSetState: it may have happened
+	ErrInvalid   = 30893 // SwapSetState: the state is one that the set can't have
 )
 
 // CreateRequest asks for a new volume. Counts are 0 where not given.
@@ -192,4 +198,5 @@ type BrickHello struct {
 	Brick  string // UUID of the brick
 	PID    int
 	Port   int
+	Life   string // a random number of the process, the same in all its registrations; see spec.Member
 }

@@ -56,6 +56,8 @@ var description = grpc.ServiceDesc{
 		unary("Identify", Daemon.Identify),
 		unary("Join", Daemon.Join),
 		unary("Leave", Daemon.Leave),
+		unary("SetState", Daemon.SetState),
+		unary("SwapSetState", Daemon.SwapSetState),
 	},
 	Streams: []grpc.StreamDesc{
 		{StreamName: "WatchMap", Handler: watchMap, ServerStreams: true},

@@ -33,7 +33,7 @@ import (
 // sentence that names both.
 const (
 	Major = 1
-	Minor = 1 // 1: the pool of servers
+	Minor = 2 // 1: the pool of servers; 2: sets of several members
 
 	service    = "mortar.manage.v1.Daemon"
 	versionKey = "mortar-api"

@@ -21,6 +21,7 @@ import (
 // Sizes and times of the store. A volume of ten bricks takes some 10 KiB.
 const (
 	storeQuota         = 256 << 20 // bytes of etcd's database; beyond it changes are refused
+	txnOps             = 16 << 10  // operations of a transaction: a volume's making has some for each brick
 	storeSegment       = 4 << 20   // bytes of a log segment; two are allocated at once
 	storeSnapshotCount = 1000      // log entries kept in memory before a snapshot
 	storeCatchUp       = 200       // and after one
@@ -111,6 +112,7 @@ func etcdConfig(id, dir, self string, b birth, maxRecord int, log *slog.Logger, 
 	c.SnapshotCount, c.SnapshotCatchUpEntries = storeSnapshotCount, storeCatchUp
 	c.QuotaBackendBytes = storeQuota
 	c.MaxRequestBytes = uint(maxRecord) + 64<<10
+	c.MaxTxnOps = txnOps
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModeRevision, storeHistory
 	c.PreVote, c.MaxLearners = true, learnersMax
 	c.StrictReconfigCheck = false // it asks for connections 5 s old; Plan and Remove look at who answers now
