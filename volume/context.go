@@ -96,12 +96,18 @@ func WithRequest(ctx context.Context, r Request) context.Context {
 
 // RequestOf returns the context's Request, the zero Request if it has none.
 func RequestOf(ctx context.Context) Request {
-	r, _ := ctx.Value(requestKey{}).(Request)
-	return r
+	switch r := ctx.Value(requestKey{}).(type) {
+	case Request:
+		return r
+	case *Request:
+		return *r
+	}
+	return Request{}
 }
 
 // IsRequestKey reports whether key is the one under which RequestOf looks, for
-// context types that answer it by themselves with a Request.
+// context types that answer it by themselves with a Request or a *Request that
+// never changes.
 func IsRequestKey(key any) bool {
 	_, ok := key.(requestKey)
 	return ok

@@ -24,10 +24,12 @@ const (
 	Unknown
 	// Damaged: what is stored contradicts itself or can't be read (EIO).
 	Damaged
+	// NotPrimary: this member does not serve its set, now; another one may (EIO).
+	NotPrimary
 )
 
 func (r Reason) String() string {
-	return [...]string{"plain", "unavailable", "outdated", "unknown", "damaged"}[min(int(r), 4)]
+	return [...]string{"plain", "unavailable", "outdated", "unknown", "damaged", "not primary"}[min(r, NotPrimary)]
 }
 
 // Error is a failed operation.

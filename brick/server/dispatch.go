@@ -14,13 +14,13 @@ func (s *Server) answer(r *request, b []byte) []byte {
 	start := len(b)
 	b = wire.AppendFrameHeader(b, wire.Reply, r.op, r.number)
 	out, err := s.call(r, b)
-	if err == nil && len(out)-start > wire.FrameMax {
-		err = volume.Errorf(r.op.String(), "", syscall.EIO, "the reply has %d bytes", len(out)-start)
+	if err == nil && len(out)+len(r.tail)-start > wire.FrameMax {
+		err = volume.Errorf(r.op.String(), "", syscall.EIO, "the reply has %d bytes", len(out)+len(r.tail)-start)
 	}
 	if err != nil {
-		out = wire.AppendStatus(b, err)
+		out, r.tail = wire.AppendStatus(b, err), nil
 	}
-	return wire.EndFrame(out, start)
+	return wire.EndFrameWith(out, start, len(r.tail))
 }
 
 // call runs the operation's handler. Its error is for what the handler could not
@@ -32,6 +32,9 @@ func (s *Server) call(r *request, b []byte) (out []byte, err error) {
 			err = volume.Errorf(r.op.String(), "", syscall.EIO, "the brick failed: %v", p)
 		}
 	}()
+	if r.sess.member != (r.op == wire.OpPeer) {
+		return nil, volume.Errorf(r.op.String(), "", syscall.EOPNOTSUPP, "members of a set ask each other Peers, and nobody else does")
+	}
 	args := wire.NewReader(r.body)
 	if s.readOnly.Load() && wire.Changes(r.op, r.body) {
 		return nil, volume.Errorf(r.op.String(), "", syscall.EROFS, "the volume is read-only (features.read-only)")
@@ -78,4 +81,5 @@ var handlers = [wire.Ops]handler{
 	wire.OpSeek:        seek,
 	wire.OpFileSync:    fileSync,
 	wire.OpFlush:       flush,
+	wire.OpPeer:        askPeer,
 }

@@ -12,6 +12,10 @@
 // without a connection for the grace period, when it breaks the protocol, or with the process; its
 // files are closed then. A client that comes back later is told that its session is not known.
 //
+// A session belongs to what was served when it began (SetBackend): when a brick steps down from serving its
+// set, or up to it, clients' sessions end and the new Backend never hears of them. Members'
+// sessions, for Peers, are apart from that.
+//
 //	client ⇢ lane ⇢ its goroutine ⇢ Backend ⇢ reply, remembered until the lane's next request ⇢ the same lane
 //	       ⇢ Session stream ⇢ receive: pings, cancels, closes
 //
@@ -19,8 +23,8 @@
 //
 // A lane's goroutine reads a request, executes it and sends its reply, so
 // that nothing is handed from one goroutine to another. The next request of a lane waits for it; a client that
-// has more to ask has more lanes. Requests beyond the number that Welcome allowed wait, too; Steps are counted apart,
-// so operations between sets never wait for clients' ones. A reply to a
+// has more to ask has more lanes. Requests beyond the number that Welcome allowed wait, too; Steps and Peers are counted apart,
+// so operations between bricks never wait for clients' ones. A reply to a
 // client that does not read holds up its own lane only. A request that takes long is
 // told of on its lane every second, so that the client can tell a slow brick from a dead one.
 //

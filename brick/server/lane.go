@@ -149,7 +149,7 @@ func (ln *lane) next() error {
 		return err
 	}
 	var pooled *[]byte
-	if f.Op == wire.OpWrite || f.Op == wire.OpAppend { // of their arguments the Backend keeps nothing
+	if f.Op == wire.OpWrite || f.Op == wire.OpAppend || f.Op == wire.OpPeer { // of their arguments the Backend keeps nothing
 		pooled = wire.Buffers.Get(size)
 		defer wire.Buffers.Put(pooled)
 		f.Body = *pooled
@@ -177,7 +177,7 @@ func (ln *lane) request(f wire.Frame) error {
 		return err
 	}
 	slots := s.slots
-	if f.Op == wire.OpStep {
+	if f.Op.Between() {
 		slots = s.steps
 	}
 	select {
@@ -204,16 +204,21 @@ func (ln *lane) request(f wire.Frame) error {
 		scratch, free := ln.scratch(r)
 		defer free()
 		reply = s.srv.answer(r, scratch)
+		if s.disowned(reply) {
+			s.srv.end(s, "the set is not served here any more")
+		}
 		s.srv.tell(r, reply)
-		s.complete(r, reply)
+		if ended := s.complete(r, reply); ended {
+			return errEnded
+		}
 	}
 	if !r.op.Repeatable() {
 		ln.answered = r.number
 	}
 	if r.aside != nil {
-		return ln.Send(append(r.aside, reply...), nil)
+		reply = append(r.aside, reply...)
 	}
-	return ln.Send(reply, nil)
+	return ln.Send(reply, r.tail)
 }
 
 // tell adds to a request's reply the attributes of the directory that it has
@@ -223,7 +228,7 @@ func (s *Server) tell(r *request, reply []byte) {
 	if !ok || wire.PeekErrno(reply[wire.FrameHeader:]) != 0 {
 		return
 	}
-	if a, err := s.set.Getattr(r, dir); err == nil {
+	if a, err := r.sess.role.set.Getattr(r, dir); err == nil {
 		r.aside = wire.AppendTold(make([]byte, 0, 512), &a)
 	}
 }

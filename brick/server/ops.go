@@ -19,7 +19,7 @@ func lookup(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	attr, err := r.sess.srv.set.Lookup(r, a.Dir, a.Name)
+	attr, err := r.sess.role.set.Lookup(r, a.Dir, a.Name)
 	return attrReply(b, attr, err)
 }
 
@@ -28,7 +28,7 @@ func getattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	attr, err := r.sess.srv.set.Getattr(r, a.ID)
+	attr, err := r.sess.role.set.Getattr(r, a.ID)
 	return attrReply(b, attr, err)
 }
 
@@ -37,7 +37,7 @@ func setattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	attr, err := r.sess.srv.set.Setattr(r, a.ID, a.Change)
+	attr, err := r.sess.role.set.Setattr(r, a.ID, a.Change)
 	return attrReply(b, attr, err)
 }
 
@@ -46,7 +46,7 @@ func makeNode(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	attr, err := r.sess.srv.set.Make(r, a.Dir, a.Name, a.Node)
+	attr, err := r.sess.role.set.Make(r, a.Dir, a.Name, a.Node)
 	return attrReply(b, attr, err)
 }
 
@@ -55,7 +55,7 @@ func create(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	f, attr, err := r.sess.srv.set.Create(r, a.Dir, a.Name, a.Node, a.Flags)
+	f, attr, err := r.sess.role.set.Create(r, a.Dir, a.Name, a.Node, a.Flags)
 	if err == nil && f != nil {
 		err = r.sess.open(r, r.number, f)
 	}
@@ -73,7 +73,7 @@ func open(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if a.Handle != r.number && r.sess.isOpen(a.Handle) {
 		return wire.AppendStatus(b, nil), true // opened again already
 	}
-	f, err := r.sess.srv.set.Open(r, a.ID, a.Flags)
+	f, err := r.sess.role.set.Open(r, a.ID, a.Flags)
 	if err == nil {
 		r.aside = contents(r, f, int(a.Want))
 		err = r.sess.open(r, a.Handle, f)
@@ -107,7 +107,7 @@ func readlink(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	target, err := r.sess.srv.set.Readlink(r, a.ID)
+	target, err := r.sess.role.set.Readlink(r, a.ID)
 	if b = wire.AppendStatus(b, err); err == nil {
 		b = wire.AppendText(b, target)
 	}
@@ -119,7 +119,7 @@ func link(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	attr, err := r.sess.srv.set.Link(r, a.ID, a.Dir, a.Name)
+	attr, err := r.sess.role.set.Link(r, a.ID, a.Dir, a.Name)
 	return attrReply(b, attr, err)
 }
 
@@ -128,7 +128,7 @@ func unlink(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	return wire.AppendStatus(b, r.sess.srv.set.Unlink(r, a.Dir, a.Name)), true
+	return wire.AppendStatus(b, r.sess.role.set.Unlink(r, a.Dir, a.Name)), true
 }
 
 func rmdir(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
@@ -136,7 +136,7 @@ func rmdir(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	return wire.AppendStatus(b, r.sess.srv.set.Rmdir(r, a.Dir, a.Name)), true
+	return wire.AppendStatus(b, r.sess.role.set.Rmdir(r, a.Dir, a.Name)), true
 }
 
 func rename(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
@@ -144,7 +144,7 @@ func rename(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	err := r.sess.srv.set.Rename(r, a.OldDir, a.OldName, a.NewDir, a.NewName, a.Flags)
+	err := r.sess.role.set.Rename(r, a.OldDir, a.OldName, a.NewDir, a.NewName, a.Flags)
 	return wire.AppendStatus(b, err), true
 }
 
@@ -153,7 +153,7 @@ func readDir(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	entries, end, err := r.sess.srv.set.ReadDir(r, a.Dir, a.After, int(a.Max), a.Attrs)
+	entries, end, err := r.sess.role.set.ReadDir(r, a.Dir, a.After, int(a.Max), a.Attrs)
 	if b = wire.AppendStatus(b, err); err == nil {
 		b = wire.AppendEntries(b, entries, end)
 	}
@@ -165,7 +165,7 @@ func getxattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	value, err := r.sess.srv.set.Getxattr(r, a.ID, a.Name)
+	value, err := r.sess.role.set.Getxattr(r, a.ID, a.Name)
 	if err == nil && len(value) > volume.XattrValueMax {
 		err = &volume.Error{Op: "getxattr", Where: a.Name, Errno: syscall.E2BIG}
 	}
@@ -180,7 +180,7 @@ func setxattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	return wire.AppendStatus(b, r.sess.srv.set.Setxattr(r, a.ID, a.Name, a.Value, a.Flags)), true
+	return wire.AppendStatus(b, r.sess.role.set.Setxattr(r, a.ID, a.Name, a.Value, a.Flags)), true
 }
 
 func listxattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
@@ -188,7 +188,7 @@ func listxattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	names, err := r.sess.srv.set.Listxattr(r, a.ID)
+	names, err := r.sess.role.set.Listxattr(r, a.ID)
 	if b = wire.AppendStatus(b, err); err == nil {
 		b = wire.AppendNames(b, names)
 	}
@@ -200,7 +200,7 @@ func removexattr(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	return wire.AppendStatus(b, r.sess.srv.set.Removexattr(r, a.ID, a.Name)), true
+	return wire.AppendStatus(b, r.sess.role.set.Removexattr(r, a.ID, a.Name)), true
 }
 
 func syncObject(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
@@ -208,14 +208,35 @@ func syncObject(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	return wire.AppendStatus(b, r.sess.srv.set.Sync(r, a.ID)), true
+	return wire.AppendStatus(b, r.sess.role.set.Sync(r, a.ID)), true
+}
+
+// askPeer answers another member: neither the data nor the answer are copied.
+func askPeer(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.PeerArgs
+	data, ok := a.Parse(args)
+	if !ok {
+		return nil, false
+	}
+	ask := r.sess.srv.conf.Peer
+	if ask == nil {
+		return wire.AppendStatus(b, &volume.Error{Op: "peer", Errno: syscall.EOPNOTSUPP}), true
+	}
+	answer, err := ask(r, a.Message, data)
+	if err == nil && len(answer) > wire.PeerAnswerMax {
+		err = volume.Errorf("peer", "", syscall.EIO, "the answer has %d bytes", len(answer))
+	}
+	if err == nil {
+		r.tail = answer
+	}
+	return wire.AppendStatus(b, err), true
 }
 
 func statfs(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !args.Done() {
 		return nil, false
 	}
-	s, err := r.sess.srv.set.Statfs(r)
+	s, err := r.sess.role.set.Statfs(r)
 	if b = wire.AppendStatus(b, err); err == nil {
 		b = wire.AppendStatfs(b, s)
 	}
@@ -227,7 +248,7 @@ func step(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if !a.Parse(args) {
 		return nil, false
 	}
-	answer, err := r.sess.srv.set.Step(r, a.Step)
+	answer, err := r.sess.role.set.Step(r, a.Step)
 	if err == nil && len(answer) > wire.StepMax {
 		err = volume.Errorf("step", "", syscall.EIO, "the answer has %d bytes", len(answer))
 	}

@@ -151,7 +151,7 @@ func (r *raw) next() (wire.Frame, error) {
 // hello introduces the client and returns the welcome.
 func (r *raw) hello(change func(*wire.HelloBody)) wire.WelcomeBody {
 	r.t.Helper()
-	h := wire.HelloBody{VersionMin: 1, VersionMax: 1, Volume: "v", Brick: "b", Session: r.id, Client: "raw"}
+	h := wire.HelloBody{VersionMin: 1, VersionMax: wire.Version, Volume: "v", Brick: "b", Session: r.id, Client: "raw", Server: r.welcome.Server}
 	if change != nil {
 		change(&h)
 	}

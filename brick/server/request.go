@@ -11,7 +11,7 @@ import (
 
 // A request is one operation of a session, from its arrival until its reply
 // need not be remembered. It is the context of its own operation: the
-// Cred and layout of its header, its deadline, and done when the client
+// Cred and layout of its header, its number (volume.Request), its deadline, and done when the client
 // cancelled it, the deadline passed, the session ended, or it was answered.
 type request struct {
 	context.Context // the values, see values; never done
@@ -21,7 +21,9 @@ type request struct {
 	body            []byte // arguments, and the data of a write that came in a frame
 	deadline        time.Time
 	start           time.Time
-	aside           []byte // whole frames to send before the reply
+	aside           []byte         // whole frames to send before the reply
+	tail            []byte         // what ends the reply
+	ident           volume.Request // zero for what changes nothing
 
 	// Guarded by session.mu.
 	reply     []byte        // whole frame, once answered, if it must be remembered
@@ -42,6 +44,14 @@ type values struct {
 	cred   volume.Cred
 	layout volume.LayoutVersion
 	ctx    context.Context
+}
+
+// Value is context.Context's.
+func (r *request) Value(key any) any {
+	if volume.IsRequestKey(key) {
+		return &r.ident
+	}
+	return r.Context.Value(key)
 }
 
 // Deadline is context.Context's.
@@ -119,13 +129,17 @@ func (s *session) newRequest(f wire.Frame) (*request, error) {
 		limit = min(limit, h.Timeout)
 	}
 	now := time.Now()
-	return &request{
+	req := &request{
 		Context: s.valuesOf(h.Cred, h.Layout),
 		sess:    s, number: f.Number, op: f.Op,
 		body:     f.Body[wire.RequestHeader:],
 		deadline: now.Add(limit),
 		start:    now,
-	}, nil
+	}
+	if !f.Op.Repeatable() {
+		req.ident = volume.Request{Session: s.id, Number: f.Number}
+	}
+	return req, nil
 }
 
 // valuesOf returns a context that carries c and v. The last one is kept, for

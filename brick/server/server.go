@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -27,9 +26,9 @@ type Backend interface {
 
 // Config says what to serve, and to whom. Zero values mean the defaults given.
 type Config struct {
-	Set      Backend
-	VolumeID string // UUID of the volume; clients of another are refused
-	BrickID  string // UUID of the brick; clients that mean another are refused
+	Set      Backend // nil: none yet, see SetBackend
+	VolumeID string  // UUID of the volume; clients of another are refused
+	BrickID  string  // UUID of the brick; clients that mean another are refused
 
 	// Token, if not empty, is the secret that a client must show.
 	Token string
@@ -44,8 +43,20 @@ type Config struct {
 	WantFlush bool
 	// Layout, if not nil, tells the layout version to greet clients with.
 	Layout func() volume.LayoutVersion
-	// Boot tells one boot of the machine from another; default: the kernel's boot ID.
+	// Boot tells one boot of the machine from another; default: the kernel's boot ID. See SetBoot.
 	Boot wire.SessionID
+
+	// Peer answers what another member of the brick's set asks, whether the set
+	// is served here or not: a message of at most wire.PeerMessageMax bytes with
+	// data of at most volume.IOMax, of which it keeps nothing, by at most
+	// wire.PeerAnswerMax bytes, which it leaves alone from then on. It may be asked the same twice. nil: EOPNOTSUPP.
+	Peer func(ctx context.Context, message, data []byte) ([]byte, error)
+	// Outcome tells what became of a request that a client has sent to an
+	// earlier server of the set, whichever that was; nil: nobody knows. That
+	// one was not executed means that it never will be, unless it comes again. Not
+	// known: no record of such requests is kept, or not for so long. It is asked
+	// on behalf of the Backend set last, and ctx ends with that.
+	Outcome func(ctx context.Context, r volume.Request) (o wire.Outcome, executed, known bool)
 }
 
 // tick is how often deadlines and graces are looked at.
@@ -61,21 +72,23 @@ const (
 
 // Server serves one brick.
 type Server struct {
-	conf        Config
-	set         Backend
-	log         *slog.Logger
-	incarnation uint64
-	grpc        *grpc.Server
-	quit        chan struct{} // closed by Stop
-	access      atomic.Pointer[Access]
-	readOnly    atomic.Bool
-	wg          sync.WaitGroup
-	stopOnce    sync.Once
+	conf     Config
+	log      *slog.Logger
+	members  *role // of members' sessions
+	grpc     *grpc.Server
+	quit     chan struct{} // closed by Stop
+	access   atomic.Pointer[Access]
+	readOnly atomic.Bool
+	wg       sync.WaitGroup
+	stopOnce sync.Once
 
 	mu struct {
 		sync.Mutex
+		role     *role // of clients' sessions
+		boot     wire.SessionID
 		sessions map[wire.SessionID]*session
-		greeting map[net.Conn]struct{} // connections that have not said what they want
+		leaving  map[wire.SessionID]*session // that have ended, but not all of their requests
+		greeting map[net.Conn]struct{}       // connections that have not said what they want
 		stopped  bool
 	}
 }
@@ -99,11 +112,13 @@ func New(conf Config) *Server {
 		conf.Boot = bootID()
 	}
 	s := &Server{
-		conf: conf, set: conf.Set, log: conf.Logger,
-		incarnation: rand.Uint64() | 1,
-		quit:        make(chan struct{}),
+		conf: conf, log: conf.Logger,
+		members: newRole(nil, conf.Boot),
+		quit:    make(chan struct{}),
 	}
+	s.mu.boot, s.mu.role = conf.Boot, newRole(conf.Set, conf.Boot)
 	s.mu.sessions = map[wire.SessionID]*session{}
+	s.mu.leaving = map[wire.SessionID]*session{}
 	s.access.Store(&Access{})
 	s.mu.greeting = map[net.Conn]struct{}{}
 	s.grpc = grpc.NewServer(wire.ServerOptions(conf.TLS, service{s})...)
@@ -131,9 +146,6 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	return err
 }
-
-// Incarnation tells this process's server from its predecessors'.
-func (s *Server) Incarnation() uint64 { return s.incarnation }
 
 // Stop closes all connections, cancels what runs, waits for it and closes all
 // files. It may be called more than once.

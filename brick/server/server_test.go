@@ -24,7 +24,7 @@ func TestMalformed(t *testing.T) {
 		"nothing":                         func(r *raw) { r.send(nil) },
 		"frame too long":                  func(r *raw) { f := append([]byte{}, getattr...); f[2] = 0x7f; r.batch(f) },
 		"a reply":                         func(r *raw) { r.batch(wire.EndFrame(wire.AppendFrameHeader(nil, wire.Reply, wire.OpGetattr, 2), 0)) },
-		"a second hello":                  func(r *raw) { r.batch((&wire.HelloBody{VersionMax: 1}).Append(nil)) },
+		"a second hello":                  func(r *raw) { r.batch((&wire.HelloBody{VersionMax: 2}).Append(nil)) },
 		"a short request":                 func(r *raw) { r.ask(wire.EndFrame(wire.AppendFrameHeader(nil, wire.Request, wire.OpGetattr, 2), 0)) },
 		"a lane's request on the Session": func(r *raw) { r.batch(getattr) },
 		"a ping on a lane":                func(r *raw) { r.ask(wire.AppendEmpty(nil, wire.Ping, 0)) },
@@ -96,7 +96,7 @@ func TestHelloFirst(t *testing.T) {
 		t.Errorf("%+v, %v", f, err)
 	}
 	r.open()
-	if w := r.hello(func(h *wire.HelloBody) { h.VersionMin, h.VersionMax = 7, 9 }); w.Err == nil || !strings.Contains(w.Err.Error(), "versions 7 to 9, the brick 1 to 1") {
+	if w := r.hello(func(h *wire.HelloBody) { h.VersionMin, h.VersionMax = 7, 9 }); w.Err == nil || !strings.Contains(w.Err.Error(), "versions 7 to 9, the brick 1 to 2") {
 		t.Errorf("a later version: %v", w.Err)
 	}
 	r.open()
@@ -261,7 +261,7 @@ func TestAcknowledgedByNext(t *testing.T) {
 // Whoever connects and says nothing, or nothing more, does not keep the server from stopping.
 func TestSilent(t *testing.T) {
 	r := newRaw(t, nil)
-	for _, begin := range [][]byte{{}, {wire.Magic & 0xff}, {wire.Magic & 0xff, wire.Magic >> 8, wire.Version, 2}} {
+	for _, begin := range [][]byte{{}, {wire.Magic & 0xff}, {wire.Magic & 0xff, wire.Magic >> 8, wire.Format, 2}} {
 		conn, err := net.Dial("tcp", r.addr)
 		if err != nil {
 			t.Fatal(err)

@@ -20,8 +20,11 @@ type session struct {
 	name    string
 	version string
 	since   time.Time
+	member  bool          // another member's, for Peers only
+	role    *role         // whom its requests go to
 	slots   chan struct{} // one in it for each request in flight, except
-	steps   chan struct{} // each Step
+	steps   chan struct{} // each Step or Peer
+	drained chan struct{} // closed when it has ended and none of its requests runs
 	values  atomic.Pointer[values]
 
 	read, written, requests atomic.Uint64
@@ -34,6 +37,7 @@ type session struct {
 		detached    time.Time // since when, while conn is nil
 		requests    map[uint64]*request
 		handles     map[uint64]*handle
+		running     int // requests that are being executed
 		ended       bool
 	}
 }
@@ -140,11 +144,13 @@ func (s *session) admit(attachment uint64, r *request, answered uint64) (old *re
 		return nil, errors.New("too many replies are not acknowledged")
 	}
 	s.mu.requests[r.number] = r
+	s.mu.running++
 	return nil, nil
 }
 
-// complete notes a request's reply, a whole frame.
-func (s *session) complete(r *request, reply []byte) {
+// complete notes a request's reply, a whole frame, and reports whether the session
+// has ended: then the reply is nobody's.
+func (s *session) complete(r *request, reply []byte) (ended bool) {
 	s.mu.Lock()
 	var files []volume.File
 	switch {
@@ -160,9 +166,15 @@ func (s *session) complete(r *request, reply []byte) {
 	if r.finished != nil {
 		close(r.finished)
 	}
+	s.mu.running--
+	ended = s.mu.ended
 	s.mu.Unlock()
 	closeFiles(files)
 	r.cancel(context.Canceled)
+	if ended {
+		s.leave()
+	}
+	return ended
 }
 
 // dropLocked forgets a request, of which a repetition may have taken the place.
@@ -235,6 +247,7 @@ func (s *Server) end(sess *session, why string) {
 	s.mu.Lock()
 	if s.mu.sessions[sess.id] == sess {
 		delete(s.mu.sessions, sess.id)
+		s.mu.leaving[sess.id] = sess
 	}
 	s.mu.Unlock()
 
@@ -256,6 +269,7 @@ func (s *Server) end(sess *session, why string) {
 	}
 	sess.mu.Unlock()
 	closeFiles(files)
+	sess.leave()
 	s.log.Info("session ended", "client", sess.name, "why", why)
 }
 

@@ -83,7 +83,7 @@ func (s *Server) welcome(st grpc.ServerStream, c *conn) (*session, error) {
 	if p, ok := peer.FromContext(st.Context()); ok {
 		addr = p.Addr.String()
 	}
-	w := wire.WelcomeBody{Server: s.incarnation, Boot: s.conf.Boot, InFlight: uint32(s.conf.InFlight), WantFlush: s.conf.WantFlush}
+	w := wire.WelcomeBody{InFlight: uint32(s.conf.InFlight), WantFlush: s.conf.WantFlush}
 	if s.conf.Layout != nil {
 		w.Layout = s.conf.Layout()
 	}
@@ -92,7 +92,11 @@ func (s *Server) welcome(st grpc.ServerStream, c *conn) (*session, error) {
 		w.Err = s.check(&h, addr)
 	}
 	if w.Err == nil {
-		sess, w.Known, w.Err = s.enter(&h, c, addr)
+		sess, w.Known, w.Err = s.enter(&h, w.Version, c, addr)
+	}
+	if w.Err == nil {
+		w.Server, w.Boot = sess.role.incarnation, sess.role.boot
+		w.Err = sess.decide(c.ctx, &h, &w)
 	}
 	w.Attachment = max(c.number, 1)
 	b := wire.AppendBatchHeader(nil)
@@ -100,6 +104,13 @@ func (s *Server) welcome(st grpc.ServerStream, c *conn) (*session, error) {
 	wire.EndBatch(b)
 	err = st.SendMsg(&wire.Out{Buffers: mem.BufferSlice{mem.SliceBuffer(b)}})
 	if w.Err != nil {
+		if sess != nil {
+			sess.detach(c)
+		}
+		if volume.ReasonOf(w.Err) == volume.NotPrimary { // nothing is wrong
+			s.log.Debug("client sent elsewhere", "client", h.Client, "addr", addr)
+			return nil, errGone
+		}
 		s.log.Warn("client refused", "client", h.Client, "addr", addr, "err", w.Err)
 		return nil, errGone
 	}
@@ -130,37 +141,6 @@ func (s *Server) check(h *wire.HelloBody, addr string) error {
 		return refuse(syscall.EACCES, "%w", err)
 	}
 	return nil
-}
-
-// enter finds or makes the client's session and attaches c to it.
-func (s *Server) enter(h *wire.HelloBody, c *conn, addr string) (sess *session, known bool, err error) {
-	for {
-		s.mu.Lock()
-		if s.mu.stopped {
-			s.mu.Unlock()
-			return nil, false, volume.Errorf("connect", "", syscall.EIO, "the brick stops")
-		}
-		sess, known = s.mu.sessions[h.Session]
-		if !known && len(s.mu.sessions) >= sessionsMax {
-			s.mu.Unlock()
-			return nil, false, volume.Errorf("connect", "", syscall.EIO, "the brick has %d clients already", sessionsMax)
-		}
-		if !known {
-			sess = &session{
-				srv: s, id: h.Session, name: h.Client, version: h.ClientVersion, since: time.Now(),
-				slots: make(chan struct{}, s.conf.InFlight),
-				steps: make(chan struct{}, stepsMax),
-			}
-			sess.mu.requests = map[uint64]*request{}
-			sess.mu.handles = map[uint64]*handle{}
-			sess.mu.detached = time.Now()
-			s.mu.sessions[h.Session] = sess
-		}
-		s.mu.Unlock()
-		if sess.attach(c, addr, h) {
-			return sess, known, nil
-		}
-	}
 }
 
 // receive takes what the client sends until the connection ends.

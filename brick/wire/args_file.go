@@ -55,6 +55,20 @@ func (a *WriteArgs) Parse(r *Reader) (data []byte, ok bool) {
 	return data, r.Done()
 }
 
+// PeerArgs is of OpPeer. The data follow it: the rest of the frame. The result is
+// the rest of the reply.
+type PeerArgs struct{ Message []byte }
+
+// Append encodes a.
+func (a *PeerArgs) Append(b []byte) []byte { return appendValue(b, a.Message) }
+
+// Parse decodes into a and returns the data that are in the frame.
+func (a *PeerArgs) Parse(r *Reader) (data []byte, ok bool) {
+	a.Message = r.Value(PeerMessageMax)
+	data = r.Rest(volume.IOMax)
+	return data, r.Done()
+}
+
 // FileSetattrArgs is of OpFileSetattr.
 type FileSetattrArgs struct {
 	Handle uint64

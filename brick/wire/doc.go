@@ -24,12 +24,12 @@
 // that answers, and the kernel wakes just these two: some 10 µs for the same request. (Debian's kernel 6.18
 // in a virtual machine, Unix sockets; over TCP on the loopback some 20 µs.)
 //
-// # Messages, version 1
+// # Messages, versions 1 and 2
 //
 // Numbers are little-endian. A gRPC message is a batch of whole frames:
 //
 //	0  u16  Magic
-//	2  u8   Version
+//	2  u8   Format
 //	3  u8   1, batch
 //	4  u32  length of the message in bytes, this header included
 //	8  …    frames
@@ -38,7 +38,7 @@
 // configured, then whose it is; frames follow, without batches:
 //
 //	0  u16  Magic
-//	2  u8   Version
+//	2  u8   Format
 //	3  u8   2, lane
 //	4  …    TLS from here on, or not
 //	…  16   session
@@ -75,12 +75,13 @@
 // A text or value is u16 or u32 length and its bytes. Arguments and results are
 // fixed lists (the structs of this package in the order of their fields), so a
 // newer version of them is a newer Version; which one is spoken is settled by
-// Hello and Welcome. Every length has a limit, checked before anything is
+// Hello and Welcome. Version 2 has the operation Peer and adds fields at the end of Hello and Welcome;
+// clients of version 1 are served as before. Every length has a limit, checked before anything is
 // allocated by it. A frame must be used up exactly by its body.
 //
 // # Why not protobuf
 //
-// The arguments of 33 operations are mostly an ID, a name and some integers.
+// The arguments of 29 operations are mostly an ID, a name and some integers.
 // Written by hand, encoding is one append after the other into the buffer that is
 // sent, decoding yields the very arguments of a volume.FS method, without a
 // message object between them, a length is checked against the limit of its field
@@ -92,4 +93,21 @@
 // likes, never twice. Handles of open files are chosen by the client: the number
 // of the request that opened them. So a request that waits for a
 // reconnect need not be encoded again whatever has happened to the server.
+//
+// A session belongs to one server, in one time of its serving (Welcome.Server), and the
+// client says in its Hello whose it was: so a session that a server made for a Welcome that was lost is not
+// taken for one in which the client's requests and files are known.
+//
+// # Sets of several members
+//
+// Only the primary serves the set. The others refuse a Hello with Reason NotPrimary, and the client
+// tries the next. A primary to which the session is new, since it was made primary meanwhile,
+// may know what its predecessors have executed (Welcome.Decides): then the client needs
+// to give up no request because of the failover. A client lists those that it may not simply repeat in Hello.Ask.
+//
+// Members talk to each other in sessions of their own (Hello.Member), which every member
+// takes whether it serves or not, by one operation:
+//
+//	Peer   u32 length, message ≤ PeerMessageMax; data ≤ volume.IOMax, the rest of the frame
+//	       answered by ≤ PeerAnswerMax bytes, the rest of the reply
 package wire

@@ -9,11 +9,12 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// Magic begins every message, Version is the protocol's.
+// Magic and Format begin every message, Version is what Hello and Welcome settle.
 const (
 	Magic      = 0x724d // "Mr"
-	Version    = 1
-	VersionMin = 1 // the oldest version that this program speaks
+	Format     = 1      // of batches, frames and lanes
+	Version    = 2      // of what is in the frames
+	VersionMin = 1      // the oldest version that this program speaks
 )
 
 // Limits in bytes.
@@ -22,6 +23,9 @@ const (
 	MessageMax = FrameMax + 64<<10 // a gRPC message
 	StepMax    = 1 << 20           // a step or its answer
 	TextMax    = 4 << 10           // each text of an error, and of Hello
+
+	PeerMessageMax = 128 << 10            // the message of a Peer, its data apart
+	PeerAnswerMax  = volume.IOMax + 4<<10 // the answer to one
 )
 
 // Sizes of headers in bytes.
@@ -80,7 +84,7 @@ type Frame struct {
 
 // AppendBatchHeader begins a batch; EndBatch completes it.
 func AppendBatchHeader(b []byte) []byte {
-	return append(b, byte(Magic&0xff), byte(Magic>>8), Version, kindBatch, 0, 0, 0, 0)
+	return append(b, byte(Magic&0xff), byte(Magic>>8), Format, kindBatch, 0, 0, 0, 0)
 }
 
 // EndBatch writes the length of the batch that is all of b.
@@ -101,8 +105,8 @@ func checkPrologue(b []byte, kind byte, header, size int) error {
 		return malformed("message of %d bytes", size)
 	case binary.LittleEndian.Uint16(b) != Magic:
 		return malformed("magic %#04x", binary.LittleEndian.Uint16(b))
-	case b[2] != Version:
-		return malformed("protocol version %d, this program speaks %d", b[2], Version)
+	case b[2] != Format:
+		return malformed("format %d, this program speaks %d", b[2], Format)
 	case b[3] != kind:
 		return malformed("message kind %d instead of %d", b[3], kind)
 	case uint64(binary.LittleEndian.Uint32(b[4:])) != uint64(size):

@@ -2,7 +2,9 @@ package wire
 
 import (
 	"bytes"
+	"encoding/hex"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/mortarfs/mortar/volume"
@@ -21,6 +23,13 @@ func FuzzBatch(f *testing.F) {
 	hello := (&HelloBody{VersionMin: 1, VersionMax: 1, Unanswered: []uint64{1}, Handles: []uint64{2}}).Append(AppendBatchHeader(nil))
 	EndBatch(hello)
 	f.Add(hello)
+	for _, line := range strings.Fields(string(golden2(nil))) {
+		if frame, err := hex.DecodeString(line); err == nil {
+			b := append(AppendBatchHeader(nil), frame...)
+			EndBatch(b)
+			f.Add(b)
+		}
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		frames, err := ParseBatch(b)
 		for err == nil && len(frames) > 0 {
@@ -41,8 +50,10 @@ func FuzzBatch(f *testing.F) {
 				if a := arguments[fr.Op]; a != nil {
 					parse(a, r.b)
 				}
+				again, peer := r, PeerArgs{}
 				var w WriteArgs
 				w.Parse(&r)
+				peer.Parse(&again)
 			case Reply:
 				parseReply(fr.Op, &r)
 			}
@@ -70,6 +81,8 @@ func parseReply(op Op, r *Reader) {
 		r.Statfs()
 	case OpStep:
 		r.Rest(StepMax)
+	case OpPeer:
+		r.Rest(PeerAnswerMax)
 	default:
 		r.Attr()
 	}
@@ -86,6 +99,7 @@ func FuzzReply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, op uint8, b []byte) {
 		r := NewReader(b)
 		PeekErrno(b)
+		PeekReason(b)
 		parseReply(Op(op), &r)
 	})
 }

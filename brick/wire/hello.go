@@ -8,10 +8,12 @@ import (
 )
 
 // UnansweredMax and HandlesMax are the largest numbers of requests and handles
-// that a Hello can list. A session has no more files open (ENFILE).
+// that a Hello can list, AskMax of requests whose outcomes it can ask for. A
+// session has no more files open than HandlesMax (ENFILE).
 const (
 	UnansweredMax = 1 << 16
 	HandlesMax    = 1 << 18
+	AskMax        = 1 << 14 // as many outcomes fit into a Welcome
 )
 
 // HelloBody is how a client introduces itself on a new connection.
@@ -30,9 +32,17 @@ type HelloBody struct {
 	// Handles are the open files that the client knows; the server closes all
 	// others, except what unanswered requests opened.
 	Handles []uint64
+
+	// Since version 2:
+
+	Member bool   // another member of the brick's own set: it will ask Peers only
+	Server uint64 // whose session it was, by the last Welcome that was acted on: with any other it begins anew; 0: nobody's yet
+	// Ask are those of Unanswered that may not simply be executed once more. A
+	// server to which the session is new, and which can, tells their outcomes.
+	Ask []uint64
 }
 
-// Append encodes a whole frame.
+// Append encodes a whole frame, as VersionMax has it.
 func (h *HelloBody) Append(b []byte) []byte {
 	start := len(b)
 	b = AppendFrameHeader(b, Hello, 0, 0)
@@ -41,6 +51,9 @@ func (h *HelloBody) Append(b []byte) []byte {
 	b = appendText(appendText(appendText(b, h.Client), h.ClientVersion), h.Token)
 	b = appendNumbers(appendU32(b, uint32(h.Layout)), h.Unanswered)
 	b = appendNumbers(b, h.Handles)
+	if h.VersionMax >= 2 {
+		b = appendNumbers(appendU64(appendBool(b, h.Member), h.Server), h.Ask)
+	}
 	return EndFrame(b, start)
 }
 
@@ -65,14 +78,16 @@ func (r *Reader) numbers(max int) []uint64 {
 	return numbers
 }
 
-// Parse decodes a frame's body. Of a version that this program does not
-// know, only the versions are valid, and that is no error.
+// Parse decodes a frame's body. What a version later than this program's adds at
+// its end is passed over. Of one that this program can't speak with, only the
+// versions are valid, and that is no error.
 func (h *HelloBody) Parse(r *Reader) bool {
 	h.VersionMin, h.VersionMax = r.U16(), r.U16()
 	if h.VersionMin > h.VersionMax || r.bad {
 		return false
 	}
-	if _, err := Negotiate(h); err != nil {
+	v, err := Negotiate(h)
+	if err != nil {
 		return true
 	}
 	h.Volume, h.Brick = r.Text(TextMax), r.Text(TextMax)
@@ -81,7 +96,11 @@ func (h *HelloBody) Parse(r *Reader) bool {
 	h.Layout = volume.LayoutVersion(r.U32())
 	h.Unanswered = r.numbers(UnansweredMax)
 	h.Handles = r.numbers(HandlesMax)
-	return r.Done()
+	if v >= 2 {
+		h.Member, h.Server = r.Bool(), r.U64()
+		h.Ask = r.numbers(AskMax)
+	}
+	return r.Done() || !r.bad && h.VersionMax > Version
 }
 
 // Negotiate returns the newest version that both sides speak, or a
@@ -99,23 +118,50 @@ func Negotiate(h *HelloBody) (uint16, error) {
 type WelcomeBody struct {
 	Err        error     // why the client is refused: a *volume.Error; then nothing else counts
 	Version    uint16    // of the protocol, spoken from here on
-	Server     uint64    // incarnation of the server process, never 0
+	Server     uint64    // whose session it is: of a process, or of its time as primary; never 0
 	Boot       SessionID // the machine's boot: if it changed, unsynced writes may be gone
 	Known      bool      // the session was known: its files are open and its replies remembered
 	Attachment uint64    // number of this connection in the session, ≥ 1
 	InFlight   uint32    // requests that the client may have unanswered at a time, ≥ InFlightMin
 	WantFlush  bool      // the server delays writes: Flush must be sent
 	Layout     volume.LayoutVersion
+
+	// Since version 2:
+
+	Decides  bool // the server knows what earlier servers of its set have executed
+	Outcomes []Decided
 }
 
-// Append encodes a whole frame.
+// Decided tells what became of a request that was sent to an earlier server of
+// the set. If one that was asked about is not among them, it is not known.
+type Decided struct {
+	Number   uint64
+	Executed bool    // else it was not, and will not be unless it is sent again
+	Outcome  Outcome // if Executed
+}
+
+// Outcome is what a request came to that was executed.
+type Outcome struct {
+	Attr   volume.Attr // of the object that it made or changed; zero where it has none
+	Offset int64       // where an append began, in bytes
+}
+
+// Append encodes a whole frame, as Version has it. A NotPrimary is an
+// Unavailable to clients that know no other.
 func (w *WelcomeBody) Append(b []byte) []byte {
 	start := len(b)
-	b = AppendStatus(AppendFrameHeader(b, Welcome, 0, 0), w.Err)
+	refusal := w.Err
+	if w.Version < 2 && volume.ReasonOf(refusal) == volume.NotPrimary {
+		refusal = &volume.Error{Op: "connect", Errno: volume.ErrnoOf(refusal), Reason: volume.Unavailable, Err: refusal}
+	}
+	b = AppendStatus(AppendFrameHeader(b, Welcome, 0, 0), refusal)
 	if w.Err == nil {
 		b = append(appendU64(appendU16(b, w.Version), w.Server), w.Boot[:]...)
 		b = appendU32(appendU64(appendBool(b, w.Known), w.Attachment), w.InFlight)
 		b = appendU32(appendBool(b, w.WantFlush), uint32(w.Layout))
+		if w.Version >= 2 {
+			b = appendOutcomes(appendBool(b, w.Decides), w.Outcomes)
+		}
 	}
 	return EndFrame(b, start)
 }
@@ -129,8 +175,39 @@ func (w *WelcomeBody) Parse(r *Reader) bool {
 	copy(w.Boot[:], r.take(len(w.Boot)))
 	w.Known, w.Attachment, w.InFlight = r.Bool(), r.U64(), r.U32()
 	w.WantFlush, w.Layout = r.Bool(), volume.LayoutVersion(r.U32())
+	if w.Version >= 2 {
+		w.Decides, w.Outcomes = r.Bool(), r.outcomes()
+	}
 	if w.InFlight < InFlightMin || w.Attachment == 0 {
 		r.fail()
 	}
 	return r.Done()
+}
+
+func appendOutcomes(b []byte, outcomes []Decided) []byte {
+	b = appendU32(b, uint32(len(outcomes)))
+	for i := range outcomes {
+		o := &outcomes[i]
+		if b = appendBool(appendU64(b, o.Number), o.Executed); o.Executed {
+			b = appendU64(AppendAttr(b, &o.Outcome.Attr), uint64(o.Outcome.Offset))
+		}
+	}
+	return b
+}
+
+func (r *Reader) outcomes() []Decided {
+	const least = 8 + 1
+	n := r.U32()
+	if n > AskMax || uint64(n)*least > uint64(r.Len()) {
+		r.fail()
+		return nil
+	}
+	outcomes := make([]Decided, n)
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.Number, o.Executed = r.U64(), r.Bool(); o.Executed {
+			o.Outcome = Outcome{r.Attr(), r.I64()}
+		}
+	}
+	return outcomes
 }

@@ -50,7 +50,7 @@ type Lane struct {
 // without TLS. Nothing answers it: a brick that refuses hangs up. After an error
 // the connection is closed.
 func OpenLane(conn net.Conn, conf *tls.Config, h LaneHello) (*Lane, error) {
-	begin := []byte{Magic & 0xff, Magic >> 8, Version, kindLane}
+	begin := []byte{Magic & 0xff, Magic >> 8, Format, kindLane}
 	if conf != nil {
 		if _, err := conn.Write(begin); err != nil {
 			_ = conn.Close()

@@ -1,6 +1,7 @@
 package wire
 
-// Op is what a request asks for: a method of volume.FS, volume.File or volume.Set.
+// Op is what a request asks for: a method of volume.FS, volume.File or volume.Set,
+// or what a member asks of another of its own set.
 type Op uint8
 
 // The operations; their numbers are part of the protocol.
@@ -34,7 +35,8 @@ const (
 	OpSeek
 	OpFileSync
 	OpFlush
-	opEnd // one above the last
+	OpPeer // since version 2
+	opEnd  // one above the last
 )
 
 // Ops is the number of operations, 0 included, which is none.
@@ -43,7 +45,7 @@ const Ops = int(opEnd)
 var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
-	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush",
+	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "peer",
 }
 
 func (o Op) String() string {
@@ -57,16 +59,20 @@ func (o Op) String() string {
 func (o Op) Valid() bool { return o > 0 && o < opEnd }
 
 // Repeatable reports whether the operation changes nothing, so that a server
-// need not remember its reply: it is executed again if asked again. (A Step is
-// repeatable by its contract.)
+// need not remember its reply: it is executed again if asked again. (A Step and a Peer are
+// repeatable by their contracts.)
 func (o Op) Repeatable() bool {
 	switch o {
-	case OpLookup, OpGetattr, OpReadlink, OpReadDir, OpGetxattr, OpListxattr, OpStatfs, OpStep,
+	case OpLookup, OpGetattr, OpReadlink, OpReadDir, OpGetxattr, OpListxattr, OpStatfs, OpStep, OpPeer,
 		OpRead, OpFileGetattr, OpSeek:
 		return true
 	}
 	return false
 }
+
+// Between reports whether the operation is one that bricks ask of each other. It
+// waits neither for a connection nor for the requests of clients.
+func (o Op) Between() bool { return o == OpStep || o == OpPeer }
 
 // Idempotent reports whether a client may send the operation again to a server
 // that does not know whether it was executed before. Some arguments make an exception:

@@ -51,7 +51,7 @@ func ParseStatus(r *Reader) error {
 	if cause := r.Text(TextMax); cause != "" {
 		e.Err = errors.New(cause)
 	}
-	if e.Reason > volume.Damaged {
+	if e.Reason > volume.NotPrimary {
 		r.fail()
 	}
 	return e
@@ -63,6 +63,15 @@ func PeekErrno(body []byte) syscall.Errno {
 		return syscall.EIO
 	}
 	return syscall.Errno(body[0]) | syscall.Errno(body[1])<<8
+}
+
+// PeekReason returns the reason of a reply's body without decoding it, Plain for
+// one that succeeded or is malformed.
+func PeekReason(body []byte) volume.Reason {
+	if len(body) < 3 || PeekErrno(body) == 0 {
+		return volume.Plain
+	}
+	return volume.Reason(body[2])
 }
 
 // AppendAttr writes the result of Lookup, Getattr, Setattr, Make and Link.

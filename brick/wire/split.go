@@ -38,8 +38,8 @@ func (s splitter) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo
 	if first[0] != Magic&0xff || first[1] != Magic>>8 { // neither HTTP/2 nor TLS begins so
 		return s.TransportCredentials.ServerHandshake(&unread{Conn: conn, first: first[:]})
 	}
-	if first[2] != Version || first[3] != kindLane {
-		return nil, nil, malformed("a lane of version %d, kind %d", first[2], first[3])
+	if first[2] != Format || first[3] != kindLane {
+		return nil, nil, malformed("a lane of format %d, kind %d", first[2], first[3])
 	}
 	s.greeter.Lane(conn)
 	return nil, nil, credentials.ErrConnDispatched

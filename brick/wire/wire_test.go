@@ -85,6 +85,22 @@ func TestArguments(t *testing.T) {
 			t.Errorf("%s: a byte more is taken", op)
 		}
 	}
+	p := PeerArgs{[]byte("message")}
+	var gotPeer PeerArgs
+	pr := NewReader(append(p.Append(nil), "data"...))
+	if data, ok := gotPeer.Parse(&pr); !ok || string(gotPeer.Message) != "message" || string(data) != "data" {
+		t.Errorf("peer: %+v %q", gotPeer, data)
+	}
+	for what, b := range map[string][]byte{
+		"message": (&PeerArgs{make([]byte, PeerMessageMax+1)}).Append(nil),
+		"data":    append((&PeerArgs{}).Append(nil), make([]byte, volume.IOMax+1)...),
+		"length":  {8, 0, 0, 0, 1, 2, 3},
+	} {
+		r := NewReader(b)
+		if _, ok := gotPeer.Parse(&r); ok {
+			t.Errorf("peer: a %s that is too long is taken", what)
+		}
+	}
 	w := WriteArgs{77, 1 << 40, volume.WriteKillPriv}
 	var got WriteArgs
 	r := NewReader(append(w.Append(nil), "data"...))
@@ -117,6 +133,8 @@ func TestLimits(t *testing.T) {
 		"names":   func(r *Reader) { r.Names() },
 		"numbers": func(r *Reader) { r.Bool(); r.numbers(UnansweredMax) },
 		"value":   func(r *Reader) { r.Bool(); r.Value(volume.XattrValueMax) },
+		"peer":    func(r *Reader) { r.Bool(); new(PeerArgs).Parse(r) },
+		"outcome": func(r *Reader) { r.Bool(); r.outcomes() },
 	}
 	for what, read := range lies {
 		b := append([]byte{1, 0xff, 0xff, 0xff, 0x7f}, make([]byte, 100)...)
@@ -190,7 +208,7 @@ func TestErrors(t *testing.T) {
 
 func TestHello(t *testing.T) {
 	h := HelloBody{VersionMin: 1, VersionMax: 3, Volume: "v", Brick: "b", Session: SessionID{1}, Client: "c", ClientVersion: "0.1",
-		Token: "t", Layout: 4, Unanswered: []uint64{5, 6}, Handles: []uint64{7}}
+		Token: "t", Layout: 4, Unanswered: []uint64{5, 6}, Handles: []uint64{7}, Member: true, Server: 8, Ask: []uint64{6}}
 	f, _, err := NextFrame(h.Append(nil))
 	var got HelloBody
 	r := NewReader(f.Body)
@@ -200,17 +218,36 @@ func TestHello(t *testing.T) {
 	if v, err := Negotiate(&h); v != Version || err != nil {
 		t.Errorf("version %d, %v", v, err)
 	}
+	// What a later version adds is passed over, what this one does not have is malformed.
+	more := append(bytes.Clone(f.Body), 1, 2, 3)
+	if r = NewReader(more); !got.Parse(&r) || !reflect.DeepEqual(got, h) {
+		t.Errorf("with more: %+v", got)
+	}
+	more[2] = Version
+	if r = NewReader(more); got.Parse(&r) {
+		t.Error("more than there is in this version is taken")
+	}
+	// A client of an earlier version says less.
+	old := h
+	old.VersionMax, old.Member, old.Server, old.Ask = 1, false, 0, nil
+	f, _, _ = NextFrame(old.Append(nil))
+	got = HelloBody{}
+	if r = NewReader(f.Body); !got.Parse(&r) || !reflect.DeepEqual(got, old) {
+		t.Errorf("an earlier hello: %+v", got)
+	}
 	// A client of a later protocol is told which versions there are, whatever else it says.
 	r = NewReader([]byte{7, 0, 9, 0, 1, 2, 3})
 	if !got.Parse(&r) {
 		t.Error("a later hello is malformed")
 	}
-	if _, err := Negotiate(&got); err == nil || !strings.Contains(err.Error(), "versions 7 to 9, the brick 1 to 1") {
+	if _, err := Negotiate(&got); err == nil || !strings.Contains(err.Error(), "versions 7 to 9, the brick 1 to 2") {
 		t.Errorf("a later version: %v", err)
 	}
 	for _, w := range []WelcomeBody{
 		{Version: 1, Server: 2, Boot: SessionID{3}, Known: true, Attachment: 4, InFlight: InFlightMin, WantFlush: true, Layout: 6},
 		{Err: &volume.Error{Op: "connect", Errno: syscall.ESTALE, Err: errors.New("no")}},
+		{Version: 2, Server: 2, Boot: SessionID{3}, Attachment: 4, InFlight: InFlightMin, Decides: true, Outcomes: []Decided{
+			{Number: 7, Executed: true, Outcome: Outcome{Attr: attr, Offset: 8}}, {Number: 9}}},
 	} {
 		f, _, err := NextFrame(w.Append(nil))
 		var got WelcomeBody
@@ -267,12 +304,12 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// golden is one example of every kind of message; its bytes are version 1.
+// golden is one example of every kind of message of version 1.
 func golden(t *testing.T) []byte {
 	var out bytes.Buffer
 	line := func(name string, b []byte) { fmt.Fprintf(&out, "%s %s\n", name, hex.EncodeToString(b)) }
 	h := Header{Timeout: 1500 * time.Millisecond, Cred: volume.Cred{UID: 1, GID: 2, Umask: 0o22, PID: 3}, Layout: 4}
-	for op := Op(1); op < opEnd; op++ {
+	for op := Op(1); op < OpPeer; op++ {
 		b := AppendRequest(nil, op, 0x1122, h)
 		if a := arguments[op]; a != nil {
 			b = a.Append(b)
@@ -299,18 +336,36 @@ func golden(t *testing.T) []byte {
 	return out.Bytes()
 }
 
+// golden2 is what version 2 adds.
+func golden2(*testing.T) []byte {
+	var out bytes.Buffer
+	line := func(name string, b []byte) { fmt.Fprintf(&out, "%s %s\n", name, hex.EncodeToString(b)) }
+	peer := PeerArgs{Message: []byte("message")}
+	line("peer", EndFrame(append(peer.Append(AppendRequest(nil, OpPeer, 0x1122, Header{})), "data"...), 0))
+	hello := HelloBody{VersionMin: 1, VersionMax: 2, Volume: "v", Brick: "b", Session: SessionID{1}, Client: "c", ClientVersion: "0", Token: "t",
+		Layout: 4, Unanswered: []uint64{5}, Handles: []uint64{6}, Member: true, Server: 7, Ask: []uint64{5}}
+	line("hello", hello.Append(nil))
+	welcome := WelcomeBody{Version: 2, Server: 2, Boot: SessionID{3}, Attachment: 4, InFlight: 256, Layout: 5, Decides: true,
+		Outcomes: []Decided{{Number: 5, Executed: true, Outcome: Outcome{attr, 9}}, {Number: 6}}}
+	line("welcome", welcome.Append(nil))
+	refusal := WelcomeBody{Version: 2, Err: &volume.Error{Op: "connect", Errno: syscall.EIO, Reason: volume.NotPrimary}}
+	line("refusal", refusal.Append(nil))
+	return out.Bytes()
+}
+
 func TestGolden(t *testing.T) {
-	const name = "testdata/v1.txt"
-	if *rewrite {
-		if err := os.WriteFile(name, golden(t), 0o644); err != nil {
+	for name, now := range map[string]func(*testing.T) []byte{"testdata/v1.txt": golden, "testdata/v2.txt": golden2} {
+		if *rewrite {
+			if err := os.WriteFile(name, now(t), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(name)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(golden(t), want) {
-		t.Errorf("the bytes of version 1 have changed; if nobody speaks it yet, run with -rewrite. Now:\n%s", golden(t))
+		if !bytes.Equal(now(t), want) {
+			t.Errorf("the bytes of %s have changed; if nobody speaks it yet, run with -rewrite. Now:\n%s", name, now(t))
+		}
 	}
 }

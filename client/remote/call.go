@@ -175,7 +175,7 @@ func (r *Remote) begin(ctx context.Context, c *call) error {
 	if ctx.Err() != nil {
 		return r.ctxError(ctx, c.op)
 	}
-	if c.op != wire.OpStep {
+	if !c.op.Between() {
 		if err := r.acquire(ctx, c); err != nil {
 			return err
 		}
@@ -207,7 +207,7 @@ func (r *Remote) refuseLocked(c *call) error {
 		return c.file.err
 	case r.mu.link != nil:
 		return nil
-	case c.op == wire.OpStep, time.Since(r.mu.downSince) > r.timeout():
+	case c.op.Between(), time.Since(r.mu.downSince) > r.timeout():
 		return r.unavailable(c.op.String(), r.mu.lastErr)
 	}
 	return nil
@@ -235,7 +235,7 @@ func (r *Remote) acquire(ctx context.Context, c *call) error {
 }
 
 func (r *Remote) release(c *call) {
-	if c.op != wire.OpStep {
+	if !c.op.Between() {
 		<-r.slots
 	}
 }

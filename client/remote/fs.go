@@ -276,6 +276,30 @@ func (r *Remote) Statfs(ctx context.Context) (volume.Statfs, error) {
 	return s, nil
 }
 
+// Peer asks another member of the own set: a message of at most
+// wire.PeerMessageMax bytes with data of at most volume.IOMax, which are sent from
+// where they lie and are the caller's again afterwards. The answer has at most
+// wire.PeerAnswerMax bytes. It waits neither for a connection (Reason Unavailable) nor for what else is
+// asked. After a failure the brick may have been asked, also twice, or may be yet.
+func (r *Remote) Peer(ctx context.Context, msg, data []byte) ([]byte, error) {
+	if len(msg) > wire.PeerMessageMax || len(data) > volume.IOMax {
+		return nil, volume.Errorf("peer", r.where, syscall.EINVAL, "a message of %d bytes with %d of data", len(msg), len(data))
+	}
+	c := r.newCall(ctx, wire.OpPeer)
+	defer free(c)
+	c.frame = (&wire.PeerArgs{Message: msg}).Append(c.frame)
+	c.out = data
+	rd, err := r.do(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	answer := rd.Rest(wire.PeerAnswerMax)
+	if rd.Bad() {
+		return nil, r.malformed(c.op)
+	}
+	return answer, nil
+}
+
 // Step is volume.Set's.
 func (r *Remote) Step(ctx context.Context, step []byte) ([]byte, error) {
 	if len(step) > wire.StepMax {

@@ -96,9 +96,9 @@ func (l *link) hello() (*wire.WelcomeBody, error) {
 	h := wire.HelloBody{
 		VersionMin: wire.VersionMin, VersionMax: wire.Version,
 		Volume: c.VolumeID, Brick: c.BrickID, Session: l.r.session,
-		Client: c.Client, ClientVersion: c.Version, Token: c.Token, Layout: c.Layout,
+		Client: c.Client, ClientVersion: c.Version, Token: c.Token, Layout: c.Layout, Member: c.Member,
 	}
-	h.Unanswered, h.Handles = l.r.remembered()
+	l.r.remember(&h)
 	b := h.Append(wire.AppendBatchHeader(nil))
 	wire.EndBatch(b)
 	if err := l.stream.SendMsg(&wire.Out{Buffers: mem.BufferSlice{mem.SliceBuffer(b)}}); err != nil {

@@ -98,24 +98,24 @@ func (r *Remote) detachLocked(l *link, err error) {
 	}
 	r.mu.link, r.mu.downSince, r.mu.lastErr = nil, l.heardAt(), err
 	for _, c := range r.mu.pending {
-		if c.op == wire.OpStep {
-			r.endLocked(c, r.unavailable("step", err))
+		if c.op.Between() {
+			r.endLocked(c, r.unavailable(c.op.String(), err))
 		}
 	}
 	r.broadcastLocked()
 }
 
-// remembered lists the requests that the brick must not forget, and the files
-// that it must keep open.
-func (r *Remote) remembered() (unanswered, handles []uint64) {
+// remember writes into a hello the requests that the brick must not forget, and
+// the files that it must keep open.
+func (r *Remote) remember(h *wire.HelloBody) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for n, c := range r.mu.pending {
-		if c.sent && len(unanswered) < wire.UnansweredMax {
-			unanswered = append(unanswered, n)
+		if c.sent && len(h.Unanswered) < wire.UnansweredMax {
+			h.Unanswered = append(h.Unanswered, n)
 		}
 	}
-	return unanswered, slices.Collect(maps.Keys(r.mu.files))
+	h.Handles, h.Server = slices.Collect(maps.Keys(r.mu.files)), r.mu.server
 }
 
 // adopt makes a link that was welcomed the Remote's: it opens the files again
@@ -134,7 +134,7 @@ func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 		return errClosed
 	}
 	booted := r.mu.boot != wire.SessionID{} && r.mu.boot != w.Boot
-	r.mu.boot = w.Boot
+	r.mu.boot, r.mu.server = w.Boot, w.Server
 	r.mu.link, r.mu.lastErr = l, nil
 	for _, c := range r.mu.pending {
 		if err := r.barred(c, w.Known, booted); err != nil {

@@ -32,6 +32,7 @@ type Config struct {
 	Token   string        // the volume's secret, if it has one
 	TLS     *tls.Config   // nil: without
 	Layout  volume.LayoutVersion
+	Member  bool // to another member of the own set: for Peer, and nothing else
 
 	Logger *slog.Logger
 	// Dial connects; default: TCP.
@@ -75,6 +76,7 @@ type Remote struct {
 		firsts    []*file             // that may have contents which came with their opening
 		closes    []uint64            // handles that the next request tells the brick to close
 		boot      wire.SessionID      // of the brick's machine, as last heard
+		server    uint64              // whose session it is, likewise
 	}
 }
 
