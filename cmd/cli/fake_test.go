@@ -263,6 +263,14 @@ func withDisks(f *fake) {
 	}
 }
 
+// withRoles has the second brick of "replicate" out of sync.
+func withRoles(f *fake) {
+	for i, role := range []string{api.RolePrimary, api.RoleBehind, api.RoleInSync} {
+		b := &f.status["replicate"][i]
+		b.Set, b.Role, b.Epoch = 1, role, 7
+	}
+}
+
 func withClients(f *fake) {
 	client := func(port int, read, written uint64) api.Client {
 		return api.Client{Addr: fmt.Sprintf("10.88.0.1:%d", port), BytesRead: read, BytesWritten: written, Version: "test"}

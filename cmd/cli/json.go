@@ -91,6 +91,9 @@ type jsonBrickStatus struct {
 	Online  bool         `json:"online"`
 	Port    int          `json:"port"` // 0: none
 	PID     int          `json:"pid"`  // -1: none
+	Set     int          `json:"set,omitempty"`
+	Role    string       `json:"role,omitempty"`  // in a replica set: primary, in sync, out of sync
+	Epoch   uint64       `json:"epoch,omitempty"` // of a replica set
 	Disk    *jsonDisk    `json:"disk,omitempty"`
 	Clients []jsonClient `json:"clients,omitempty"`
 }
@@ -217,7 +220,7 @@ func toCluster(cl api.Cluster) jsonCluster {
 func toStatus(s api.VolumeStatus) jsonStatus {
 	j := jsonStatus{Name: s.Name, ID: s.ID, Bricks: []jsonBrickStatus{}}
 	for _, b := range s.Bricks {
-		jb := jsonBrickStatus{jsonBrick: toBrick(b.Brick), Online: b.Online, Port: b.Port, PID: b.PID}
+		jb := jsonBrickStatus{jsonBrick: toBrick(b.Brick), Online: b.Online, Port: b.Port, PID: b.PID, Set: int(b.Set), Role: b.Role, Epoch: b.Epoch}
 		if d := b.Disk; d != nil {
 			jb.Disk = &jsonDisk{d.FileSystem, d.Device, d.MountOptions, d.BlockSize, d.InodeSize, d.Total, d.Free, d.Inodes, d.InodesFree}
 		}

@@ -160,6 +160,8 @@ func TestJSON(t *testing.T) {
 			`{"name":"storage.fips-mode-rchecksum","value":"on"},{"name":"transport.address-family","value":"inet"},{"name":"nfs.disable","value":"on"}]}]}`},
 		{"volume status distribute gtest:/d/a1", `{"volumes":[{"name":"distribute","id":"74742337-83e2-46d3-b8e6-4a0bb00bd731","bricks":[` +
 			`{"name":"gtest:/d/a1","host":"gtest","path":"/d/a1","peer_id":"` + peerID + `","arbiter":false,"online":true,"port":57318,"pid":176}]}]}`},
+		{"volume status replicate gtest:/d/b2", `{"volumes":[{"name":"replicate","id":"4f8b5cee-19c4-464d-9ba7-70a6ed21bb63","bricks":[` +
+			`{"name":"gtest:/d/b2","host":"gtest","path":"/d/b2","peer_id":"` + peerID + `","arbiter":false,"online":true,"port":59795,"pid":255,"set":1,"role":"out of sync","epoch":7}]}]}`},
 		{"volume get distribute network.timeout", `{"options":[{"name":"network.timeout","value":"10","default":true}]}`},
 		{"volume set distribute nfs.disable off", `{"notes":["n"]}`},
 		{"volume reset distribute", `{"notes":[]}`},
@@ -171,6 +173,7 @@ func TestJSON(t *testing.T) {
 	} {
 		f := sampled()
 		f.notes = []string{"n"}
+		withRoles(f)
 		r := run(f, "mortar --json --mode=script "+c.line)
 		var b bytes.Buffer
 		if err := json.Compact(&b, []byte(r.out)); err != nil || b.String() != c.want || r.err != "" {

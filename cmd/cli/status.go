@@ -163,6 +163,11 @@ func detailText(w *strings.Builder, v api.VolumeStatus) {
 		line("RDMA Port", s.rdma)
 		line("Online", s.online)
 		line("Pid", s.pid)
+		if b.Role != "" { // gluster has no such lines
+			line("Replica Set", strconv.Itoa(int(b.Set)))
+			line("Role", b.Role)
+			line("Epoch", strconv.FormatUint(b.Epoch, 10))
+		}
 		d := b.Disk
 		if d == nil {
 			continue

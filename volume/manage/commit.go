@@ -71,8 +71,15 @@ func mayRepeat(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Canceled
 }
 
-// shows reports whether the records are what the operations make them.
+// shows reports whether the records are what the operations make them. Where a
+// task is among them it alone says so: no other transaction writes the same, and
+// what it asks for may be under way, so that keepers have changed other records.
 func shows(s *snapshot, ops []clientv3.Op) bool {
+	for _, op := range ops {
+		if kind, _ := splitKey(string(op.KeyBytes())); kind == tasksPrefix && op.IsPut() {
+			return string(s.raw[string(op.KeyBytes())].value) == string(op.ValueBytes())
+		}
+	}
 	for _, op := range ops {
 		r, there := s.raw[string(op.KeyBytes())]
 		if op.IsPut() && (!there || string(r.value) != string(op.ValueBytes())) || op.IsDelete() && there {

@@ -165,7 +165,8 @@ func (d *daemon) status(snap *snapshot, v *volumeRecord, r api.StatusRequest) ap
 		if r.Brick != "" && r.Brick != b.name() {
 			continue
 		}
-		s := api.BrickStatus{Brick: describeBrick(b)}
+		s := api.BrickStatus{Brick: describeBrick(b), Set: b.Set}
+		s.Role, s.Epoch = snap.role(v, b)
 		s.Online, s.PID, s.Port = d.online(snap, b, snap.haveOf(v.ID, b.ID))
 		if r.Detail && b.Server == d.id() {
 			s.Disk = diskOf(b.Path)
@@ -173,6 +174,23 @@ func (d *daemon) status(snap *snapshot, v *volumeRecord, r api.StatusRequest) ap
 		out.Bricks = append(out.Bricks, s)
 	}
 	return out
+}
+
+// role is the part that a brick has in a set of several members, and the set's
+// epoch; "" where it is the set.
+func (s *snapshot) role(v *volumeRecord, b brickRecord) (role string, epoch uint64) {
+	r := s.sets[setRef{v.ID, b.Set}]
+	if r == nil {
+		return "", 0
+	}
+	role = api.RoleBehind
+	if _, in := r.State.Seat(b.ID); in {
+		role = api.RoleInSync
+	}
+	if r.State.Primary == b.ID {
+		role = api.RolePrimary
+	}
+	return role, r.State.Epoch
 }
 
 // online tells whether a brick's process is there and registered, its process

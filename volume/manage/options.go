@@ -142,6 +142,9 @@ func (d *daemon) alterOnce(ctx context.Context, name string, f func([]spec.Setti
 	}
 	v := old.clone()
 	v.Options = f(v.Options)
+	if err := spec.CheckVolume(v.options(), max(v.Replica, 1)); err != nil {
+		return refuse("%v", err)
+	}
 	_, err = d.commit(ctx, "set", []clientv3.Cmp{noTask(name), unchanged(old)}, putVolume(v))
 	return err
 }
@@ -164,6 +167,11 @@ func (d *daemon) VolumeGet(ctx context.Context, r api.GetRequest) ([]api.OptionV
 			return nil, noVolume(r.Name)
 		}
 		set, list = v.options(), spec.List
+		for _, s := range spec.Implied(v.Replica) {
+			if _, ok := set[s.Name]; !ok {
+				set[s.Name] = s.Value
+			}
+		}
 	}
 	shown := []spec.Shown{}
 	if r.Key == "all" || r.Key == "" {

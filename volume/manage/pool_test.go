@@ -1,11 +1,13 @@
 package manage
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,22 +21,33 @@ type pool struct {
 	sites []*site
 }
 
-// poolNet and lastPool make the addresses of pools: 127.NET.POOL.SITE. Other tests'
-// processes draw another net, and those of package quorum and of the benchmarks
-// have nets below.
-var (
-	poolNet  = 100 + rand.N(150)
-	lastPool atomic.Uint32
-)
+// poolNet is a network of this machine that no other pool has, in whatever process,
+// as long as the test runs: an abstract socket of its name says whose it is. Package
+// quorum's tests and the benchmarks have networks below.
+func poolNet(t *testing.T) string {
+	t.Helper()
+	for {
+		name := fmt.Sprintf("127.%d.%d.", 100+rand.N(150), rand.N(250))
+		l, err := net.Listen("unix", "@mortar-test-pool-"+name)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return name
+	}
+}
 
 // newPool makes n sites. Nobody else has their addresses.
 func newPool(t *testing.T, n int) *pool {
 	t.Helper()
 	p := &pool{t: t}
-	net := fmt.Sprintf("127.%d.%d.", poolNet, lastPool.Add(1)%250)
+	network := poolNet(t)
 	for i := range n {
 		s := newSite(t)
-		s.addr = net + fmt.Sprint(i+1)
+		s.addr = network + fmt.Sprint(i+1)
 		p.sites = append(p.sites, s)
 	}
 	return p

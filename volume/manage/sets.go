@@ -32,8 +32,8 @@ const (
 type setAt struct {
 	record   setRecord
 	stored   string // the record's form
-	revision int64 // etcd's
-	base     int64 // to be added for the API
+	revision int64  // etcd's
+	base     int64  // to be added for the API
 }
 
 // SetState implements api.Sets.

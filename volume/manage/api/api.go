@@ -7,6 +7,7 @@ package api
 import (
 	"context"
 
+	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
 )
 
@@ -164,7 +165,18 @@ type BrickStatus struct {
 	PID     int // -1: none
 	Disk    *Disk
 	Clients []Client
+
+	Set   volume.SetID
+	Role  string // in a set of several members: RolePrimary …; "": it is the set
+	Epoch uint64 // of such a set
 }
+
+// Roles of a brick in a set of several members.
+const (
+	RolePrimary = "primary"     // it serves the set
+	RoleInSync  = "in sync"     // it has everything that was acknowledged
+	RoleBehind  = "out of sync" // it has to be healed
+)
 
 // Disk is what lies under a brick.
 type Disk struct {
