@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,18 +46,17 @@ func (s *Sets) Update(m *spec.Map) map[volume.SetID]volume.Set {
 		if set.ID == s.self {
 			continue
 		}
-		member := set.Members[0]
+		members, primary := targets(&set)
 		r := s.mu.remotes[set.ID]
 		if r == nil {
 			r = remote.New(remote.Config{
-				Set: set.ID, Addr: member.Addr, VolumeID: m.ID, BrickID: member.ID,
-				Timeout: timeout(m), Client: s.name, Name: member.Brick, Logger: s.log,
-				Dial: dialer(member.ID),
+				Set: set.ID, Targets: members, Primary: primary, VolumeID: m.ID,
+				Timeout: timeout(m), Client: s.name, Name: bricks(&set), Logger: s.log,
 			})
 			s.mu.remotes[set.ID] = r
 		} else {
 			r.SetTimeout(timeout(m))
-			r.SetAddr(member.Addr)
+			r.SetTargets(members, primary)
 		}
 		out[set.ID] = r
 	}
@@ -67,6 +67,33 @@ func (s *Sets) Update(m *spec.Map) map[volume.SetID]volume.Set {
 		}
 	}
 	return out
+}
+
+// targets returns a set's members as targets, and which of them serves it, −1 for none.
+func targets(set *spec.Set) (all []remote.Target, primary int) {
+	serves := set.Primary()
+	primary = -1
+	for i := range set.Members {
+		member := &set.Members[i]
+		all = append(all, target(member))
+		if member == serves {
+			primary = i
+		}
+	}
+	return all, primary
+}
+
+func target(member *spec.Member) remote.Target {
+	return remote.Target{Addr: member.Addr, BrickID: member.ID, Dial: dialer(member.ID)}
+}
+
+// bricks names a set by its bricks.
+func bricks(set *spec.Set) string {
+	names := make([]string, len(set.Members))
+	for i := range set.Members {
+		names[i] = set.Members[i].Brick
+	}
+	return strings.Join(names, ", ")
 }
 
 // dialer connects to a brick.

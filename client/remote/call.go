@@ -30,6 +30,7 @@ type call struct {
 	repeatable bool   // it may be sent to a brick that does not know whether it was executed
 	lane       *lane  // on which it is under way; the caller alone uses it
 	reply      []byte // body of the reply, if err is nil
+	outcome    []byte // likewise, of a call that a server before the present one has executed
 	told       volume.Attr
 	data       []byte // contents of the file that it opened
 	turn       uint64 // Remote.mu.turn when it began
@@ -104,7 +105,11 @@ func (r *Remote) do(ctx context.Context, c *call) (wire.Reader, error) {
 		if ln == nil {
 			break
 		}
-		if ended := r.settle(l, ln, c, ln.exchange(c)); ended {
+		answered, over := r.settle(l, ln, c, ln.exchange(c))
+		if answered {
+			return r.result(ctx, c)
+		}
+		if over {
 			break
 		}
 		select { // the link has failed, and its successor sends the call again
@@ -113,10 +118,16 @@ func (r *Remote) do(ctx context.Context, c *call) (wire.Reader, error) {
 			c.done <- struct{}{}
 		}
 	}
-	if c.reply == nil || c.err != nil {
-		<-c.done
+	<-c.done
+	if c.err != nil {
 		return wire.Reader{}, c.err
 	}
+	c.reply = c.outcome
+	return r.result(ctx, c)
+}
+
+// result reads the reply of a call.
+func (r *Remote) result(ctx context.Context, c *call) (wire.Reader, error) {
 	if !c.told.ID.IsZero() {
 		if b := volume.BesideOf(ctx); b != nil {
 			b.Dir = c.told
@@ -130,9 +141,9 @@ func (r *Remote) do(ctx context.Context, c *call) (wire.Reader, error) {
 	return rd, err
 }
 
-// settle notes how an exchange ended, and reports whether the call has. If somebody
-// ended it meanwhile, done tells.
-func (r *Remote) settle(l *link, ln *lane, c *call, err error) (ended bool) {
+// settle notes how an exchange ended, and reports whether the call was answered by
+// it, or is over because somebody ended it meanwhile, of which done tells.
+func (r *Remote) settle(l *link, ln *lane, c *call, err error) (answered, over bool) {
 	r.mu.Lock()
 	c.lane = nil
 	pending := r.mu.pending[c.number] == c
@@ -140,10 +151,11 @@ func (r *Remote) settle(l *link, ln *lane, c *call, err error) (ended bool) {
 		err = r.acceptLocked(c)
 	}
 	if pending && err == nil {
+		l.useful = true
 		l.returnLocked(ln)
 		r.mu.Unlock()
 		r.release(c)
-		return true
+		return true, false
 	}
 	c.reply = nil
 	r.mu.Unlock()
@@ -155,7 +167,7 @@ func (r *Remote) settle(l *link, ln *lane, c *call, err error) (ended bool) {
 	} else {
 		l.drop(ln)
 	}
-	return !pending
+	return false, !pending
 }
 
 func (r *Remote) malformed(op wire.Op) error {
@@ -363,7 +375,7 @@ func (r *Remote) openedLocked(c *call, body []byte) error {
 		}
 		object = attr.ID
 	}
-	c.opened = &file{r: r, id: object, handle: c.number, flags: c.flags &^ (volume.Truncate | volume.Excl | volume.KillPriv)}
+	c.opened = r.newFile(c, object)
 	r.mu.files[c.number] = c.opened
 	r.firstLocked(c.opened, c)
 	return nil

@@ -30,7 +30,7 @@ func (l *link) openLane(ctx context.Context) (*lane, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
-	raw, err := l.r.conf.Dial(ctx, l.addr)
+	raw, err := l.target.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +57,8 @@ func (l *link) tls() *tls.Config {
 		return conf
 	}
 	conf = conf.Clone()
-	if conf.ServerName, _, _ = net.SplitHostPort(l.addr); conf.ServerName == "" {
-		conf.ServerName = l.addr
+	if conf.ServerName, _, _ = net.SplitHostPort(l.target.Addr); conf.ServerName == "" {
+		conf.ServerName = l.target.Addr
 	}
 	return conf
 }

@@ -19,7 +19,7 @@ import (
 // lanes. It is never mended: when anything of it breaks, it is replaced.
 type link struct {
 	r          *Remote
-	addr       string
+	target     Target
 	attachment uint64
 	wantFlush  bool
 	grpc       *grpc.ClientConn // over one TCP connection
@@ -32,6 +32,7 @@ type link struct {
 
 	heard    atomic.Int64 // when something came on the Session stream, ns of the Unix epoch
 	lastPing time.Time    // of watch
+	useful   bool         // a call was answered on it; guarded by Remote.mu
 	idle     []*lane      // the one used last is the last; guarded by Remote.mu
 
 	mu struct {
@@ -43,7 +44,7 @@ type link struct {
 }
 
 // dial is called by gRPC to connect; a second time means that the connection was lost.
-func (l *link) dial(ctx context.Context, addr string) (net.Conn, error) {
+func (l *link) dial(ctx context.Context, _ string) (net.Conn, error) {
 	l.mu.Lock()
 	used := l.mu.raw != nil
 	l.mu.Unlock()
@@ -52,7 +53,7 @@ func (l *link) dial(ctx context.Context, addr string) (net.Conn, error) {
 		l.fail(err)
 		return nil, err
 	}
-	raw, err := l.r.conf.Dial(ctx, addr)
+	raw, err := l.target.dial(ctx)
 	if err != nil {
 		l.fail(err)
 		return nil, err
@@ -67,14 +68,16 @@ func (l *link) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return raw, nil
 }
 
-// connect makes a link up to the brick's Welcome. The caller must close it, also after an error.
-func (r *Remote) connect(addr string) (*link, *wire.WelcomeBody, error) {
-	l := &link{r: r, addr: addr, born: time.Now()}
+// connect makes a link up to the brick's Welcome, unless ctx ends before. The
+// caller must close it, also after an error.
+func (r *Remote) connect(ctx context.Context, target Target) (*link, *wire.WelcomeBody, error) {
+	l := &link{r: r, target: target, born: time.Now()}
 	l.mu.lanes = map[*lane]struct{}{}
 	l.ctx, l.cancel = context.WithCancelCause(r.closing)
 	l.lastPing = l.born
-	t := time.AfterFunc(connectTime, func() { l.fail(fmt.Errorf("%s did not answer within %v", addr, connectTime)) })
+	t := time.AfterFunc(connectTime, func() { l.fail(fmt.Errorf("%s did not answer within %v", target.Addr, connectTime)) })
 	defer t.Stop()
+	defer context.AfterFunc(ctx, func() { l.fail(ctx.Err()) })()
 	w, err := l.hello()
 	if err != nil && l.ctx.Err() != nil && r.closing.Err() == nil {
 		err = context.Cause(l.ctx) // says more
@@ -86,7 +89,7 @@ func (l *link) hello() (*wire.WelcomeBody, error) {
 	c := &l.r.conf
 	opts := append(wire.DialOptions(c.TLS), grpc.WithIdleTimeout(0), grpc.WithContextDialer(l.dial))
 	var err error
-	if l.grpc, err = grpc.NewClient("passthrough:///"+l.addr, opts...); err != nil {
+	if l.grpc, err = grpc.NewClient("passthrough:///"+l.target.Addr, opts...); err != nil {
 		return nil, err
 	}
 	if l.stream, err = l.grpc.NewStream(l.ctx, wire.StreamDesc, wire.SessionMethod); err != nil {
@@ -95,7 +98,7 @@ func (l *link) hello() (*wire.WelcomeBody, error) {
 	l.queue = wire.NewQueue(func(m *wire.Out) error { return l.stream.SendMsg(m) })
 	h := wire.HelloBody{
 		VersionMin: wire.VersionMin, VersionMax: wire.Version,
-		Volume: c.VolumeID, Brick: c.BrickID, Session: l.r.session,
+		Volume: c.VolumeID, Brick: l.target.BrickID, Session: l.r.session,
 		Client: c.Client, ClientVersion: c.Version, Token: c.Token, Layout: c.Layout, Member: c.Member,
 	}
 	l.r.remember(&h)

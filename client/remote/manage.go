@@ -5,91 +5,76 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
 )
 
 // manage keeps a link until Close.
 func (r *Remote) manage() {
 	backoff := time.Duration(0)
 	for r.closing.Err() == nil {
-		addr := r.Addr()
-		if addr == "" {
-			r.pause(r.timeout())
-			continue
+		l, w, told := r.seek()
+		if l == nil {
+			continue // the targets have changed, or it is over
 		}
-		l, w, err := r.connect(addr)
+		err := r.adopt(l, w)
 		if err == nil {
-			err = r.adopt(l, w)
-		}
-		if err != nil {
-			l.close()
-			r.failed(err)
+			r.log.Info("connected", "addr", l.target.Addr, "known", w.Known)
+			err = r.stay(l, told)
+			r.log.Warn("connection lost", "addr", l.target.Addr, "err", err)
 		} else {
-			r.log.Info("connected", "addr", addr, "known", w.Known)
-			r.stay(l, addr)
-			err = context.Cause(l.ctx)
-			r.detach(l, err)
-			l.close()
-			r.log.Warn("connection lost", "addr", addr, "err", err)
-			backoff = 0
-			if time.Since(l.born) > backoffMax {
-				continue
-			}
+			r.failed(err)
 		}
-		if r.pause(backoff/2 + rand.N(backoff/2+backoffMin/4)) {
+		useful := r.detach(l, err)
+		l.close()
+		if useful || time.Since(l.born) > backoffMax {
 			backoff = 0
 			continue
 		}
-		backoff = min(max(2*backoff, backoffMin), backoffMax)
+		r.pause(rand.N(backoff + backoffMin))
+		backoff = min(2*backoff+backoffMin, backoffAsked)
 	}
 }
 
-// pause waits for d, or less when the address changes: then it returns true.
-func (r *Remote) pause(d time.Duration) (moved bool) {
+// pause waits for d, or less when the targets change.
+func (r *Remote) pause(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-r.closing.Done():
 	case <-r.moved:
-		return true
 	}
-	return false
 }
 
-// stay returns when the link has failed or leads to the wrong address.
-func (r *Remote) stay(l *link, addr string) {
+// stay returns when the link has failed, or leads to the wrong place as the
+// targets are now; told was the primary when it was sought.
+func (r *Remote) stay(l *link, told string) error {
 	for {
 		select {
 		case <-l.ctx.Done():
-			return
+			return context.Cause(l.ctx)
 		case <-r.moved:
-			if now := r.Addr(); now != "" && now != addr {
-				return
+			now, astray := r.astray(l, told)
+			if astray {
+				return errMoved
 			}
+			told = now
 		}
 	}
 }
 
-// failed notes why there is no link.
-func (r *Remote) failed(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.mu.lastErr == nil || r.mu.lastErr.Error() != err.Error() {
-		r.log.Warn("can't connect", "addr", r.mu.addr, "err", err)
-	}
-	r.mu.lastErr = err
-	r.broadcastLocked()
-}
-
 // detach makes the Remote be without a link. The brick has been away since it was heard
-// last: who asks waits no longer for it, in all, than the timeout.
-func (r *Remote) detach(l *link, err error) {
+// last: who asks waits no longer for it, in all, than the timeout. It reports whether
+// the link was good for anything.
+func (r *Remote) detach(l *link, err error) (useful bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.detachLocked(l, err)
+	return l.useful
 }
 
 func (r *Remote) detachLocked(l *link, err error) {
@@ -113,6 +98,9 @@ func (r *Remote) remember(h *wire.HelloBody) {
 	for n, c := range r.mu.pending {
 		if c.sent && len(h.Unanswered) < wire.UnansweredMax {
 			h.Unanswered = append(h.Unanswered, n)
+			if c.asks() && len(h.Ask) < wire.AskMax {
+				h.Ask = append(h.Ask, n)
+			}
 		}
 	}
 	h.Handles, h.Server = slices.Collect(maps.Keys(r.mu.files)), r.mu.server
@@ -123,8 +111,10 @@ func (r *Remote) remember(h *wire.HelloBody) {
 func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 	t := time.AfterFunc(connectTime, func() { l.fail(context.DeadlineExceeded) })
 	defer t.Stop()
+	all := decisionsOf(w)
+	made := r.made(all)
 	if !w.Known {
-		if err := r.reopen(l, w); err != nil {
+		if err := r.reopen(l, w, made); err != nil {
 			return err
 		}
 	}
@@ -136,8 +126,9 @@ func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 	booted := r.mu.boot != wire.SessionID{} && r.mu.boot != w.Boot
 	r.mu.boot, r.mu.server = w.Boot, w.Server
 	r.mu.link, r.mu.lastErr = l, nil
+	r.settleLocked(all, made)
 	for _, c := range r.mu.pending {
-		if err := r.barred(c, w.Known, booted); err != nil {
+		if err := r.barred(c, w.Known, booted, all); err != nil {
 			r.endLocked(c, err)
 		}
 	}
@@ -147,32 +138,12 @@ func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 	return nil
 }
 
-// barred tells why a pending call must not be sent on a new link.
-func (r *Remote) barred(c *call, known, booted bool) error {
-	op := c.op.String()
-	switch {
-	case known:
-		return nil
-	case c.file != nil && c.file.err != nil:
-		return c.file.err
-	case !c.sent:
-		return nil
-	case !c.repeatable:
-		return r.unknown(op, "the brick was restarted before it answered")
-	case c.superseded:
-		return r.unknown(op, "the brick was restarted before it answered, and a later change was acknowledged")
-	case booted && (c.op == wire.OpSync || c.op == wire.OpFileSync):
-		return r.unknown(op, "the brick's machine was rebooted before what was written was synced")
-	}
-	return nil
-}
-
-// reopen opens all files again in a session that is new to the brick. One that
-// can't be opened keeps the error, for all that is asked of it later.
-func (r *Remote) reopen(l *link, w *wire.WelcomeBody) error {
+// reopen opens all files again, and those just made, in a session that is new to the
+// brick. One that can't be opened keeps the error, for all that is asked of it later.
+func (r *Remote) reopen(l *link, w *wire.WelcomeBody, made []*file) error {
 	r.mu.Lock()
 	booted := r.mu.boot != wire.SessionID{} && r.mu.boot != w.Boot
-	files := slices.Collect(maps.Values(r.mu.files))
+	files := append(slices.Collect(maps.Values(r.mu.files)), made...)
 	r.mu.Unlock()
 	if len(files) == 0 {
 		return nil
@@ -222,17 +193,23 @@ func (r *Remote) reopenSome(ln *lane, files []*file, booted bool) error {
 		case f.Kind != wire.Reply || f.Number != numbers[i]:
 			return wire.ErrMalformed
 		}
-		r.reopened(files[i], body, booted)
+		if err := r.reopened(files[i], body, booted); err != nil {
+			return err
+		}
 		i++
 	}
 	ln.answered = numbers[len(numbers)-1]
 	return nil
 }
 
-// reopened notes how the reopening of a file ended.
-func (r *Remote) reopened(f *file, body []byte, booted bool) {
+// reopened notes how the reopening of a file ended. An error means that the brick
+// can't say it, now.
+func (r *Remote) reopened(f *file, body []byte, booted bool) error {
 	rd := wire.NewReader(body)
 	err := wire.ParseStatus(&rd)
+	if e := volume.ErrnoOf(err); e == syscall.EINTR || e == syscall.ETIMEDOUT || volume.ReasonOf(err) == volume.Unavailable {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f.err = err
@@ -242,6 +219,7 @@ func (r *Remote) reopened(f *file, body []byte, booted bool) {
 	if err != nil {
 		r.log.Warn("an open file is gone", "id", f.id.String(), "err", err)
 	}
+	return nil
 }
 
 // watch looks after deadlines and the link until Close.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,11 +21,18 @@ import (
 
 // Config says which set is meant, where it is and how long to wait for it.
 type Config struct {
-	Addr     string       // HOST:PORT of the brick's process; "": not known yet, see SetAddr
 	VolumeID string       // UUID of the volume
-	BrickID  string       // UUID of the brick; "": whichever answers
 	Set      volume.SetID // the set, for messages
 	Name     string       // of the brick, for messages: HOST:/PATH; default: set N
+
+	// Targets are the set's members, and Primary is the index of that which serves it, as
+	// far as is known; −1: nothing is. See SetTargets. Of a set of one member it is enough to give the
+	// fields of its Target.
+	Targets []Target
+	Primary int
+	Addr    string
+	BrickID string
+	Dial    func(ctx context.Context, addr string) (net.Conn, error)
 
 	Timeout time.Duration // network.timeout: bound of every call; default 10 s
 	Client  string        // how to introduce oneself; default host name and process ID
@@ -35,17 +43,7 @@ type Config struct {
 	Member  bool // to another member of the own set: for Peer, and nothing else
 
 	Logger *slog.Logger
-	// Dial connects; default: TCP.
-	Dial func(ctx context.Context, addr string) (net.Conn, error)
 }
-
-// Times of reconnecting.
-const (
-	backoffMin  = 50 * time.Millisecond
-	backoffMax  = time.Second
-	connectTime = 3 * time.Second // for one attempt, hello included
-	tick        = 100 * time.Millisecond
-)
 
 // Remote is a volume.Set in another process. The zero Remote is not usable; see New.
 type Remote struct {
@@ -59,11 +57,12 @@ type Remote struct {
 	closing context.Context
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
-	moved   chan struct{} // to manage: SetAddr was called; capacity 1
+	moved   chan struct{} // to manage: targets or primary have changed; capacity 1
 
 	mu struct {
 		sync.Mutex
-		addr      string
+		targets   []Target
+		primary   int // index of the one that is thought to serve; −1: not known
 		closed    bool
 		link      *link         // nil while disconnected
 		downSince time.Time     // while link is nil
@@ -105,9 +104,8 @@ func New(conf Config) *Remote {
 		host, _ := os.Hostname()
 		conf.Client = fmt.Sprintf("%s:%d", host, os.Getpid())
 	}
-	if conf.Dial == nil {
-		var d net.Dialer
-		conf.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
+	if conf.Targets == nil {
+		conf.Targets = []Target{{Addr: conf.Addr, BrickID: conf.BrickID, Dial: conf.Dial}}
 	}
 	r := &Remote{
 		conf: conf, where: conf.Name,
@@ -118,7 +116,7 @@ func New(conf Config) *Remote {
 	r.SetTimeout(conf.Timeout)
 	_, _ = rand.Read(r.session[:]) // never fails
 	r.closing, r.stop = context.WithCancel(context.Background())
-	r.mu.addr, r.mu.lastErr = conf.Addr, errDown
+	r.mu.targets, r.mu.primary, r.mu.lastErr = slices.Clone(conf.Targets), conf.Primary, errDown
 	r.mu.downSince = time.Now()
 	r.mu.changed = make(chan struct{})
 	r.mu.pending = map[uint64]*call{}
@@ -134,29 +132,7 @@ func (r *Remote) SetTimeout(d time.Duration) { r.bound.Store(int64(d)) }
 
 func (r *Remote) timeout() time.Duration { return time.Duration(r.bound.Load()) }
 
-// SetAddr tells where the brick's process listens now; "" that it does not
-// run. If that is new, it is connected to at once.
-func (r *Remote) SetAddr(addr string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.mu.addr == addr {
-		return
-	}
-	r.mu.addr = addr
-	select {
-	case r.moved <- struct{}{}:
-	default:
-	}
-}
-
-// Addr returns the address as last set.
-func (r *Remote) Addr() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.addr
-}
-
-// Up reports whether the brick is connected and was heard of lately.
+// Up reports whether a brick that serves the set is connected and was heard of lately.
 func (r *Remote) Up() bool {
 	r.mu.Lock()
 	l := r.mu.link
@@ -164,7 +140,7 @@ func (r *Remote) Up() bool {
 	return l != nil && time.Since(l.heardAt()) < 2*wire.PingInterval+wire.PingInterval/2
 }
 
-// Await waits until the brick is connected, or ctx ends, or the brick refuses
+// Await waits until the set is connected, or ctx ends, or all its bricks refuse
 // for good reason (another volume, another protocol), and says what is in the way.
 func (r *Remote) Await(ctx context.Context) error {
 	for {

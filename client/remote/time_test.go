@@ -233,17 +233,17 @@ func TestAbandonedOpen(t *testing.T) {
 }
 
 // The brick comes up at another address: it is connected to at once.
-func TestSetAddr(t *testing.T) {
+func TestMoved(t *testing.T) {
 	b := newBackend()
 	_, one := serve(t, b, nil)
 	r := connect(t, "127.0.0.1:1", func(c *remote.Config) { c.Timeout = 30 * time.Second })
 	done := start(func() error { _, err := r.Getattr(t.Context(), volume.Root); return err })
-	r.SetAddr(one)
+	r.SetTargets([]remote.Target{{Addr: one, BrickID: brickID}}, 0)
 	if err := ends(t, done); err != nil {
 		t.Fatal(err)
 	}
 	s, two := serve(t, b, nil)
-	r.SetAddr(two)
+	r.SetTargets([]remote.Target{{Addr: two, BrickID: brickID}}, 0)
 	eventually(t, "moved", func() bool { return len(s.Clients()) == 1 })
 	if _, err := r.Getattr(t.Context(), volume.Root); err != nil {
 		t.Error(err)
