@@ -66,22 +66,30 @@ type node struct {
 	fault atomic.Pointer[fault]
 
 	noPut, noDiscard atomic.Bool // the disk has no room for them: ENOSPC
-	boots            int         // losses of power
+
+	requests struct { // executed, as the set below notes them
+		sync.Mutex
+		count map[volume.Request]int
+	}
+	boots int // losses of power
 }
 
 // life is a process: from a start of the node's Owner to its end, after which
 // nothing of it reaches the store or other nodes, and nothing reaches it.
 type life struct {
-	dead  atomic.Bool
-	owner atomic.Pointer[Owner]
-	ctx   context.Context
-	stop  func()
+	dead    atomic.Bool
+	deposed atomic.Bool // nothing of it reaches the store, but it does not know, and reaches other nodes
+	owner   atomic.Pointer[Owner]
+	ctx     context.Context
+	stop    func()
 }
 
 // fault crashes a node at the n-th of its store's changes, counted over the node.
 type fault struct {
-	left atomic.Int64
-	hit  atomic.Bool
+	left    atomic.Int64
+	hit     atomic.Bool
+	applied bool // that change is made, and its answer lost
+	depose  bool // the process lives on, see life
 }
 
 func testMap(n int) *spec.Map {

@@ -34,6 +34,7 @@ func sampleRecords() []record {
 		{kind: recEpoch, number: 3, boot: "b", reached: []uint64{1<<32 + 5}},
 		{kind: recBegin, number: 1, victim: id, names: []nameKey{{id, "own"}, {id, "old"}}, commit: action{set: 1, dir: id, name: "own"}},
 		{kind: recCommit, number: 1, commit: a, links: 1, actions: []action{a, a}},
+		{kind: recCommit, number: 1, commit: a, request: volume.Request{Session: [16]byte{1, 15: 2}, Number: 1 << 40}, made: true},
 		{kind: recAbort, number: 1}, {kind: recFinished, number: 1}, {kind: recDone, number: 1},
 		{kind: recPart, number: 2, from: 7, dying: id, names: []nameKey{{id, "x"}, {}}, actions: []action{a}},
 		{kind: recPartEnd, number: 2, from: 7},

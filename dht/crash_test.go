@@ -88,7 +88,7 @@ func crashAt(t *testing.T, s scenario, set volume.SetID, at int64) (hit bool) {
 		f := &fault{}
 		f.left.Store(at)
 		n.fault.Store(f)
-		err := s.run(w)
+		err := w.request(s)
 		if !f.hit.Load() && err == nil {
 			w.rest(f)
 		}
@@ -97,7 +97,10 @@ func crashAt(t *testing.T, s scenario, set volume.SetID, at int64) (hit bool) {
 		if hit {
 			n.restart()
 		}
-		w.again(s, w.settled(before, err))
+		said := w.asked()
+		changed := w.settled(before, err)
+		w.outcome(said, changed, err)
+		w.again(s, changed)
 	})
 	return hit && !t.Failed()
 }
@@ -142,10 +145,13 @@ func loseAt(t *testing.T, s scenario, n int, reply bool) (hit bool) {
 			return b, err
 		})
 		w.net.Store(&net)
-		err := s.run(w)
+		err := w.request(s)
 		w.quiet()
 		w.net.Store(nil)
-		w.again(s, w.settled(before, err))
+		said := w.asked()
+		changed := w.settled(before, err)
+		w.outcome(said, changed, err)
+		w.again(s, changed)
 	})
 	return hit && !t.Failed()
 }

@@ -27,6 +27,12 @@
 // after a restart. Steps of a coordinator's earlier life, and late ones of
 // intents that have ended, are refused.
 //
+// A set of several members goes on with a new Owner on another of them, made from
+// the same journal, while the old one may not yet know and still sends steps. Those are
+// refused by the epoch, but for what it sends before the new one's first: so
+// nothing is undone elsewhere before the journal says that it is given up. Which of an
+// operation's changes decides the client's request, request.go tells.
+//
 // # Locks
 //
 // In the order in which they are taken:

@@ -13,7 +13,7 @@ func (o *Owner) Step(ctx context.Context, b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, malformed("step", err)
 	}
-	a, err := o.handle(ctx, s)
+	a, err := o.handle(quiet(ctx), s)
 	if err != nil {
 		return nil, err
 	}

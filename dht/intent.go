@@ -34,93 +34,50 @@ type intent struct {
 	waiting map[volume.SetID]bool   // to be told the decision; true: its names depend on it
 	acked   map[volume.SetID]uint32 // have carried it out in this epoch of theirs
 
+	request volume.Request // what the client asked that it does; see Outcome
+	made    bool           // it is a mkdir that hangs on its home: the directory stays if it is given up
+	aired   bool           // the decision for it was taken, or may be in the journal
+	unsaid  bool           // given up, and that is not in the journal yet
+	over    chan struct{}  // closed when it is at its end and its names are free
+
 	live    bool                  // guarded by Owner.mu
 	expects bool                  // likewise: see Owner.expect
 	again   map[volume.SetID]bool // guarded by Owner.mu: have started anew and ask
 }
 
-// book is the journal and what is numbered in it.
-type book struct {
-	sync.Mutex                      // held while a record is appended; before Owner.mu
-	counter    uint32               // of this epoch
-	open       map[partKey][][]byte // the records that a rewritten journal must have; set 0 for own intents
-}
-
-// note keeps what a rewritten journal must have.
-func (b *book) note(rec *record, bytes []byte) {
-	own, others := partKey{0, rec.number}, partKey{rec.from, rec.number}
-	switch rec.kind {
-	case recBegin, recCommit:
-		b.open[own] = [][]byte{bytes}
-	case recAbort, recFinished:
-		b.open[own] = append(b.open[own], bytes)
-	case recDone:
-		delete(b.open, own)
-	case recPart:
-		b.open[others] = [][]byte{bytes}
-	case recPartEnd:
-		delete(b.open, others)
-	}
-}
-
-// record appends to the journal.
-func (o *Owner) record(rec *record) error {
-	o.book.Lock()
-	defer o.book.Unlock()
-	return o.recordLocked(rec)
-}
-
-func (o *Owner) recordLocked(rec *record) error {
-	bytes := rec.encode()
-	if err := o.store.Journal().Append(context.Background(), bytes); err != nil {
-		return err
-	}
-	o.book.note(rec, bytes)
-	return nil
-}
-
-// begin numbers and records an intent about names of this set; the first is the
-// one that the commit is about.
-func (o *Owner) begin(victim volume.ID, own ...nameKey) (*intent, error) {
-	it := &intent{
-		victim: victim, own: own, live: true, commit: action{set: o.self, dir: own[0].dir, name: own[0].name},
-		touched: map[volume.SetID]bool{}, waiting: map[volume.SetID]bool{}, acked: map[volume.SetID]uint32{},
+// begin numbers and records an intent about names of this set (own); the first is
+// the one that the commit is about.
+func (o *Owner) begin(ctx context.Context, it *intent) error {
+	it.live, it.over = true, make(chan struct{})
+	it.touched, it.waiting, it.acked = map[volume.SetID]bool{}, map[volume.SetID]bool{}, map[volume.SetID]uint32{}
+	if it.commit.id.IsZero() {
+		it.commit = action{set: o.self, dir: it.own[0].dir, name: it.own[0].name}
 	}
 	o.book.Lock()
 	defer o.book.Unlock()
 	o.book.counter++
 	it.number = uint64(o.epoch)<<32 | uint64(o.book.counter)
-	if err := o.recordLocked(it.record(recBegin)); err != nil {
-		return nil, err
+	if err := o.recordLocked(ctx, it.record(recBegin)); err != nil {
+		return err
 	}
 	o.mu.Lock()
 	o.mu.active[it.number] = it
 	o.mu.Unlock()
-	return it, nil
+	return nil
 }
 
 // replan records what an intent will do when its victim is gone, before that
 // begins.
-func (o *Owner) replan(it *intent) error {
-	return o.record(it.record(recBegin))
+func (o *Owner) replan(ctx context.Context, it *intent) error {
+	return o.record(ctx, it.record(recBegin))
 }
 
 // record returns the intent's record of a kind that says all.
 func (it *intent) record(kind recKind) *record {
-	return &record{kind: kind, number: it.number, victim: it.victim, names: it.own, commit: it.commit, links: it.links, actions: it.actions}
-}
-
-// belowNumber returns the number below which all intents are finished.
-func (o *Owner) belowNumber() uint64 {
-	o.book.Lock()
-	defer o.book.Unlock()
-	below := uint64(o.epoch)<<32 | uint64(o.book.counter) + 1
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for n := range o.mu.active {
-		below = min(below, n)
+	return &record{
+		kind: kind, number: it.number, victim: it.victim, names: it.own, commit: it.commit, links: it.links, actions: it.actions,
+		request: it.request, made: it.made,
 	}
-	return below
 }
 
 // carry carries an intent out: the links, the decision, the rest. After an
@@ -155,12 +112,14 @@ func (o *Owner) decide(ctx context.Context, v *view, it *intent, h *held) error 
 		o.giveUp(ctx, v, it, h)
 		return err
 	}
-	if err := o.record(it.record(recCommit)); err != nil {
+	err := o.record(ctx, it.record(recCommit))
+	it.aired = it.aired || err == nil || isUnsure(err)
+	if err != nil {
 		o.giveUp(ctx, v, it, h)
 		return err
 	}
 	it.names, h.names = h.names, nil
-	err := o.act(ctx, v, partKey{o.self, it.number}, it.commit)
+	err = o.act(ctx, v, partKey{o.self, it.number}, it.commit)
 	if err != nil && !isUnsure(err) && it.victim.IsZero() {
 		h.names, it.names = it.names, nil
 		o.giveUp(ctx, v, it, h)
@@ -252,7 +211,7 @@ func (o *Owner) finish(ctx context.Context, v *view, it *intent, all bool) {
 			return
 		}
 	}
-	o.free(it)
+	o.free(ctx, it)
 }
 
 // homes returns the homes of directories that the intent moves and that have
@@ -301,9 +260,11 @@ func (o *Owner) tellFinish(ctx context.Context, v *view, it *intent, actions []a
 	return all
 }
 
-// free gives the names of a carried out intent back.
-func (o *Owner) free(it *intent) {
-	if err := o.record(&record{kind: recFinished, number: it.number}); err != nil {
+// free gives the names of a carried out intent back. Its record decides the
+// request, and not the commit's: that could still be given up for a full disk. In
+// between, the intent in the journal tells what will become of it.
+func (o *Owner) free(ctx context.Context, it *intent) {
+	if err := o.record(it.last(ctx, !it.made), &record{kind: recFinished, number: it.number}); err != nil {
 		return // the names stay until it can be recorded
 	}
 	it.state = finished
@@ -316,6 +277,7 @@ func (o *Owner) free(it *intent) {
 		o.names.unlock(k)
 	}
 	it.names = nil
+	close(it.over)
 }
 
 // giveUp decides against an intent and undoes it. The names that h holds stay
@@ -324,10 +286,7 @@ func (o *Owner) free(it *intent) {
 // one. They can be read, though, unless a directory was being removed, for its
 // place here may be empty.
 func (o *Owner) giveUp(ctx context.Context, v *view, it *intent, h *held) {
-	it.state = aborting
-	if err := o.record(&record{kind: recAbort, number: it.number}); err != nil {
-		o.log.Warn("an intent's end was not recorded", "intent", it.number, "err", err)
-	}
+	it.state, it.unsaid = aborting, true
 	for set := range it.touched {
 		it.waiting[set] = true
 	}
@@ -341,8 +300,19 @@ func (o *Owner) giveUp(ctx context.Context, v *view, it *intent, h *held) {
 	o.rest(it)
 }
 
-// undo tells those who have something of an intent to undo it.
+// undo tells those who have something of an intent to undo it. If the next life
+// might find it decided for, it must find that it was given up before anyone acts on that.
 func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
+	if it.unsaid {
+		err := o.record(ctx, &record{kind: recAbort, number: it.number})
+		if err != nil {
+			o.log.Warn("an intent's end was not recorded", "intent", it.number, "err", err)
+		}
+		if err != nil && it.aired {
+			return
+		}
+		it.unsaid = err != nil
+	}
 	sets := make([]volume.SetID, 0, len(it.waiting))
 	for set := range it.waiting {
 		sets = append(sets, set)
@@ -370,7 +340,7 @@ func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
 			return
 		}
 	}
-	if err := o.record(&record{kind: recDone, number: it.number}); err != nil {
+	if err := o.record(it.last(ctx, it.made), &record{kind: recDone, number: it.number}); err != nil {
 		return
 	}
 	o.mu.Lock()
@@ -381,6 +351,7 @@ func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
 		o.names.unlock(k)
 	}
 	it.names = nil
+	close(it.over)
 }
 
 // ensureIfCopy is ensure, for a directory that may have its home here or be gone.

@@ -23,17 +23,18 @@ const (
 
 // record is an entry of an Owner's journal. As bytes:
 //
-//	version 1 │ kind │ number │ by kind:
+//	version 2 │ kind │ number │ by kind:
 //	  epoch      boot (text) │ count, each: number (the highest of an epoch)
 //	  begin, commit
 //	             victim ID (the directory that is removed, or zero)
 //	             │ count of names of this set, each: dir, name │ commit action
 //	             │ count of links │ actions (links, then the rest)
+//	             │ flags: bit 0 request follows, 1 made │ [request: session 16 bytes, number]
 //	  part       from │ dying ID │ count, each: dir, name │ actions
 //	  part end   from
 //
 // number is the epoch (upper 32 bits) and a counter; of an epoch record the
-// epoch alone. A record of an intent with many names stays far below
+// epoch alone. Version 1, which is still read, had no flags and no request. A record of an intent with many names stays far below
 // volume.JournalRecordMax.
 type record struct {
 	kind    recKind
@@ -47,9 +48,13 @@ type record struct {
 	names   []nameKey
 	boot    string
 	reached []uint64
+	request volume.Request
+	made    bool
 }
 
 const (
+	recordVersion = 2
+
 	namesMax   = 8  // names of one intent at one set
 	reachedMax = 64 // epochs remembered
 	bootMax    = 64 // bytes of a boot's name
@@ -57,7 +62,7 @@ const (
 
 func (rec *record) encode() []byte {
 	w := writer{make([]byte, 0, 64+160*len(rec.actions))}
-	w.b = append(w.b, formatVersion, byte(rec.kind))
+	w.b = append(w.b, recordVersion, byte(rec.kind))
 	w.u(rec.number)
 	switch rec.kind {
 	case recEpoch:
@@ -72,6 +77,7 @@ func (rec *record) encode() []byte {
 		w.action(rec.commit)
 		w.u(uint64(rec.links))
 		w.actions(rec.actions)
+		w.request(rec.request, rec.made)
 	case recPart:
 		w.u(uint64(rec.from))
 		w.id(rec.dying)
@@ -87,7 +93,7 @@ func decodeRecord(b []byte) (record, error) {
 	if len(b) > volume.JournalRecordMax {
 		return record{}, errors.New("a record is too long")
 	}
-	if len(b) < 2 || b[0] != formatVersion || b[1] == 0 || recKind(b[1]) > recLast {
+	if len(b) < 2 || b[0] < 1 || b[0] > recordVersion || b[1] == 0 || recKind(b[1]) > recLast {
 		return record{}, errors.New("not a record that this version knows")
 	}
 	r := reader{b: b[2:]}
@@ -104,6 +110,9 @@ func decodeRecord(b []byte) (record, error) {
 		rec.commit = r.action()
 		rec.links = int(r.u(actionsMax))
 		rec.actions = r.actions()
+		if b[0] >= 2 {
+			rec.request, rec.made = r.request()
+		}
 		if rec.links > len(rec.actions) {
 			r.fail("%d links in %d actions", rec.links, len(rec.actions))
 		}
@@ -115,4 +124,28 @@ func decodeRecord(b []byte) (record, error) {
 		rec.from = r.set()
 	}
 	return rec, r.end()
+}
+
+func (w *writer) request(r volume.Request, made bool) {
+	var flags uint64
+	if r != (volume.Request{}) {
+		flags |= 1
+	}
+	if made {
+		flags |= 2
+	}
+	w.u(flags)
+	if flags&1 != 0 {
+		w.b = append(w.b, r.Session[:]...)
+		w.u(r.Number)
+	}
+}
+
+func (r *reader) request() (req volume.Request, made bool) {
+	flags := r.u(3)
+	if flags&1 != 0 {
+		copy(req.Session[:], r.bytes(uint64(len(req.Session))))
+		req.Number = r.u64()
+	}
+	return req, flags&2 != 0
 }

@@ -100,6 +100,9 @@ func NewOwner(cfg OwnerConfig) (*Owner, error) {
 	if cfg.StepTimeout == 0 {
 		cfg.StepTimeout = 5 * time.Second
 	}
+	if len(cfg.Boot) > bootMax {
+		return nil, volume.Errorf("start", cfg.Boot, syscall.EINVAL, "a boot's name has up to %d bytes", bootMax)
+	}
 	if cfg.Boot == "" {
 		b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 		if err != nil {
@@ -178,7 +181,7 @@ func (o *Owner) tell(ctx context.Context, v *view, set volume.SetID, s *step) (*
 	if s.intent != 0 {
 		s.below = o.belowNumber()
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.cfg.StepTimeout)
+	ctx, cancel := context.WithTimeout(quiet(ctx), o.cfg.StepTimeout)
 	defer cancel()
 	if set == o.self {
 		return o.handle(ctx, s)
@@ -228,7 +231,7 @@ func (o *Owner) others(v *view) []volume.SetID {
 const opMax = 30 * time.Second
 
 // detached returns a context for what must be finished: the caller's
-// cancellation does not reach it, and it has a deadline of its own.
+// cancellation does not reach it, and it has a deadline of its own. It has no request.
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), opMax)
+	return context.WithTimeout(context.WithoutCancel(quiet(ctx)), opMax)
 }

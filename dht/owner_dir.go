@@ -10,58 +10,6 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// spread makes a directory that was just made here known to the other sets.
-// Those that are away get their copy when it is needed. The caller has the
-// name's lock, so no rmdir comes between.
-func (o *Owner) spread(ctx context.Context, v *view, dir volume.ID, name string, id volume.ID) error {
-	c, err := o.store.Copy(ctx, id)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := detached(ctx)
-	defer cancel()
-	c.Home = v.home(id)
-	o.marks.inherit(id, dir)
-	s := step{op: opCopy, dir: dir, name: name, copy: &c}
-	if c.Home != o.self { // the caller chose an ID of another set: that set decides, so it must have it
-		one := s
-		if _, err := o.tell(ctx, v, c.Home, &one); err != nil {
-			o.unspread(nameKey{dir, name}, id)
-			return err
-		}
-		o.marks.add(id, c.Home, id)
-	}
-	errs := each(o.others(v), func(set volume.SetID) error {
-		if !v.up(set) || set == c.Home {
-			return nil
-		}
-		one := s
-		_, err := o.tell(ctx, v, set, &one)
-		return err
-	})
-	for i, err := range errs {
-		if err != nil {
-			o.log.Debug("copy of a directory not made now", "dir", id, "set", o.others(v)[i], "err", err)
-		}
-	}
-	return nil
-}
-
-// unspread removes what was made here of a directory unless its home, which
-// could not be asked, turns out to have it.
-func (o *Owner) unspread(k nameKey, id volume.ID) {
-	it, err := o.begin(id, k)
-	if err != nil {
-		return // no home, no directory: what is here counts as dead
-	}
-	it.commit = action{kind: actGone, set: o.self, dir: k.dir, name: k.name, id: id}
-	it.actions = []action{{kind: actGone, id: id}}
-	if err := o.replan(it); err != nil {
-		o.log.Warn("a directory without a home stays", "dir", id, "err", err)
-	}
-	o.rest(it)
-}
-
 // ensure makes the copy of a directory that is missing here, ancestors first.
 // Errors: ESTALE, the directory does not exist (any more).
 //
@@ -70,7 +18,7 @@ func (o *Owner) unspread(k nameKey, id volume.ID) {
 // that lock to remove copies, so none is left behind. While it waits for a
 // dying directory's fate it holds nothing of that directory.
 func (o *Owner) ensure(ctx context.Context, v *view, dir volume.ID) error {
-	ctx, cancel := bounded(ctx)
+	ctx, cancel := bounded(quiet(ctx))
 	defer cancel()
 	return o.ensureDepth(ctx, v, dir, 0)
 }

@@ -21,6 +21,7 @@ func (o *Owner) mend(ctx context.Context, v *view, dir volume.ID, parent uint64,
 	if v.single || try >= mendMax || !isErrno(err, syscall.ESTALE) || v.home(dir) == o.self {
 		return false
 	}
+	ctx = quiet(ctx)
 	if isOutdated(err) {
 		version, rerr := o.refreshHere(ctx, v, dir)
 		return rerr == nil && version == parent
@@ -64,6 +65,7 @@ func (o *Owner) Create(ctx context.Context, dir volume.ID, name string, n volume
 	if v.single {
 		return o.store.Create(ctx, dir, name, n, f)
 	}
+	decides, ctx := ctx, quiet(ctx)
 	k := nameKey{dir, name}
 	if err := o.names.lock(ctx, k, false, true); err != nil {
 		return nil, volume.Attr{}, err
@@ -79,7 +81,7 @@ func (o *Owner) Create(ctx context.Context, dir volume.ID, name string, n volume
 	}
 	if o.space.low.Load() {
 		h := held{o: o, names: []nameKey{k}}
-		a, done, err := o.createAway(ctx, v, k, n, &h)
+		a, done, err := o.createAway(decides, v, k, n, &h)
 		mine = len(h.names) > 0
 		if done {
 			return nil, a, err
@@ -87,7 +89,7 @@ func (o *Owner) Create(ctx context.Context, dir volume.ID, name string, n volume
 	}
 	o.space.used.Store(true)
 	for try := 0; ; try++ {
-		file, a, err := o.store.Create(ctx, dir, name, n, f)
+		file, a, err := o.store.Create(decides, dir, name, n, f)
 		if err == nil && file != nil {
 			o.marks.inherit(a.ID, dir)
 			return &ownedFile{File: file, o: o}, a, nil
@@ -107,6 +109,7 @@ func (o *Owner) Make(ctx context.Context, dir volume.ID, name string, n volume.N
 	if v.single {
 		return o.store.Make(ctx, dir, name, n)
 	}
+	decides, ctx := ctx, quiet(ctx)
 	k := nameKey{dir, name}
 	if err := o.names.lock(ctx, k, false, true); err != nil {
 		return volume.Attr{}, err
@@ -117,21 +120,34 @@ func (o *Owner) Make(ctx context.Context, dir volume.ID, name string, n volume.N
 		n.ID = volume.NewID(o.self)
 	}
 	if n.Mode&syscall.S_IFMT == syscall.S_IFREG && o.space.low.Load() {
-		if a, done, err := o.createAway(ctx, v, k, n, &h); done {
+		if a, done, err := o.createAway(decides, v, k, n, &h); done {
 			return a, err
 		}
 	}
-	isDir := n.Mode&syscall.S_IFMT == syscall.S_IFDIR
+	if n.Mode&syscall.S_IFMT != syscall.S_IFDIR {
+		return o.makeHere(ctx, decides, v, k, n)
+	}
+	if v.home(n.ID) != o.self {
+		return o.makeFar(ctx, v, k, n, volume.RequestOf(decides))
+	}
+	a, err := o.makeHere(ctx, decides, v, k, n)
+	if err == nil {
+		err = o.spread(ctx, v, k, a.ID)
+	}
+	return a, err
+}
+
+// makeHere makes an object, whose name is locked, in this set's store; what a dead
+// directory is in the way of as well.
+func (o *Owner) makeHere(ctx, decides context.Context, v *view, k nameKey, n volume.Node) (volume.Attr, error) {
 	for try := 0; ; try++ {
-		a, err := o.store.Make(ctx, dir, name, n)
+		a, err := o.store.Make(decides, k.dir, k.name, n)
 		switch {
-		case err == nil && isDir:
-			return a, o.spread(ctx, v, dir, name, a.ID)
 		case err == nil:
-			o.marks.inherit(a.ID, dir)
+			o.marks.inherit(a.ID, k.dir)
 			return a, nil
-		case isErrno(err, syscall.EEXIST) && try < mendMax && o.clearDead(ctx, v, dir, name):
-		case !o.mend(ctx, v, dir, n.Parent, err, try):
+		case isErrno(err, syscall.EEXIST) && try < mendMax && o.clearDead(ctx, v, k.dir, k.name):
+		case !o.mend(ctx, v, k.dir, n.Parent, err, try):
 			return a, err
 		}
 	}
@@ -146,6 +162,7 @@ func (o *Owner) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	if v.single {
 		return o.store.Unlink(ctx, dir, name)
 	}
+	decides, ctx := ctx, quiet(ctx)
 	k := nameKey{dir, name}
 	if err := o.names.lock(ctx, k, false, true); err != nil {
 		return err
@@ -159,18 +176,18 @@ func (o *Owner) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	case a.IsDir():
 		return fail("unlink", name, syscall.EISDIR)
 	case a.Held == 0:
-		return o.store.Unlink(ctx, dir, name)
+		return o.store.Unlink(decides, dir, name)
 	}
 	if !v.up(a.Held) {
 		return unavailable("unlink", a.Held)
 	}
 	d := planNames([]nameChange{{name: k, owner: o.self, before: o.objectOf(a)}})
-	it, err := o.begin(volume.ID{}, k)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := detached(ctx)
 	defer cancel()
+	it := &intent{request: volume.RequestOf(decides), own: []nameKey{k}}
+	if err := o.begin(ctx, it); err != nil {
+		return err
+	}
 	return o.carry(ctx, v, it, d, &held)
 }
 
@@ -201,6 +218,7 @@ func (o *Owner) Link(ctx context.Context, id volume.ID, dir volume.ID, name stri
 	if dir == volume.Root && name == volume.Reserved {
 		return volume.Attr{}, fail("link", name, syscall.EINVAL)
 	}
+	decides, ctx := ctx, quiet(ctx)
 	k := nameKey{dir, name}
 	if err := o.names.lock(ctx, k, false, true); err != nil {
 		return volume.Attr{}, err
@@ -208,14 +226,14 @@ func (o *Owner) Link(ctx context.Context, id volume.ID, dir volume.ID, name stri
 	held := held{o: o, names: []nameKey{k}}
 	defer held.release()
 	for try := 0; ; try++ {
-		a, err := o.store.Link(ctx, id, dir, name)
+		a, err := o.store.Link(decides, id, dir, name)
 		switch {
 		case err == nil:
 			o.marks.inherit(id, dir)
 			return a, nil
 		case o.mend(ctx, v, dir, 0, err, try):
 		case isStale(err):
-			return o.linkAway(ctx, v, id, k, &held)
+			return o.linkAway(decides, v, id, k, &held)
 		default:
 			return a, err
 		}

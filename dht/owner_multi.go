@@ -25,13 +25,14 @@ func (o *Owner) Rename(ctx context.Context, oldDir volume.ID, oldName string, ne
 	if f > volume.RenameExchange || oldDir == volume.Root && oldName == volume.Reserved || newDir == volume.Root && newName == volume.Reserved {
 		return fail("rename", oldName, syscall.EINVAL)
 	}
-	r := &rename{o: o, v: v, old: nameKey{oldDir, oldName}, new: nameKey{newDir, newName}, flags: f}
+	decides, ctx := ctx, quiet(ctx)
+	r := &rename{o: o, v: v, request: volume.RequestOf(decides), old: nameKey{oldDir, oldName}, new: nameKey{newDir, newName}, flags: f}
 	r.oldOwner = v.owner(oldDir, oldName)
 	if r.old == r.new {
 		return r.onItself(ctx)
 	}
 	if r.oldOwner == o.self {
-		if done, err := r.here(ctx); done {
+		if done, err := r.here(ctx, decides); done {
 			return err
 		}
 	}
@@ -48,6 +49,7 @@ func (o *Owner) Rename(ctx context.Context, oldDir volume.ID, oldName string, ne
 type rename struct {
 	o         *Owner
 	v         *view
+	request   volume.Request
 	old, new  nameKey
 	oldOwner  volume.SetID
 	flags     volume.RenameFlags
@@ -71,7 +73,7 @@ func (r *rename) onItself(ctx context.Context) error {
 
 // here renames if that concerns this store alone: both names are owned, and
 // what they lead to is held, here, and no directory is among it.
-func (r *rename) here(ctx context.Context) (done bool, err error) {
+func (r *rename) here(ctx, decides context.Context) (done bool, err error) {
 	o := r.o
 	if err := o.names.lockTwo(ctx, r.old, r.new, false); err != nil {
 		return true, err
@@ -87,7 +89,7 @@ func (r *rename) here(ctx context.Context) (done bool, err error) {
 	if r.src.set != o.self || r.src.isDir() || !r.dst.id.IsZero() && (r.dst.set != o.self || r.dst.isDir()) {
 		return false, nil
 	}
-	if err := o.store.Rename(ctx, r.old.dir, r.old.name, r.new.dir, r.new.name, r.flags); err != nil {
+	if err := o.store.Rename(decides, r.old.dir, r.old.name, r.new.dir, r.new.name, r.flags); err != nil {
 		return true, err
 	}
 	o.marks.inherit(r.src.id, r.new.dir)
@@ -147,7 +149,8 @@ func (r *rename) try(ctx context.Context, withToken bool) error {
 	if r.oldOwner == o.self {
 		own = append(own, r.old)
 	}
-	it, err := o.begin(volume.ID{}, own...)
+	it := &intent{request: r.request, own: own}
+	err := o.begin(ctx, it)
 	if err != nil {
 		return err
 	}
@@ -313,8 +316,8 @@ func (o *Owner) linkAway(ctx context.Context, v *view, id volume.ID, k nameKey, 
 	}
 	dctx, cancel := detached(ctx)
 	defer cancel()
-	it, err := o.begin(volume.ID{}, k)
-	if err != nil {
+	it := &intent{request: volume.RequestOf(ctx), own: []nameKey{k}}
+	if err := o.begin(dctx, it); err != nil {
 		return volume.Attr{}, err
 	}
 	if err := o.carry(dctx, v, it, planNames([]nameChange{{name: k, owner: o.self, after: obj}}), h); err != nil {
@@ -324,7 +327,7 @@ func (o *Owner) linkAway(ctx context.Context, v *view, id volume.ID, k nameKey, 
 	if err != nil {
 		return volume.Attr{}, err
 	}
-	return set.Getattr(ctx, id)
+	return set.Getattr(quiet(ctx), id)
 }
 
 // createAway makes a file whose data goes to the set with the most free space,
@@ -338,10 +341,10 @@ func (o *Owner) createAway(ctx context.Context, v *view, k nameKey, n volume.Nod
 	if _, err := o.lookupHere(ctx, v, k.dir, k.name); !isErrno(err, syscall.ENOENT) {
 		return a, false, nil
 	}
+	it := &intent{request: volume.RequestOf(ctx), own: []nameKey{k}}
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	it, err := o.begin(volume.ID{}, k)
-	if err != nil {
+	if err := o.begin(ctx, it); err != nil {
 		return a, false, nil
 	}
 	n.Mode |= syscall.S_IFREG

@@ -16,6 +16,7 @@ func (o *Owner) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 	if v.single {
 		return o.store.Rmdir(ctx, dir, name)
 	}
+	decides, ctx := ctx, quiet(ctx)
 	k := nameKey{dir, name}
 	if err := o.names.lock(ctx, k, false, true); err != nil {
 		return err
@@ -29,16 +30,14 @@ func (o *Owner) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 	if !a.IsDir() {
 		return fail("rmdir", name, syscall.ENOTDIR)
 	}
+	it := &intent{
+		request: volume.RequestOf(decides), victim: a.ID, own: []nameKey{k},
+		commit:  action{kind: actGone, set: o.self, dir: dir, name: name, id: a.ID},
+		actions: []action{{kind: actGone, id: a.ID}},
+	}
 	ctx, cancel := detached(ctx)
 	defer cancel()
-	it, err := o.begin(a.ID, k)
-	if err != nil {
-		return err
-	}
-	it.commit = action{kind: actGone, set: o.self, dir: dir, name: name, id: a.ID}
-	it.actions = []action{{kind: actGone, id: a.ID}}
-	if err := o.replan(it); err != nil {
-		o.giveUp(ctx, v, it, &held)
+	if err := o.begin(ctx, it); err != nil {
 		return err
 	}
 	if err := o.removeDir(ctx, v, it, &held); err != nil {
@@ -111,6 +110,7 @@ func (o *Owner) removeDir(ctx context.Context, v *view, it *intent, h *held) err
 	_, err = o.tell(ctx, v, home, s)
 	switch {
 	case err == nil:
+		it.aired = true
 		return nil
 	case isUnsure(err):
 		it.names, h.names = h.names, nil
@@ -175,7 +175,7 @@ func (r *rename) directory(ctx context.Context) error {
 	if !r.dst.id.IsZero() && !r.exchange() { // an empty directory is replaced: it goes first
 		it.victim = r.dst.id
 		it.actions = append(it.actions, action{kind: actGone, id: r.dst.id})
-		if err := o.replan(it); err != nil {
+		if err := o.replan(ctx, it); err != nil {
 			o.giveUp(ctx, v, it, &r.held)
 			return err
 		}

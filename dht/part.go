@@ -93,8 +93,8 @@ func (o *Owner) partOf(k partKey, create bool) *part {
 }
 
 // save records what the part has. The part is locked.
-func (o *Owner) save(p *part) error {
-	return o.record(&record{
+func (o *Owner) save(ctx context.Context, p *part) error {
+	return o.record(ctx, &record{
 		kind: recPart, number: p.key.number, from: p.key.set,
 		dying: p.mu.dying, names: p.mu.names, actions: p.mu.links,
 	})
@@ -102,9 +102,9 @@ func (o *Owner) save(p *part) error {
 
 // end forgets the part, frees its names and notes that the intent has ended
 // here. The part is locked.
-func (o *Owner) end(p *part) error {
+func (o *Owner) end(ctx context.Context, p *part) error {
 	if len(p.mu.names)+len(p.mu.links) > 0 || !p.mu.dying.IsZero() {
-		if err := o.record(&record{kind: recPartEnd, number: p.key.number, from: p.key.set}); err != nil {
+		if err := o.record(ctx, &record{kind: recPartEnd, number: p.key.number, from: p.key.set}); err != nil {
 			return err
 		}
 	}
@@ -166,7 +166,7 @@ func (o *Owner) reserve(ctx context.Context, v *view, s *step) (*answer, error) 
 // reserved answers for a name that is held for the part, and makes the link.
 func (o *Owner) reserved(ctx context.Context, v *view, s *step, p *part, k nameKey) (*answer, error) {
 	if k == tokenKey {
-		return &answer{}, o.save(p)
+		return &answer{}, o.save(ctx, p)
 	}
 	if v.owner(k.dir, k.name) != o.self {
 		return nil, tooLate("reserve", s)
@@ -180,7 +180,7 @@ func (o *Owner) reserved(ctx context.Context, v *view, s *step, p *part, k nameK
 		a.id, a.mode, a.held = at.ID, at.Type(), at.Held
 	}
 	if s.flags&wantLink == 0 || a.id.IsZero() || a.held != 0 || a.mode == syscall.S_IFDIR || a.id == s.id {
-		return a, o.save(p)
+		return a, o.save(ctx, p)
 	}
 	link := action{set: o.self, part: linkPart, dir: s.dir2, name: s.name2, id: a.id, mode: a.mode}
 	if s.set == o.self && !s.id.IsZero() { // what is replaced lies here
@@ -194,7 +194,7 @@ func (o *Owner) reserved(ctx context.Context, v *view, s *step, p *part, k nameK
 	if !slices.Contains(p.mu.links, link) {
 		p.mu.links = append(p.mu.links, link)
 	}
-	if err := o.save(p); err != nil {
+	if err := o.save(ctx, p); err != nil {
 		return nil, err
 	}
 	return a, o.act(ctx, v, p.key, link)
@@ -217,7 +217,7 @@ func (o *Owner) applyLinks(ctx context.Context, v *view, s *step) (*answer, erro
 		}
 	}
 	p.mu.links = append(p.mu.links[:len(p.mu.links):len(p.mu.links)], s.actions...)
-	if err := o.save(p); err != nil {
+	if err := o.save(ctx, p); err != nil {
 		return nil, err
 	}
 	for _, a := range s.actions {
@@ -239,7 +239,7 @@ func (o *Owner) birth(ctx context.Context, v *view, s *step) (*answer, error) {
 	}
 	defer p.mu.Unlock()
 	p.mu.links = append(p.mu.links, action{set: o.self, part: linkPart, dir: s.dir, name: s.name, id: s.node.ID, mode: syscall.S_IFREG})
-	if err := o.save(p); err != nil {
+	if err := o.save(ctx, p); err != nil {
 		return nil, err
 	}
 	ctx = volume.WithCred(ctx, s.cred)
@@ -298,7 +298,7 @@ func (o *Owner) finishPart(ctx context.Context, v *view, s *step) (*answer, erro
 	if p == nil || s.flags&keep != 0 {
 		return &answer{}, nil
 	}
-	return &answer{}, o.end(p)
+	return &answer{}, o.end(ctx, p)
 }
 
 // doneBefore tells which parts of an intent that is carried out once more have
@@ -333,7 +333,7 @@ func (o *Owner) abortPart(ctx context.Context, k partKey) error {
 			return err
 		}
 	}
-	return o.end(p)
+	return o.end(ctx, p)
 }
 
 // restoreAll brings back what an intent discarded here that its coordinator,

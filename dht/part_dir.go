@@ -30,7 +30,7 @@ func (o *Owner) markDying(ctx context.Context, v *view, s *step) (*answer, error
 		return nil, fail("dying", s.dir.String(), syscall.EBUSY)
 	}
 	p.mu.dying = s.dir
-	if err := o.save(p); err != nil {
+	if err := o.save(ctx, p); err != nil {
 		return nil, err
 	}
 	return &answer{}, o.empty(ctx, v, s.dir)
@@ -63,5 +63,5 @@ func (o *Owner) goneStep(ctx context.Context, v *view, s *step) (*answer, error)
 	if err := o.gone(ctx, v, s.dir); err != nil || s.flags&last == 0 {
 		return &answer{}, err
 	}
-	return &answer{}, o.end(p)
+	return &answer{}, o.end(ctx, p)
 }

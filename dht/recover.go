@@ -61,7 +61,7 @@ func (o *Owner) recover() error {
 			o.names.share(name, true)
 		}
 	}
-	if err := o.record(o.epochRecord()); err != nil {
+	if err := o.record(context.Background(), o.epochRecord()); err != nil {
 		return err
 	}
 	return o.store.Journal().Sync(context.Background())
@@ -99,6 +99,7 @@ func (o *Owner) replay(rec *record, intents map[uint64]*intent, parts map[partKe
 			intents[rec.number] = it
 		}
 		it.victim, it.own, it.commit, it.links, it.actions = rec.victim, rec.names, rec.commit, rec.links, rec.actions
+		it.request, it.made = rec.request, rec.made
 		if rec.kind == recCommit {
 			it.state = committed
 		}
@@ -126,6 +127,7 @@ func (o *Owner) replay(rec *record, intents map[uint64]*intent, parts map[partKe
 // recorded: all sets are told, and those that know nothing say so.
 func (o *Owner) resume(it *intent) {
 	v := o.view.Load()
+	it.over = make(chan struct{})
 	undecided := it.state == begun && !it.victim.IsZero()
 	if it.state == begun && !undecided {
 		it.state = aborting
@@ -141,6 +143,7 @@ func (o *Owner) resume(it *intent) {
 			it.waiting[set] = false
 		}
 		o.mu.finished[it.number] = it
+		close(it.over)
 		return
 	}
 	o.mu.active[it.number] = it

@@ -104,6 +104,9 @@ func (o *Owner) pass(ctx context.Context, due bool) (more bool) {
 		return false
 	}
 	for _, it := range o.idle() {
+		if ctx.Err() != nil {
+			return false
+		}
 		if o.advance(ctx, v, it) {
 			more = true
 		}
@@ -121,9 +124,11 @@ func (o *Owner) pass(ctx context.Context, due bool) (more bool) {
 	if o.outcomes(ctx, v) || strays {
 		more = true
 	}
-	if due || ripe > settleMax {
+	if (due || ripe > settleMax) && ctx.Err() == nil {
 		o.settleAll(ctx, v)
-		o.compact()
+		if ctx.Err() == nil {
+			o.compact()
+		}
 	}
 	return more && ctx.Err() == nil
 }
@@ -193,8 +198,8 @@ func (o *Owner) judge(ctx context.Context, v *view, it *intent) {
 	h := held{o: o, names: it.names}
 	switch {
 	case isStale(err) && !it.commit.id.IsZero():
-		if o.record(it.record(recCommit)) == nil {
-			it.state = committed
+		if o.record(ctx, it.record(recCommit)) == nil {
+			it.state, it.aired = committed, true
 		}
 	case err == nil || isErrno(err, syscall.EAGAIN), isStale(err): // stale: what it was to do was not recorded any more
 		it.names = nil

@@ -25,6 +25,7 @@ type world struct {
 	dir volume.ID // where it happens
 	sub volume.ID // another directory, below dir
 	ids map[string]volume.ID
+	req int // counts requests
 }
 
 // owned returns a name in dir that set owns.
@@ -128,6 +129,7 @@ func scenarios() []scenario {
 		renames("rename", 0, file2, nil),
 		renames("rename noreplace", volume.RenameNoReplace, file2, nil),
 		renames("rename here", 0, file1, nil),
+		renames("replace here", 0, file1, dst1),
 		renames("rename a pointer", 0, ptr23, nil),
 		renames("rename a pointer to here", 0, ptr21, nil),
 		renames("rename a pointer of here", 0, ptr12, nil),
@@ -158,6 +160,21 @@ func scenarios() []scenario {
 	}, scenario{"link",
 		func(w *world) { w.ids["f"] = w.lookup(w.dir, w.file(w.dir, 2, "f")); name = w.owned(w.sub, 1, "l") },
 		func(w *world) error { _, err := w.fs.Link(w.ctx, w.ids["f"], w.sub, name); return err },
+	}, scenario{"unlink here",
+		func(w *world) { name = w.file(w.dir, 1, "f") },
+		func(w *world) error { return w.fs.Unlink(w.ctx, w.dir, name) },
+	}, scenario{"link here",
+		func(w *world) { w.ids["f"] = w.lookup(w.dir, w.file(w.dir, 1, "f")); name = w.owned(w.sub, 1, "l") },
+		func(w *world) error { _, err := w.fs.Link(w.ctx, w.ids["f"], w.sub, name); return err },
+	}, scenario{"create here",
+		func(w *world) { name = w.owned(w.sub, 1, "f") },
+		func(w *world) error {
+			f, _, err := w.fs.Create(w.ctx, w.sub, name, volume.Node{Mode: syscall.S_IFREG | 0o644}, volume.Read|volume.Write|volume.Excl)
+			if err == nil {
+				err = f.Close()
+			}
+			return err
+		},
 	}, scenario{"mkdir",
 		func(w *world) { name = w.owned(w.sub, 1, "d"); w.ids["new"] = volume.NewID(1) },
 		func(w *world) error {

@@ -97,7 +97,7 @@ func (o *Owner) retire(ctx context.Context, v *view, ripe []*intent, settled map
 		for set := range it.discards(o.self) {
 			kept = kept || failed[set]
 		}
-		if kept || o.record(&record{kind: recDone, number: it.number}) != nil {
+		if kept || o.record(ctx, &record{kind: recDone, number: it.number}) != nil {
 			continue
 		}
 		o.mu.Lock()

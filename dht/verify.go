@@ -235,7 +235,7 @@ func (o *Owner) absolve(ctx context.Context, v *view) bool {
 	o.mu.boot = o.cfg.Boot
 	rec := o.epochRecord()
 	o.mu.Unlock()
-	if err := o.record(rec); err != nil {
+	if err := o.record(ctx, rec); err != nil {
 		o.log.Warn("the journal could not be written", "err", err)
 	}
 	return true
