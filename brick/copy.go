@@ -123,12 +123,12 @@ func (s *Store) MakeCopy(ctx context.Context, parent volume.ID, name string, c v
 	if s.discards.has(c.ID) {
 		return volume.Errorf(op, name, unix.EEXIST, "%s is here as a discard", c.ID)
 	}
-	return s.bearQuietly(op, d, name, c)
+	return s.bearQuietly(op, d, name, c, fixedOf(ctx))
 }
 
 // bearQuietly makes a copy and leaves the parent's times as they are: they
 // changed when the directory was made at its home. Nothing else is made in the parent meanwhile.
-func (s *Store) bearQuietly(op string, d *dir, name string, c volume.Copy) error {
+func (s *Store) bearQuietly(op string, d *dir, name string, c volume.Copy, fx fixed) error {
 	d.attr.Lock()
 	defer d.attr.Unlock()
 	if err := s.loadInherit(op, d); err != nil {
@@ -141,19 +141,27 @@ func (s *Store) bearQuietly(op string, d *dir, name string, c volume.Copy) error
 	if err != nil {
 		return fail(op, name, err)
 	}
-	if err := s.bearCopy(op, d, name, c); err != nil {
+	if err := s.bearCopy(op, d, name, c, fx); err != nil {
 		return err
 	}
-	if err := s.sys.Utimens(d.fd, "", sys.Timespec{Omit: true}, sys.Timespec{Time: before.Mtime}, unix.AT_EMPTY_PATH); err != nil {
+	restore := func(t volume.Time) error {
+		return s.sys.Utimens(d.fd, "", sys.Timespec{Omit: true}, sys.Timespec{Time: t}, unix.AT_EMPTY_PATH)
+	}
+	if fx.is { // a change elsewhere in the directory may be under way
+		err = s.times.keep(d.id, before.Mtime, restore)
+	} else {
+		err = restore(before.Mtime)
+	}
+	if err != nil {
 		s.log.Warn("a directory's times could not be kept", "brick", s.path, "id", d.id, "err", err)
 	}
 	return nil
 }
 
 // bearCopy makes a copy as bearOther makes a directory, with attributes as they are at home.
-func (s *Store) bearCopy(op string, d *dir, name string, c volume.Copy) error {
+func (s *Store) bearCopy(op string, d *dir, name string, c volume.Copy, fx fixed) error {
 	b := birth{op: op, d: d, name: name, node: volume.Node{ID: c.ID, Mode: unix.S_IFDIR | c.Mode&0o7777},
-		mode: c.Mode & 0o7777, uid: c.UID, gid: c.GID, home: c.Home, version: c.Version}
+		mode: c.Mode & 0o7777, uid: c.UID, gid: c.GID, home: c.Home, version: c.Version, fx: fx}
 	tmp := s.tmpName("new-" + c.ID.String())
 	err := s.sys.Mkdir(s.tmpFD, tmp, 0o700)
 	if err != nil {
@@ -180,7 +188,7 @@ func (s *Store) dressCopy(b *birth, tmp string, c volume.Copy) error {
 	}
 	t := sys.Timespec{Time: c.BirthTime}
 	if c.BirthTime == (volume.Time{}) {
-		t = sys.Timespec{Now: true}
+		t = b.fx.present()
 	}
 	return s.sys.Utimens(s.tmpFD, tmp, t, t, noFollow)
 }
@@ -254,8 +262,11 @@ func (s *Store) Path(ctx context.Context, dir volume.ID) (volume.ID, string, err
 		return volume.ID{}, "", fail(op, dir.String(), err)
 	}
 	parent, name, ok := parsePlace(target)
-	if !ok {
+	switch {
+	case !ok:
 		return volume.ID{}, "", damaged(op, dir.String(), "the index says %q", target)
+	case parent == nowhere:
+		return volume.ID{}, "", volume.Errorf(op, dir.String(), unix.ENOENT, "the directory has no name")
 	}
 	return parent, name, nil
 }

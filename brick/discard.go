@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/mortarfs/mortar/brick/internal/sys"
 	"github.com/mortarfs/mortar/volume"
 	"golang.org/x/sys/unix"
 )
@@ -159,20 +160,22 @@ func (s *Store) Discard(ctx context.Context, dir volume.ID, name string, id volu
 		return volume.Errorf(op, name, unix.EEXIST, "there is a discard %s already", keyName(k))
 	}
 	key := keyName(k)
-	err = s.takeOut(op, d, name, &f, k, volume.ID{}, func() error {
+	fx := fixedOf(ctx)
+	err = s.takeOut(op, d, name, &f, k, volume.ID{}, fx, func() error {
 		return s.sys.Rename(d.fd, name, s.discardFD, key, unix.RENAME_NOREPLACE)
 	})
 	if err != nil {
 		return s.failIn(op, d, name, err)
 	}
 	d.list.remove(name)
+	s.stampDirs(fx, d)
 	return nil
 }
 
 // takeOut makes the record of a discard, then moves f, called name in d, to it
 // by move. Both are locked. A directory must be empty, and leaves the index:
 // it is not here any more. also is another object whose links move changes, or zero.
-func (s *Store) takeOut(op string, d *dir, name string, f *found, k volume.Key, also volume.ID, move func() error) error {
+func (s *Store) takeOut(op string, d *dir, name string, f *found, k volume.Key, also volume.ID, fx fixed, move func() error) error {
 	r := discarded{d.id, name, f.Pointer}
 	var gone *dir
 	if f.isDir() {
@@ -204,13 +207,16 @@ func (s *Store) takeOut(op string, d *dir, name string, f *found, k volume.Key, 
 		ids = append(ids, f.ID)
 	}
 	defer s.objs.lock(ids...)()
+	undo := func() {}
 	if counts {
-		s.objs.stripe(f.ID).addDiscards(f.ID, 1)
+		var err error
+		if undo, err = s.countDiscard(f.ID, fx); err != nil {
+			s.sys.Unlink(s.discardFD, keyName(k)+atSuffix, 0)
+			return err
+		}
 	}
 	if err := move(); err != nil {
-		if counts {
-			s.objs.stripe(f.ID).addDiscards(f.ID, -1)
-		}
+		undo()
 		s.sys.Unlink(s.discardFD, keyName(k)+atSuffix, 0)
 		return err
 	}
@@ -220,6 +226,37 @@ func (s *Store) takeOut(op string, d *dir, name string, f *found, k volume.Key, 
 	}
 	return nil
 }
+
+// countDiscard notes that a name of an object becomes a discard; undo takes it
+// back. If it is the last and the object is to be kept, .mortar/open gets a link
+// of it first. The stripe is locked.
+func (s *Store) countDiscard(id volume.ID, fx fixed) (undo func(), err error) {
+	st := s.objs.stripe(id)
+	kept := false
+	if fx.Keep && !st.extra[id].kept {
+		info, err := s.sys.Stat(s.indexFD, indexPath(id), noFollow)
+		if err != nil {
+			return nil, err
+		}
+		if kept = lastName(&info, st.extra[id]); kept {
+			if err := s.sys.Link(s.indexFD, indexPath(id), s.openFD, id.String(), 0); err != nil && err != unix.EEXIST {
+				return nil, err
+			}
+			st.hold(id)
+		}
+	}
+	st.addDiscards(id, 1)
+	return func() {
+		st.addDiscards(id, -1)
+		if kept {
+			s.unkeep(st, id)
+		}
+	}, nil
+}
+
+// lastName reports whether an object that is as info says has one name and no
+// more; links that are Mortar's own do not count.
+func lastName(info *sys.Info, e extra) bool { return info.Nlink <= 2+e.links() }
 
 // dirTaken finishes the discarding of a directory: the tree and its attr are locked.
 func (s *Store) dirTaken(d *dir) {
@@ -237,17 +274,17 @@ func (s *Store) Purge(ctx context.Context, k volume.Key) error {
 		return err
 	}
 	defer s.names.lock(keyLock(k))()
-	return s.purge(op, k)
+	return s.purge(op, k, fixedOf(ctx))
 }
 
 // purge is Purge with the key locked.
-func (s *Store) purge(op string, k volume.Key) error {
+func (s *Store) purge(op string, k volume.Key, fx fixed) error {
 	r, ok := s.discards.get(k)
 	if !ok {
 		return nil
 	}
 	key := keyName(k)
-	err := s.removeDiscard(op, key, &r)
+	err := s.removeDiscard(op, key, &r, fx)
 	if err != nil && err != unix.ENOENT {
 		return fail(op, key, err)
 	}
@@ -259,7 +296,7 @@ func (s *Store) purge(op string, k volume.Key) error {
 }
 
 // removeDiscard removes what is discarded as key.
-func (s *Store) removeDiscard(op, key string, r *discarded) error {
+func (s *Store) removeDiscard(op, key string, r *discarded, fx fixed) error {
 	f := found{node: node{Pointer: r.what}}
 	if r.what.Held == 0 && r.what.Mode == unix.S_IFDIR {
 		return s.sys.Unlink(s.discardFD, key, unix.AT_REMOVEDIR)
@@ -267,7 +304,7 @@ func (s *Store) removeDiscard(op, key string, r *discarded) error {
 	if f.isPointer() {
 		return s.sys.Unlink(s.discardFD, key, 0)
 	}
-	if err := s.removeLink(s.discardFD, key, &f); err != nil {
+	if err := s.removeLink(s.discardFD, key, &f, fx); err != nil {
 		return err
 	}
 	st := s.objs.stripe(r.what.ID)
@@ -275,121 +312,4 @@ func (s *Store) removeDiscard(op, key string, r *discarded) error {
 	st.addDiscards(r.what.ID, -1)
 	st.Unlock()
 	return nil
-}
-
-// Restore puts a discard back under the name that it had, or, if that is taken
-// and the object has no other, under one that says so.
-func (s *Store) Restore(ctx context.Context, k volume.Key) error {
-	const op = "restore"
-	if err := start(ctx, op); err != nil {
-		return err
-	}
-	r, ok := s.discards.get(k)
-	if !ok {
-		return nil
-	}
-	d, err := s.dir(op, r.dir)
-	if err != nil {
-		return err
-	}
-	defer s.dirs.put(d)
-	suffix := fmt.Sprintf(".restored-%d-%d-%d", k.Set, k.Intent, k.Part)
-	other := r.name[:min(len(r.name), volume.NameMax-len(suffix))] + suffix
-	defer s.names.lock(keyLock(k), lockName{r.dir, r.name}, lockName{r.dir, other})()
-	if _, ok := s.discards.get(k); !ok {
-		return nil
-	}
-	err = s.putBack(op, d, r.name, &r, k)
-	if err == unix.EEXIST {
-		var needless bool
-		if needless, err = s.needless(op, d, &r); err == nil && needless {
-			return s.purge(op, k)
-		}
-		if err == nil {
-			err = s.putBack(op, d, other, &r, k)
-		}
-	}
-	if err != nil {
-		return s.failIn(op, d, r.name, err)
-	}
-	if err := s.sys.Unlink(s.discardFD, keyName(k)+atSuffix, 0); err != nil && err != unix.ENOENT {
-		return fail(op, keyName(k), err) // the next Open removes it
-	}
-	return nil
-}
-
-// needless reports whether a discard need not come back, its name being taken:
-// the object has another name (a directory: it is here), or the name leads to the same pointer.
-func (s *Store) needless(op string, d *dir, r *discarded) (bool, error) {
-	if r.what.Held != 0 {
-		f, err := s.find(op, d, r.name)
-		return err == nil && f.leads(r.what), err
-	}
-	a, err := s.getattr(op, r.what.ID)
-	if volume.ErrnoOf(err) == unix.ESTALE {
-		return false, nil
-	}
-	return err == nil && (a.IsDir() || a.Nlink > 0), err
-}
-
-// putBack moves a discard to a name. The key and the name are locked. EEXIST: the name is taken.
-func (s *Store) putBack(op string, d *dir, name string, r *discarded, k volume.Key) error {
-	if r.what.Held == 0 && r.what.Mode == unix.S_IFDIR {
-		return s.putBackDir(op, d, name, r, k)
-	}
-	d.attr.RLock()
-	defer d.attr.RUnlock()
-	if d.in.gone {
-		return stale(op, d.id)
-	}
-	st := s.objs.stripe(r.what.ID)
-	st.Lock()
-	defer st.Unlock()
-	if err := s.sys.Rename(s.discardFD, keyName(k), d.fd, name, unix.RENAME_NOREPLACE); err != nil {
-		return err
-	}
-	if r.what.Held == 0 {
-		st.addDiscards(r.what.ID, -1)
-		s.unkeep(st, r.what.ID)
-	}
-	s.discards.drop(k)
-	d.list.add(name)
-	return nil
-}
-
-// putBackDir is putBack for a directory: it enters the index first. A directory
-// of this ID that is here meanwhile stays, and the discard is not needed: EEXIST.
-func (s *Store) putBackDir(op string, d *dir, name string, r *discarded, k volume.Key) error {
-	s.tree.Lock()
-	defer s.tree.Unlock()
-	defer lockAttrs(nil, d)()
-	if d.in.gone {
-		return stale(op, d.id)
-	}
-	if here, err := s.resolve(op, r.what.ID, 0); err == nil {
-		s.dirs.put(here)
-		return unix.EEXIST
-	}
-	if err := s.setPlace(op, r.what.ID, d.id, name); err != nil {
-		return err
-	}
-	if err := s.sys.Rename(s.discardFD, keyName(k), d.fd, name, unix.RENAME_NOREPLACE); err != nil {
-		s.sys.Unlink(s.indexFD, indexPath(r.what.ID), 0)
-		return err
-	}
-	s.discards.drop(k)
-	d.list.add(name)
-	return nil
-}
-
-// unkeep takes an object that has got a name again out of .mortar/open; the stripe is locked.
-func (s *Store) unkeep(st *objectStripe, id volume.ID) {
-	if !st.extra[id].kept {
-		return
-	}
-	if err := s.sys.Unlink(s.openFD, id.String(), 0); err != nil && err != unix.ENOENT {
-		s.log.Warn("a named object stays in .mortar/open until the next start", "brick", s.path, "id", id, "err", err)
-		return
-	}
-	st.setKept(id, false)
 }

@@ -1,5 +1,5 @@
 // Package brick keeps a member's objects on one directory of ext4, XFS or Btrfs:
-// Store implements volume.Store. Nothing here knows of other bricks, of the
+// Store implements volume.Store and volume.Member. Nothing here knows of other bricks, of the
 // wire or of who owns a name.
 //
 // # The format, version 1
@@ -8,9 +8,11 @@
 //	BRICK/.mortar/brick          whose brick this is (Identity)
 //	BRICK/.mortar/map            the newest versions that its process was told of (Seen)
 //	BRICK/.mortar/id/aa/<id>     the index: of a directory a symbolic link to where it lies,
-//	                             ../pp/<parent's id>/<name> (../../../<name> below the root);
+//	                             ../pp/<parent's id>/<name> (../../../<name> below the root,
+//	                             ../../open/<id> without a name);
 //	                             of everything else one more hard link. aa: the first two digits of <id>
-//	BRICK/.mortar/open/<id>      a link of what is open and has no name any more
+//	BRICK/.mortar/open/<id>      what has no name: a link of what is open still, or held for
+//	                             another member; a directory with all that is in it
 //	BRICK/.mortar/discard/       what intents have taken out of the tree (discard.go)
 //	BRICK/.mortar/log/journal    the owner's journal (journal.go)
 //	BRICK/.mortar/tmp/           what is under way; emptied at Open
@@ -25,6 +27,7 @@
 //	trusted.mortar.target   of a symbolic link that holds longLink: its target, too long for XFS
 //
 // The format's version is in the identity; a brick of another is refused.
+// (Directories in open/ came with replicated volumes, before any release: it is version 1 still.)
 // (The index has one level of 256 directories, made beforehand: with two
 // levels nearly each of the first 60,000 creates makes a directory and dirties a
 // block of its own, 50 µs a create instead of 19 µs on a fresh ext4.)
@@ -44,6 +47,12 @@
 //	               the entry moved over the old one; what is replaced goes as by unlink and rmdir
 //	last close     index link first, then the one in open/
 //	discards       see discard.go
+//	install        built in tmp, moved to open/, link to the index; a directory's index entry comes
+//	               before the move. What is here is changed in place, attribute by attribute
+//	place          a name that is replaced: the new link is made in tmp, the old object linked to open/
+//	               if it is the last, the new one moved over it. A directory moves as by rename; what is
+//	               in its way moves to open/ before
+//	release        as unlink and rmdir, from the bottom up
 //
 // A lookup by name that finds the index leading elsewhere corrects it. Setattr with
 // several kinds of changes at once is the exception: a crash may keep the first of them.
@@ -58,6 +67,17 @@
 // file system each time; what others change in the brick meanwhile is seen or
 // not, but harms nothing: names that they made are no objects.
 //
+// # Members
+//
+// What the primary of a replicated set has decided of an operation comes in its context
+// (volume.Fixed). Times: after a change, which the kernel dates, mtime is set to what was
+// decided last of the file or directory, in whatever order changes that are
+// under way at a time arrive here (fixedTimes). Names: what loses the last while it is open at
+// the primary is moved to .mortar/open and held there, until Release; so is what
+// Install makes and Place clears. Orphans removes nothing that is held. That something is
+// held is kept in memory: after a start, what is in .mortar/open waits for Orphans, or, once Hold is called, for Release.
+// What is held can be opened and looked at by its ID.
+//
 // # Names that are Mortar's
 //
 // .mortar in the root does not exist for callers: ENOENT to look up, open or
@@ -70,6 +90,7 @@
 //	    dir.attr (in order of IDs)
 //	      object stripes (in order of numbers)
 //	        object.size
+//	          fixedTimes: utimensat(2) is made under it
 //	          caches, listings, tables: leaves
 //
 // object.size is taken without a stripe, but stripes are never taken under it

@@ -73,9 +73,25 @@ func (h *file) syncFlags() int {
 	return 0
 }
 
-// write writes all of p; h.o.size is held.
-func (h *file) write(op string, p []byte, off int64) (int, error) {
+// writeFixed is write, which leaves the mtime that the primary decided on, if it did.
+func (h *file) writeFixed(fx fixed, op string, p []byte, off int64) (int, error) {
 	flags := h.syncFlags()
+	if !fx.is || flags != unix.RWF_SYNC {
+		n, err := h.write(op, p, off, flags)
+		h.s.stamp(fx, h.o.id, h.wr)
+		return n, err
+	}
+	// The time belongs to what O_SYNC makes durable.
+	n, err := h.write(op, p, off, 0)
+	h.s.stamp(fx, h.o.id, h.wr)
+	if err == nil {
+		err = h.s.syncFD(op, h.o.id, h.wr, false)
+	}
+	return n, err
+}
+
+// write writes all of p; h.o.size is held.
+func (h *file) write(op string, p []byte, off int64, flags int) (int, error) {
 	if flags != 0 {
 		if err := h.syncFailed(op); err != nil {
 			return 0, err
@@ -111,7 +127,7 @@ func (h *file) WriteAt(ctx context.Context, p []byte, off int64, f volume.WriteF
 			return 0, err
 		}
 	}
-	return h.write(op, p, off)
+	return h.writeFixed(fixedOf(ctx), op, p, off)
 }
 
 // Append writes p at the end of the file.
@@ -131,12 +147,13 @@ func (h *file) Append(ctx context.Context, p []byte, f volume.WriteFlags) (int64
 	if err != nil {
 		return 0, h.fail(op, err)
 	}
-	n, err := h.write(op, p, end)
+	n, err := h.writeFixed(fixedOf(ctx), op, p, end)
 	if err != nil && n > 0 && volume.ErrnoOf(err) != unix.EIO {
 		// All or nothing: who appends again would leave a torn record before it.
 		if e := h.s.sys.Ftruncate(h.wr, end); e != nil {
 			return 0, h.fail(op, unix.EIO)
 		}
+		h.s.stamp(fixedOf(ctx), h.o.id, h.wr)
 	}
 	return end, err
 }
@@ -188,6 +205,7 @@ func (h *file) cut(ctx context.Context, op string, kill bool) error {
 	if err := h.s.sys.Ftruncate(h.o.wr, 0); err != nil {
 		return h.fail(op, err)
 	}
+	h.s.stamp(fixedOf(ctx), h.o.id, h.o.wr)
 	return nil
 }
 
@@ -245,10 +263,12 @@ func (h *file) Allocate(ctx context.Context, mode uint32, off, length int64) err
 	if err == nil && volume.CredOf(ctx).UID != 0 {
 		err = h.killPriv(ctx, op)
 	}
-	if err == nil && mode&volume.AllocPunchHole != 0 && h.s.fsType == unix.BTRFS_SUPER_MAGIC {
+	fx := fixedOf(ctx)
+	if err == nil && mode&volume.AllocPunchHole != 0 && h.s.fsType == unix.BTRFS_SUPER_MAGIC && !fx.is {
 		// Btrfs leaves the times alone where there was nothing to punch.
 		err = h.s.sys.Utimens(h.wr, "", sys.Timespec{Omit: true}, sys.Timespec{Now: true}, unix.AT_EMPTY_PATH)
 	}
+	h.s.stamp(fx, h.o.id, h.wr)
 	if err != nil {
 		return h.fail(op, err)
 	}

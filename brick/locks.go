@@ -78,6 +78,7 @@ type objectStripe struct {
 type extra struct {
 	discards int
 	kept     bool // in .mortar/open
+	held     bool // and stays there until Release; only with kept
 }
 
 func (e extra) links() uint32 {
@@ -132,6 +133,27 @@ func (s *objectStripe) addDiscards(id volume.ID, n int) {
 // setKept notes whether an object is in .mortar/open; the lock is held.
 func (s *objectStripe) setKept(id volume.ID, kept bool) {
 	e := s.extra[id]
-	e.kept = kept
+	e.kept, e.held = kept, e.held && kept
+	s.setExtra(id, e)
+}
+
+// keep notes that an object was moved to .mortar/open; the lock is held.
+func (s *objectStripe) keep(id volume.ID, fx fixed) {
+	if s.setKept(id, true); fx.Keep {
+		s.hold(id)
+	}
+}
+
+// unhold takes back hold, but for the link itself; the lock is held.
+func (s *objectStripe) unhold(id volume.ID) {
+	e := s.extra[id]
+	e.held = false
+	s.setExtra(id, e)
+}
+
+// hold notes that an object is in .mortar/open until Release; the lock is held.
+func (s *objectStripe) hold(id volume.ID) {
+	e := s.extra[id]
+	e.kept, e.held = true, true
 	s.setExtra(id, e)
 }

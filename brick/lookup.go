@@ -229,12 +229,12 @@ func (s *Store) finish(op string, t *target) (volume.Attr, error) {
 }
 
 // alive reports whether an object without a name is there for callers: it is
-// open, or it was when the brick stopped and clients may still come back.
+// open or held, or it was open when the brick stopped and clients may still come back.
 func (s *Store) alive(id volume.ID) bool {
 	st := s.objs.stripe(id)
 	st.RLock()
 	defer st.RUnlock()
-	return st.open[id] != nil || s.waiting.Load() && (st.extra[id].kept || s.opt.Reclaim)
+	return st.open[id] != nil || st.extra[id].held || s.waiting.Load() && (st.extra[id].kept || s.opt.Reclaim)
 }
 
 // attr returns the attributes of what was found at path below fd. Links that

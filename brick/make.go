@@ -76,12 +76,13 @@ type birth struct {
 	uid, gid uint32
 	home     volume.SetID // of a directory
 	version  uint64       // of a directory
+	fx       fixed
 }
 
 // newBirth works out owner and mode of what is to be made.
 func (s *Store) newBirth(ctx context.Context, op string, d *dir, in inherit, name string, n volume.Node) birth {
 	cred := volume.CredOf(ctx)
-	b := birth{op: op, d: d, in: in, name: name, node: n, mode: n.Mode & 0o7777, uid: cred.UID, gid: cred.GID}
+	b := birth{op: op, d: d, in: in, name: name, node: n, mode: n.Mode & 0o7777, uid: cred.UID, gid: cred.GID, fx: fixedOf(ctx)}
 	if !in.defaultACL {
 		b.mode &^= cred.Umask & 0o777
 	}
@@ -165,6 +166,7 @@ func (s *Store) Make(ctx context.Context, dir volume.ID, name string, n volume.N
 	if err != nil {
 		return volume.Attr{}, err
 	}
+	s.stampDirs(b.fx, d)
 	if f.Mode == unix.S_IFLNK {
 		f.info.Size = int64(len(n.Target))
 	}
@@ -198,6 +200,9 @@ func (s *Store) nameFile(b *birth, fd int) (found, error) {
 		have = b.in.gid
 	}
 	if err := s.own(b, fd, "", unix.AT_EMPTY_PATH, have); err != nil {
+		return found{}, fail(b.op, b.name, err)
+	}
+	if err := s.stampNew(b.fx, fd, "", unix.AT_EMPTY_PATH); err != nil {
 		return found{}, fail(b.op, b.name, err)
 	}
 	// A removal of an object of this very ID is not halfway, with its index
@@ -345,7 +350,10 @@ func (s *Store) dress(b *birth, tmp string) error {
 			return err
 		}
 	}
-	return s.own(b, s.tmpFD, tmp, noFollow, 0)
+	if err := s.own(b, s.tmpFD, tmp, noFollow, 0); err != nil {
+		return err
+	}
+	return s.stampNew(b.fx, s.tmpFD, tmp, noFollow)
 }
 
 func (s *Store) placeDir(b *birth, tmp string) (found, error) {

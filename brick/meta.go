@@ -120,10 +120,20 @@ func indexPath(id volume.ID) string {
 	return string(b[:])
 }
 
+// nowhere is the parent of a directory without a name, which lies in
+// .mortar/open and is called by its ID there.
+var nowhere volume.ID
+
+// namelessPrefix begins the index entry of a directory that lies there.
+const namelessPrefix = "../../" + openDir + "/"
+
 // placeTarget is the contents of a directory's index entry: where the
 // directory lies, as a symbolic link that also a person can follow.
 func placeTarget(parent volume.ID, name string) string {
-	if parent == volume.Root {
+	switch parent {
+	case nowhere:
+		return namelessPrefix + name
+	case volume.Root:
 		return "../../../" + name
 	}
 	return "../" + indexPath(parent) + "/" + name
@@ -132,6 +142,10 @@ func placeTarget(parent volume.ID, name string) string {
 // parsePlace reads what placeTarget returned; ok is false for anything else.
 func parsePlace(target string) (parent volume.ID, name string, ok bool) {
 	const idAt, nameAt = 6, 6 + 2*idLen + 1 // ../aa/<id>/<name>
+	if text, is := strings.CutPrefix(target, namelessPrefix); is {
+		_, err := volume.ParseID(text)
+		return nowhere, text, err == nil
+	}
 	if len(target) > 9 && target[:9] == "../../../" {
 		parent, name = volume.Root, target[9:]
 	} else {

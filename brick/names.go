@@ -37,7 +37,11 @@ func (s *Store) Link(ctx context.Context, id, dir volume.ID, name string) (volum
 		return volume.Attr{}, err
 	}
 	defer d.attr.RUnlock()
-	return s.link(op, &t, d, name)
+	a, err := s.link(op, &t, d, name)
+	if err == nil {
+		s.stampDirs(fixedOf(ctx), d)
+	}
+	return a, err
 }
 
 // link makes the name; it is locked.
@@ -54,7 +58,7 @@ func (s *Store) link(op string, t *target, d *dir, name string) (volume.Attr, er
 	}
 	extra := st.extra[t.ID].links()
 	if info.Nlink <= 1+extra {
-		if st.open[t.ID] == nil && !s.waiting.Load() {
+		if st.open[t.ID] == nil && !st.extra[t.ID].held && !s.waiting.Load() {
 			return volume.Attr{}, stale(op, t.ID)
 		}
 		return volume.Attr{}, volume.Errorf(op, name, unix.ENOENT, "the last name of %s has gone", t.ID)
@@ -94,9 +98,11 @@ func (s *Store) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	if f.isDir() {
 		return &volume.Error{Op: op, Where: name, Errno: unix.EISDIR}
 	}
-	if err := s.removeLink(d.fd, name, &f); err != nil {
+	fx := fixedOf(ctx)
+	if err := s.removeLink(d.fd, name, &f, fx); err != nil {
 		return fail(op, name, err)
 	}
+	s.stampDirs(fx, d)
 	d.list.remove(name)
 	return nil
 }
@@ -112,11 +118,12 @@ const (
 )
 
 // fate tells which link this is of an object that is as info says; the stripe is locked.
-func (s *Store) fate(st *objectStripe, id volume.ID, info *sys.Info) lastLink {
+// What a primary decided holds, but for what is open here.
+func (s *Store) fate(st *objectStripe, id volume.ID, info *sys.Info, fx fixed) lastLink {
 	switch {
 	case info.Nlink > 2: // the index's and this one
 		return notLast
-	case st.open[id] != nil, s.mayBeClaimed(info):
+	case st.open[id] != nil, fx.Keep, !fx.is && s.mayBeClaimed(info):
 		return lastOpen
 	}
 	return last
@@ -133,7 +140,7 @@ func (s *Store) mayBeClaimed(info *sys.Info) bool {
 // a pointer or an object that is no directory. It is locked by its name. Of the
 // last link the index's goes first: stopped in between, the object is
 // whole and mendIndex puts it back into the index. If it is open it moves to .mortar/open.
-func (s *Store) removeLink(fd int, name string, f *found) error {
+func (s *Store) removeLink(fd int, name string, f *found, fx fixed) error {
 	if f.isPointer() {
 		err := s.sys.Unlink(fd, name, 0)
 		if err == nil {
@@ -148,7 +155,7 @@ func (s *Store) removeLink(fd int, name string, f *found) error {
 	if err != nil {
 		return err
 	}
-	switch s.fate(st, f.ID, &info) {
+	switch s.fate(st, f.ID, &info, fx) {
 	case notLast:
 		if err := s.sys.Unlink(fd, name, 0); err != nil || fd != s.discardFD {
 			return err
@@ -161,7 +168,7 @@ func (s *Store) removeLink(fd int, name string, f *found) error {
 		if err := s.sys.Rename(fd, name, s.openFD, f.ID.String(), 0); err != nil {
 			return err
 		}
-		st.setKept(f.ID, true)
+		st.keep(f.ID, fx)
 		return nil
 	}
 	index := indexPath(f.ID)
@@ -211,6 +218,7 @@ func (s *Store) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 	}
 	s.dirGone(&f)
 	d.list.remove(name)
+	s.stampDirs(fixedOf(ctx), d)
 	return nil
 }
 

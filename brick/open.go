@@ -203,7 +203,26 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Orphans removes what is kept in .mortar/open without a name and is not open.
+// Hold makes all that has no name stay until Release, as if it had lost its name
+// with volume.Fixed.Keep: what a start finds in .mortar/open was open at the
+// set's primary, which alone can tell whether it still is. It is called by who serves a
+// member of a set, before that.
+func (s *Store) Hold() {
+	for i := range s.objs.stripes {
+		st := &s.objs.stripes[i]
+		st.Lock()
+		for id, e := range st.extra {
+			if e.kept {
+				e.held = true
+				st.extra[id] = e
+			}
+		}
+		st.Unlock()
+	}
+}
+
+// Orphans removes what is kept in .mortar/open without a name and is neither
+// open nor held.
 func (s *Store) Orphans(ctx context.Context) error {
 	const op = "orphans"
 	if err := start(ctx, op); err != nil {
@@ -215,7 +234,7 @@ func (s *Store) Orphans(ctx context.Context) error {
 		st := &s.objs.stripes[i]
 		st.Lock()
 		for id, e := range st.extra {
-			if e.kept && st.open[id] == nil {
+			if e.kept && !e.held && st.open[id] == nil {
 				if err := s.removeKept(st, id); err != nil {
 					failed = fail(op, id.String(), err)
 				}

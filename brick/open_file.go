@@ -58,7 +58,7 @@ func (s *Store) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.
 	return h, nil
 }
 
-// open opens a regular file that has a name, is open, or was when the brick stopped.
+// open opens a regular file that has a name, is open or held, or was open when the brick stopped.
 func (s *Store) open(ctx context.Context, op string, id volume.ID, f volume.Flags) (*file, error) {
 	t, err := s.target(op, id)
 	if err != nil {
@@ -104,7 +104,7 @@ func openable(op, where string, mode uint32) error {
 func (s *Store) openLocked(op string, st *objectStripe, t *target, f volume.Flags) (*file, error) {
 	o := st.open[t.ID]
 	if o == nil {
-		if e, ok := st.extra[t.ID]; ok && !s.waiting.Load() {
+		if e, ok := st.extra[t.ID]; ok && !e.held && !s.waiting.Load() {
 			info, err := s.sys.Stat(t.fd, t.path, noFollow)
 			if err == unix.ENOENT || err == nil && info.Nlink <= 1+e.links() {
 				return nil, stale(op, t.ID)
@@ -154,7 +154,7 @@ func (s *Store) handle(st *objectStripe, o *object, f volume.Flags) *file {
 }
 
 // Close gives the handle up. The last of an object that has no name any more
-// removes the object.
+// removes the object, unless it is held.
 func (h *file) Close() error {
 	h.once.Do(func() {
 		s, o := h.s, h.o
@@ -164,7 +164,7 @@ func (h *file) Close() error {
 		last := o.refs == 0
 		if last {
 			delete(st.open, o.id)
-			if st.extra[o.id].kept {
+			if e := st.extra[o.id]; e.kept && !e.held {
 				if err := s.removeKept(st, o.id); err != nil {
 					s.log.Warn("an unlinked file stays until the next start", "brick", s.path, "id", o.id, "err", err)
 				}
@@ -282,6 +282,7 @@ func (s *Store) createNew(ctx context.Context, op string, d *dir, name string, n
 	if err != nil {
 		return nil, volume.Attr{}, err
 	}
+	s.stampDirs(b.fx, d)
 	st := s.objs.stripe(made.ID)
 	st.Lock()
 	defer st.Unlock()

@@ -13,6 +13,7 @@ type put struct {
 	name string
 	e    volume.Pointer
 	src  target // of a link: the object
+	fx   fixed
 }
 
 // Put makes a name lead to e.
@@ -27,7 +28,7 @@ func (s *Store) Put(ctx context.Context, dir volume.ID, name string, e volume.Po
 	if e.Mode &= unix.S_IFMT; e.ID.IsZero() || e.Held != 0 && e.Mode == 0 {
 		return volume.Errorf(op, name, unix.EINVAL, "a name can't lead to %+v", e)
 	}
-	p := put{name: name, e: e}
+	p := put{name: name, e: e, fx: fixedOf(ctx)}
 	var err error
 	if e.Held == 0 {
 		if p.src, err = s.target(op, e.ID); err != nil {
@@ -62,6 +63,7 @@ func (s *Store) Put(ctx context.Context, dir volume.ID, name string, e volume.Po
 	if err != nil {
 		return s.failIn(op, p.d, name, err)
 	}
+	s.stampDirs(p.fx, p.d)
 	return nil
 }
 
@@ -119,7 +121,7 @@ func (s *Store) putOver(op string, p *put, f *found, k volume.Key) error {
 		return volume.Errorf(op, p.name, unix.EEXIST, "there is a discard %s already", keyName(k))
 	}
 	key := keyName(k)
-	return s.takeOut(op, p.d, p.name, f, k, p.e.ID, func() error {
+	return s.takeOut(op, p.d, p.name, f, k, p.e.ID, p.fx, func() error {
 		if err := s.putAt(op, p, s.discardFD, key); err != nil {
 			return err
 		}

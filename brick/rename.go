@@ -14,6 +14,7 @@ type rename struct {
 	old, target      found
 	replaces         bool // target exists
 	flags            volume.RenameFlags
+	fx               fixed
 }
 
 // Rename is renameat2(2).
@@ -33,7 +34,7 @@ func (s *Store) Rename(ctx context.Context, oldDir volume.ID, oldName string, ne
 	}
 	defer s.dirs.put(to)
 	defer s.names.lock(lockName{oldDir, oldName}, lockName{newDir, newName})()
-	r := rename{from: from, to: to, oldName: oldName, newName: newName, flags: flags}
+	r := rename{from: from, to: to, oldName: oldName, newName: newName, flags: flags, fx: fixedOf(ctx)}
 	if done, err := s.prepareRename(op, &r); done || err != nil {
 		return err
 	}
@@ -49,6 +50,7 @@ func (s *Store) Rename(ctx context.Context, oldDir volume.ID, oldName string, ne
 		from.list.remove(oldName)
 		to.list.add(newName)
 	}
+	s.stampDirs(r.fx, from, to)
 	return nil
 }
 
@@ -146,7 +148,7 @@ func (s *Store) renameOver(r *rename) error {
 	if err != nil {
 		return err
 	}
-	switch s.fate(st, id, &info) {
+	switch s.fate(st, id, &info, r.fx) {
 	case notLast:
 		return s.callRename(r)
 	case lastOpen:
@@ -157,7 +159,7 @@ func (s *Store) renameOver(r *rename) error {
 			s.sys.Unlink(s.openFD, id.String(), 0)
 			return err
 		}
-		st.setKept(id, true)
+		st.keep(id, r.fx)
 		return nil
 	}
 	if err := s.sys.Unlink(s.indexFD, index, 0); err != nil && err != unix.ENOENT {
@@ -195,17 +197,11 @@ func (s *Store) renameDir(op string, r *rename) error {
 		if !f.isDir() {
 			return nil
 		}
-		n := noteMove + f.ID.String()
-		err := s.sys.Symlink(placeTarget(parent, name), s.tmpFD, n)
-		if err == unix.EEXIST { // left by a failure of the last step below
-			s.sys.Unlink(s.tmpFD, n, 0)
-			err = s.sys.Symlink(placeTarget(parent, name), s.tmpFD, n)
+		err := s.noteMove(f.ID, parent, name)
+		if err == nil {
+			moved = append(moved, f.ID)
 		}
-		if err != nil {
-			return err
-		}
-		moved = append(moved, f.ID)
-		return nil
+		return err
 	}
 	err = note(&r.old, r.to.id, r.newName)
 	if err == nil && exchange {
@@ -230,13 +226,30 @@ func (s *Store) renameDir(op string, r *rename) error {
 		return err
 	}
 	for _, id := range moved {
-		if err := s.sys.Rename(s.tmpFD, noteMove+id.String(), s.indexFD, indexPath(id), 0); err != nil {
-			s.notes.Store(true)
-			s.log.Error("a moved directory's place in the index could not be written", "brick", s.path, "id", id, "err", err)
-		}
+		s.hasMoved(id)
 	}
 	if replaced {
 		s.dirGone(&r.target)
 	}
 	return nil
+}
+
+// noteMove notes where a directory will be when it has moved. The tree's lock is held.
+func (s *Store) noteMove(id, parent volume.ID, name string) error {
+	n := noteMove + id.String()
+	err := s.sys.Symlink(placeTarget(parent, name), s.tmpFD, n)
+	if err == unix.EEXIST { // left by a failure of hasMoved
+		s.sys.Unlink(s.tmpFD, n, 0)
+		err = s.sys.Symlink(placeTarget(parent, name), s.tmpFD, n)
+	}
+	return err
+}
+
+// hasMoved makes the note of a directory that has moved its place in the index.
+// The tree's lock is held.
+func (s *Store) hasMoved(id volume.ID) {
+	if err := s.sys.Rename(s.tmpFD, noteMove+id.String(), s.indexFD, indexPath(id), 0); err != nil {
+		s.notes.Store(true)
+		s.log.Error("a moved directory's place in the index could not be written", "brick", s.path, "id", id, "err", err)
+	}
 }

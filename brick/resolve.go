@@ -88,12 +88,16 @@ func (s *Store) resolveNote(op string, id volume.ID, depth int) (*dir, error) {
 
 // openPlace opens the directory id, which lies in parent under name. ESTALE: it does not.
 func (s *Store) openPlace(op string, id, parent volume.ID, name string, depth int) (int, error) {
-	p, err := s.resolve(op, parent, depth+1)
-	if err != nil {
-		return -1, err
+	in := s.openFD
+	if parent != nowhere {
+		p, err := s.resolve(op, parent, depth+1)
+		if err != nil {
+			return -1, err
+		}
+		defer s.dirs.put(p)
+		in = p.fd
 	}
-	defer s.dirs.put(p)
-	fd, err := s.sys.Open(p.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	fd, err := s.sys.Open(in, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
 		return -1, stale(op, id)
 	}

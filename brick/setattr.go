@@ -33,7 +33,7 @@ func (s *Store) Setattr(ctx context.Context, id volume.ID, c volume.Change) (vol
 			return volume.Attr{}, err
 		}
 	}
-	err = s.change(&t, &c, volume.CredOf(ctx))
+	err = s.change(&t, &c, volume.CredOf(ctx), fixedOf(ctx))
 	if t.d != nil {
 		t.d.in.known = false
 	}
@@ -106,7 +106,7 @@ func (s *Store) truncate(t *target, size int64) error {
 }
 
 // change makes all of a change, or, if a part fails, none.
-func (s *Store) change(t *target, c *volume.Change, by volume.Cred) error {
+func (s *Store) change(t *target, c *volume.Change, by volume.Cred, fx fixed) error {
 	old := &t.info
 	chowned, chmodded := false, false
 	undo := func(err error) error {
@@ -147,15 +147,8 @@ func (s *Store) change(t *target, c *volume.Change, by volume.Cred) error {
 			return undo(err)
 		}
 	}
-	at, mt, set := newTimes(c)
-	if c.Mask&volume.SetSize != 0 && c.Size == old.Size && mt.Omit {
-		// A cut to the same length counts as a change, which not every file system thinks.
-		mt, set = sys.Timespec{Now: true}, true
-	}
-	if set {
-		if err := s.sys.Utimens(t.fd, t.path, at, mt, noFollow); err != nil {
-			return undo(err)
-		}
+	if err := s.setTimes(t, c, fx); err != nil {
+		return undo(err)
 	}
 	return nil
 }

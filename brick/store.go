@@ -38,6 +38,7 @@ type Store struct {
 	// the index, for writing by who moves or removes directories.
 	tree sync.RWMutex
 
+	times    fixedTimes
 	listings listings
 	discards discardTable
 	journal  *journal

@@ -239,6 +239,12 @@ func (s *Store) loadKept(op string) error {
 		if err != nil {
 			return err
 		}
+		if info.Mode&unix.S_IFMT == unix.S_IFDIR {
+			if err := s.loadNameless(op, id); err != nil {
+				return err
+			}
+			continue
+		}
 		st := s.objs.stripe(id)
 		others := info.Nlink - 1 - uint32(st.extra[id].discards) // the index's and names
 		if others == 1 {
@@ -250,6 +256,20 @@ func (s *Store) loadKept(op string) error {
 		}
 	}
 	return nil
+}
+
+// loadNameless makes the index lead to a directory in .mortar/open, unless it
+// leads to it, or to another one of this ID, already.
+func (s *Store) loadNameless(op string, id volume.ID) error {
+	if target, err := s.sys.Readlink(s.indexFD, indexPath(id)); err == nil {
+		if there, err := s.leads(op, id, target); err != nil || there {
+			return err
+		}
+	}
+	if there, err := s.leads(op, id, placeTarget(nowhere, id.String())); err != nil || !there {
+		return err
+	}
+	return s.setPlace(op, id, nowhere, id.String())
 }
 
 func (s *Store) hasKept() bool {

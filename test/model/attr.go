@@ -39,12 +39,12 @@ func (s *FS) setattr(o *object, c volume.Change, by volume.Cred) (volume.Attr, e
 		return volume.Attr{}, fail("setattr", o.id.String(), errno)
 	}
 	now := s.now()
-	o.ctime = now
+	o.ctime = now.Time
 	member := o.member(by) // before the group changes
 	if c.Mask&volume.SetSize != 0 {
 		s.resize(o, func(d *data) { d.truncate(c.Size) })
 		delete(o.xattrs, capability)
-		o.mtime = now
+		o.date(now, now.present())
 	}
 	if c.Mask&(volume.SetUID|volume.SetGID) != 0 {
 		if c.Mask&volume.SetUID != 0 {
@@ -91,16 +91,16 @@ func mayChange(o *object, c volume.Change) syscall.Errno {
 }
 
 // setTimes sets the times of a change.
-func (o *object) setTimes(c volume.Change, now volume.Time) {
+func (o *object) setTimes(c volume.Change, now moment) {
 	if c.Mask&volume.SetAtimeNow != 0 {
-		o.atime = now
+		o.atime = now.present()
 	} else if c.Mask&volume.SetAtime != 0 {
 		o.atime = c.Atime
 	}
 	if c.Mask&volume.SetMtimeNow != 0 {
-		o.mtime = now
+		o.date(now, now.present())
 	} else if c.Mask&volume.SetMtime != 0 {
-		o.mtime = c.Mtime
+		o.date(now, c.Mtime)
 	}
 	if c.Mask&volume.SetCtime != 0 {
 		o.ctime = c.Ctime

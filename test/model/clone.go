@@ -19,13 +19,13 @@ func (t *tree) clone() *tree {
 	return c
 }
 
-// restart is what a start finds on the disk: no handles; what was open without
-// a name waits among the orphans.
+// restart is what a start finds on the disk: no handles; what was open or held
+// without a name waits among the orphans, directories aside.
 func (t *tree) restart() {
 	for _, o := range t.objects {
-		if o.opens > 0 && o.names == 0 {
-			o.orphan = true
+		if (o.opens > 0 || o.held) && o.names == 0 && !o.isDir() {
+			o.orphan, o.held = true, false
 		}
-		o.opens = 0
+		o.opens, o.at = 0, volume.Time{}
 	}
 }

@@ -61,14 +61,14 @@ func (t *tree) mayPut(name string, p, e volume.Pointer, old volume.ID) error {
 }
 
 // discard takes a name out of the tree and keeps what it leads to as k.
-func (s *Store) discard(d *object, name string, p volume.Pointer, k volume.Key, now volume.Time) error {
+func (s *Store) discard(d *object, name string, p volume.Pointer, k volume.Key, now moment) error {
 	if _, ok := s.mu.discards[k]; ok {
 		return fail("discard", name, syscall.EEXIST)
 	}
 	if o := s.mu.objects[p.ID]; p.Held == 0 && o.isDir() && len(o.children) > 0 {
 		return fail("discard", name, syscall.ENOTEMPTY)
 	}
-	s.mu.remove(d, name)
+	s.remove(d, name)
 	if p.Held == 0 {
 		s.mu.objects[p.ID].keeps++
 	}
@@ -115,6 +115,7 @@ func (s *Store) release(k volume.Key, x discard) {
 	delete(s.mu.discards, k)
 	if x.ptr.Held == 0 {
 		s.mu.objects[x.ptr.ID].keeps--
+		s.hold(x.ptr)
 	}
 	s.mu.reap(x.ptr)
 }

@@ -11,8 +11,9 @@
 // model does what ext4 on Linux does.
 //
 //	FS      volume.FS: a whole file system                       New
-//	Store   volume.Store: the same with pointers, directory      NewStore
-//	        copies, discards, a journal, crashes and power loss
+//	Store   volume.Member: the same with pointers, directory     NewStore
+//	        copies, discards, a journal, what makes members
+//	        equal, crashes and power loss
 //
 // # State
 //
@@ -25,6 +26,7 @@
 //	opens    handles of this boot
 //	keeps    discards
 //	orphan   was nameless and open when the store crashed
+//	held     stays without a name until Release (see member.go)
 //
 // Handles know their object by ID and the boot they were opened in; a handle of
 // an earlier boot fails with EIO, Reason Unavailable.
@@ -57,6 +59,7 @@ type FS struct {
 		sync.Mutex
 		tree
 		boot uint64                    // counts crashes
+		as   *volume.Fixed             // of the operation that has the lock; nil: none
 		past []*tree                   // trees since the last one that is durable, which is the first
 		pins map[volume.ID]int         // directories that were synced since: as they are in past
 		ties map[volume.ID][]volume.ID // directories that are durable together, see tie
@@ -92,7 +95,7 @@ func New(opts ...Option) *FS {
 
 // start makes the first tree.
 func (s *FS) start() {
-	now := s.now()
+	now := s.now().Time
 	s.mu.tree = tree{objects: map[volume.ID]*object{}, discards: map[volume.Key]discard{}}
 	s.mu.objects[volume.Root] = &object{
 		id: volume.Root, mode: syscall.S_IFDIR | 0o755, version: 1, names: 1, // its home is the volume map's affair
@@ -102,8 +105,8 @@ func (s *FS) start() {
 	s.durable()
 }
 
-// now is the clock's time as the contract has it.
-func (s *FS) now() volume.Time { return volume.TimeOf(s.clock()) }
+// now is when the operation that has the lock takes place.
+func (s *FS) now() moment { return moment{volume.TimeOf(s.clock()), s.mu.as} }
 
 // enter begins an operation: it takes the lock, unless the context is over.
 func (s *FS) enter(ctx context.Context, op, where string) error {
@@ -111,6 +114,10 @@ func (s *FS) enter(ctx context.Context, op, where string) error {
 		return &volume.Error{Op: op, Where: where, Errno: volume.ErrnoOf(err), Err: err}
 	}
 	s.mu.Lock()
+	s.mu.as = nil
+	if f, ok := volume.FixedOf(ctx); ok {
+		s.mu.as = &f
+	}
 	return nil
 }
 
@@ -161,6 +168,8 @@ type object struct {
 
 	names, opens, keeps int
 	orphan              bool
+	held                bool
+	at                  volume.Time // when the mtime was decided that it got by a volume.Fixed; zero: it got none
 
 	target   string            // of a symbolic link
 	xattrs   map[string][]byte // by full name
@@ -172,7 +181,7 @@ type object struct {
 }
 
 // alive reports whether callers may see the object.
-func (o *object) alive() bool { return o.names > 0 || o.opens > 0 || o.orphan }
+func (o *object) alive() bool { return o.names > 0 || o.opens > 0 || o.orphan || o.held }
 
 // isDir reports whether the object is a directory.
 func (o *object) isDir() bool { return o.mode&syscall.S_IFMT == syscall.S_IFDIR }
@@ -181,7 +190,10 @@ func (o *object) isDir() bool { return o.mode&syscall.S_IFMT == syscall.S_IFDIR 
 func (o *object) isRegular() bool { return o.mode&syscall.S_IFMT == syscall.S_IFREG }
 
 // touch notes a change of the object's content: of data or of entries.
-func (o *object) touch(now volume.Time) { o.mtime, o.ctime = now, now }
+func (o *object) touch(now moment) {
+	o.date(now, now.present())
+	o.ctime = now.Time
+}
 
 // attr returns the object's attributes.
 func (o *object) attr() volume.Attr {
@@ -272,18 +284,27 @@ func (t *tree) insert(d *object, name string, p volume.Pointer) {
 	}
 	o := t.objects[p.ID]
 	o.names++
-	o.orphan = false
+	o.orphan, o.held = false, false
 	if o.isDir() {
 		o.parent, o.name = d.id, name
 	}
 }
 
 // remove takes a name out of a directory; the object may be without names after it.
-func (t *tree) remove(d *object, name string) {
+func (s *FS) remove(d *object, name string) {
 	p := d.children[name]
 	delete(d.children, name)
 	if p.Held == 0 {
-		t.objects[p.ID].names--
+		s.mu.objects[p.ID].names--
+		s.hold(p)
+	}
+}
+
+// hold holds what has no name and is to be kept.
+func (s *FS) hold(p volume.Pointer) {
+	o := s.mu.objects[p.ID]
+	if p.Held == 0 && o.names == 0 && !o.isDir() && s.mu.as != nil && s.mu.as.Keep {
+		o.held = true
 	}
 }
 
@@ -297,8 +318,8 @@ func (t *tree) reap(p volume.Pointer) {
 }
 
 // changed sets the ctime of what a name leads to.
-func (t *tree) changed(p volume.Pointer, now volume.Time) {
+func (t *tree) changed(p volume.Pointer, now moment) {
 	if o := t.objects[p.ID]; p.Held == 0 && o != nil {
-		o.ctime = now
+		o.ctime = now.Time
 	}
 }

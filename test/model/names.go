@@ -71,7 +71,7 @@ func (s *FS) born(op string, d *object, name string, n volume.Node, cred volume.
 	now := s.now()
 	o := &object{
 		id: id, mode: n.Mode & (syscall.S_IFMT | 0o7777), uid: cred.UID, gid: cred.GID,
-		xattrs: map[string][]byte{}, atime: now, mtime: now, ctime: now, btime: now,
+		xattrs: map[string][]byte{}, atime: now.present(), mtime: now.present(), ctime: now.Time, btime: now.Time,
 	}
 	if d.mode&syscall.S_ISGID != 0 {
 		o.gid = d.gid
@@ -172,7 +172,7 @@ func (s *FS) Link(ctx context.Context, id volume.ID, dir volume.ID, name string)
 	}
 	now := s.now()
 	s.mu.insert(d, name, volume.Pointer{ID: id, Mode: o.mode & syscall.S_IFMT})
-	o.ctime = now
+	o.ctime = now.Time
 	d.touch(now)
 	return o.attr(), nil
 }
@@ -220,7 +220,7 @@ func (s *FS) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 // drop removes a name and what it leads to, if that was all that kept it.
 func (s *FS) drop(d *object, name string, p volume.Pointer) {
 	now := s.now()
-	s.mu.remove(d, name)
+	s.remove(d, name)
 	s.mu.changed(p, now)
 	s.mu.reap(p)
 	d.touch(now)

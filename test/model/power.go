@@ -88,9 +88,14 @@ func (r *rest) tree() *tree {
 		}
 	}
 	for id, o := range r.past[r.at].objects { // open, or kept for who had it open
-		if (o.opens > 0 || o.orphan) && r.out.objects[id] == nil {
-			r.object(id, r.at)
+		if (o.opens > 0 || o.orphan || o.held) && r.out.objects[id] == nil {
+			for todo := []*object{r.object(id, r.at)}; len(todo) > 0 && todo[0].isDir(); todo = todo[1:] {
+				todo = append(todo, r.fill(todo[0])...)
+			}
 		}
+	}
+	for _, o := range r.out.objects {
+		o.held = o.held && o.names == 0
 	}
 	for _, o := range r.out.objects {
 		r.out.pages += int64(len(o.data.pages))

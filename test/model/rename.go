@@ -28,9 +28,9 @@ func (s *FS) Rename(ctx context.Context, oldDir volume.ID, oldName string, newDi
 	}
 	now := s.now()
 	s.tie(from.dir.id, to.dir.id)
-	s.mu.remove(from.dir, oldName)
+	s.remove(from.dir, oldName)
 	if !to.ptr.ID.IsZero() {
-		s.mu.remove(to.dir, newName)
+		s.remove(to.dir, newName)
 		s.mu.changed(to.ptr, now)
 	}
 	s.mu.insert(to.dir, newName, from.ptr)
@@ -95,7 +95,7 @@ func (t *tree) within(id, top volume.ID) bool {
 			return true
 		}
 		o := t.objects[id]
-		if o == nil || id == volume.Root {
+		if o == nil || id == volume.Root || o.names == 0 {
 			return false
 		}
 		id = o.parent

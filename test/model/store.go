@@ -9,7 +9,7 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// Store is one member's store in memory. It implements volume.Store; its FS
+// Store is one member's store in memory. It implements volume.Member; its FS
 // methods are FS's, which take entries with Held set as the contract of a
 // Store says.
 type Store struct {
@@ -17,7 +17,7 @@ type Store struct {
 	journal *journal
 }
 
-var _ volume.Store = (*Store)(nil)
+var _ volume.Member = (*Store)(nil)
 
 // NewStore returns an empty store of a member of set.
 func NewStore(set volume.SetID, opts ...Option) *Store {
@@ -95,6 +95,9 @@ func (s *Store) MakeCopy(ctx context.Context, parent volume.ID, name string, c v
 		return fail("makecopy", name, syscall.EEXIST)
 	}
 	t := c.BirthTime
+	if t == (volume.Time{}) {
+		t = s.now().present()
+	}
 	o := &object{
 		id: c.ID, mode: c.Mode & (syscall.S_IFMT | 0o7777), uid: c.UID, gid: c.GID, version: c.Version, home: c.Home,
 		atime: t, mtime: t, ctime: t, btime: t,
@@ -121,12 +124,12 @@ func (s *Store) RefreshCopy(ctx context.Context, c volume.Copy) error {
 }
 
 // refresh sets what a copy takes from its home, if the home's is newer.
-func refresh(d *object, c volume.Copy, now volume.Time) {
+func refresh(d *object, c volume.Copy, now moment) {
 	if c.Version <= d.version {
 		return
 	}
 	d.mode = syscall.S_IFDIR | c.Mode&0o7777
-	d.uid, d.gid, d.version, d.ctime = c.UID, c.GID, c.Version, now
+	d.uid, d.gid, d.version, d.ctime = c.UID, c.GID, c.Version, now.Time
 	setCopyACLs(d, c)
 }
 
@@ -149,6 +152,9 @@ func (s *Store) Path(ctx context.Context, dir volume.ID) (volume.ID, string, err
 	d, err := s.mu.directory("path", dir)
 	if err == nil && dir == volume.Root {
 		err = fail("path", dir.String(), syscall.EINVAL)
+	}
+	if err == nil && d.names == 0 {
+		err = fail("path", dir.String(), syscall.ENOENT)
 	}
 	if err != nil {
 		return volume.ID{}, "", err

@@ -104,7 +104,7 @@ func (s *FS) Setxattr(ctx context.Context, id volume.ID, name string, value []by
 	if errno != 0 {
 		return fail("setxattr", name, errno)
 	}
-	o.ctime = s.now()
+	o.ctime = s.now().Time
 	return nil
 }
 
@@ -142,6 +142,6 @@ func (s *FS) Removexattr(ctx context.Context, id volume.ID, name string) error {
 	if o.isDir() && (name == aclAccess || name == aclDefault) {
 		o.version++
 	}
-	o.ctime = s.now()
+	o.ctime = s.now().Time
 	return nil
 }
