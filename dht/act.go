@@ -59,7 +59,7 @@ func (o *Owner) act(ctx context.Context, v *view, k partKey, a action) error {
 // and what can't be done any more, for the object or the directory was never
 // durable, is left out.
 func (o *Owner) actDecided(ctx context.Context, v *view, k partKey, a action) error {
-	err := o.act(ctx, v, k, a)
+	err := o.actAsked(ctx, v, k, a)
 	if a.kind == actPut && (isStale(err) || isErrno(err, syscall.EEXIST)) {
 		at, lerr := o.store.Lookup(ctx, a.dir, a.name)
 		if lerr == nil && !at.IsDir() || isErrno(lerr, syscall.ENOENT) {
@@ -80,6 +80,43 @@ func (o *Owner) actDecided(ctx context.Context, v *view, k partKey, a action) er
 		return nil
 	}
 	return err
+}
+
+// actAsked is act that gives ESTALE only if a directory in which something is to be
+// done, or what is to be named there, does not exist any more: the home of one that
+// has no copy here said so. If it can't be asked, its error is the answer.
+func (o *Owner) actAsked(ctx context.Context, v *view, k partKey, a action) error {
+	for try := 0; ; try++ {
+		err := o.act(ctx, v, k, a)
+		if !isStale(err) || try >= mendMax {
+			return err
+		}
+		made, aerr := o.haveDirs(ctx, v, a.dir, a.dir2)
+		if aerr != nil {
+			return aerr
+		}
+		if !made {
+			return err
+		}
+	}
+}
+
+// haveDirs makes copies of directories that have none here, and reports whether it did.
+func (o *Owner) haveDirs(ctx context.Context, v *view, dirs ...volume.ID) (made bool, err error) {
+	for _, dir := range dirs {
+		if dir.IsZero() || dir == volume.Root {
+			continue
+		}
+		_, _, err := o.store.Path(ctx, dir)
+		if isStale(err) {
+			made = true
+			err = o.ensure(ctx, v, dir)
+		}
+		if err != nil {
+			return made, err
+		}
+	}
+	return made, nil
 }
 
 // livesOn lets a directory that was removed keep what came back with a loss of

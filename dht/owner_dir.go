@@ -131,7 +131,14 @@ func (o *Owner) clearWay(ctx context.Context, v *view, dir volume.ID, name strin
 	if _, _, perr := o.store.Path(ctx, f.dir); isStale(perr) && o.ensure(ctx, v, f.dir) != nil {
 		return false
 	}
-	return o.moveDir(ctx, nameKey{dir, name}, nameKey{f.dir, f.name}, volume.RenameNoReplace) == nil
+	err = o.moveDir(ctx, nameKey{dir, name}, nameKey{f.dir, f.name}, volume.RenameNoReplace)
+	if isErrno(err, syscall.EEXIST) && !want.IsZero() {
+		// It may be the very directory that the way is cleared for which is in its place.
+		if b, lerr := o.store.Lookup(ctx, f.dir, f.name); lerr == nil && b.ID == want && b.IsDir() {
+			err = o.moveDir(ctx, nameKey{dir, name}, nameKey{f.dir, f.name}, volume.RenameExchange)
+		}
+	}
+	return err == nil
 }
 
 // clearDead removes the copy of a directory that dir calls name, if its home

@@ -281,7 +281,7 @@ func (o *Owner) finishPart(ctx context.Context, v *view, s *step) (*answer, erro
 		}
 		carry := o.actDecided
 		if s.flags&redo != 0 {
-			carry = o.act
+			carry = o.actAsked
 		}
 		err := carry(ctx, v, k, a)
 		if a.kind == actPut && s.flags&redo != 0 && (isStale(err) || isErrno(err, syscall.EEXIST)) {
