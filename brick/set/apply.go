@@ -1,0 +1,205 @@
+package set
+
+import (
+	"context"
+	"sync"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// apply carries a change out on a member. It is what makes all of them alike:
+// the primary comes here too, but for what it opens on the way.
+func apply(ctx context.Context, m volume.Member, files *files, c *change) (o Outcome, err error) {
+	if c.kind.numbered() {
+		ctx = c.fixed(ctx)
+	}
+	switch c.kind {
+	case doSetattr:
+		o.Attr, err = m.Setattr(ctx, c.id, c.set)
+	case doMake:
+		o.Attr, err = m.Make(ctx, c.dir, c.name, c.node)
+	case doLink:
+		o.Attr, err = m.Link(ctx, c.id, c.dir, c.name)
+	case doUnlink:
+		files.drop(c.id)
+		err = m.Unlink(ctx, c.dir, c.name)
+	case doRmdir:
+		err = m.Rmdir(ctx, c.dir, c.name)
+	case doRename:
+		files.drop(c.old)
+		err = m.Rename(ctx, c.dir, c.name, c.dir2, c.name2, volume.RenameFlags(c.flags))
+	case doSetxattr:
+		err = m.Setxattr(ctx, c.id, c.name, c.value, volume.XattrFlags(c.flags))
+	case doRemovexattr:
+		err = m.Removexattr(ctx, c.id, c.name)
+	case doMakeCopy:
+		err = m.MakeCopy(ctx, c.dir, c.name, c.copy)
+	case doRefreshCopy:
+		err = m.RefreshCopy(ctx, c.copy)
+	case doPut:
+		err = m.Put(ctx, c.dir, c.name, c.ptr, c.old, c.key)
+	case doDiscard:
+		err = m.Discard(ctx, c.dir, c.name, c.id, c.key)
+	case doPurge:
+		files.drop(c.id)
+		err = m.Purge(ctx, c.key)
+	case doRestore:
+		err = m.Restore(ctx, c.key)
+	case doRelease:
+		files.drop(c.id)
+		err = m.Release(ctx, c.id)
+	case doJournal:
+		err = m.Journal().Append(ctx, c.value)
+	case doJournalRewrite:
+		var recs [][]byte
+		if recs, err = unpackRecords(c.data); err == nil {
+			err = m.Journal().Rewrite(recs)
+		}
+	case doSync:
+		err = m.Sync(ctx, c.id)
+	case doSettle:
+		err = m.Settle(ctx)
+	case doJournalSync:
+		err = m.Journal().Sync(ctx)
+	case doWrite, doAllocate, doFileSync:
+		o, err = applyToFile(ctx, m, files, c)
+	default:
+		err = malformed("change")
+	}
+	return o, err
+}
+
+// applyToFile is apply for what needs an open file.
+func applyToFile(ctx context.Context, m volume.Member, files *files, c *change) (o Outcome, err error) {
+	f, err := files.get(ctx, m, c.id)
+	if err != nil {
+		return o, err
+	}
+	defer files.put(f)
+	switch c.kind {
+	case doWrite:
+		o.Offset = c.off
+		if _, err = f.WriteAt(ctx, c.data, c.off, volume.WriteFlags(c.flags)); err == nil && c.sync != 0 {
+			err = f.Sync(ctx, c.sync == 1)
+		}
+	case doAllocate:
+		err = f.Allocate(ctx, c.flags, c.off, c.len)
+	case doFileSync:
+		err = f.Sync(ctx, c.flags != 0)
+	}
+	return o, err
+}
+
+// files are the open files of a member for the changes that it applies: opened
+// when first needed, and closed when many others were needed since.
+type files struct {
+	mu struct {
+		sync.Mutex
+		open  map[volume.ID]*openFile
+		clock uint64
+	}
+}
+
+type openFile struct {
+	volume.File
+	refs int
+	used uint64
+	gone bool // not in the table any more: close it with the last reference
+}
+
+// filesMax is how many are kept open.
+const filesMax = 512
+
+func newFiles() *files {
+	f := &files{}
+	f.mu.open = map[volume.ID]*openFile{}
+	return f
+}
+
+// get returns the open file; put must follow.
+func (t *files) get(ctx context.Context, m volume.Member, id volume.ID) (*openFile, error) {
+	t.mu.Lock()
+	t.mu.clock++
+	if f := t.mu.open[id]; f != nil {
+		f.refs++
+		f.used = t.mu.clock
+		t.mu.Unlock()
+		return f, nil
+	}
+	t.mu.Unlock()
+	opened, err := m.Open(ctx, id, volume.Read|volume.Write)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	if f := t.mu.open[id]; f != nil { // somebody else was faster
+		f.refs++
+		t.mu.Unlock()
+		_ = opened.Close()
+		return f, nil
+	}
+	f := &openFile{File: opened, refs: 1, used: t.mu.clock}
+	t.mu.open[id] = f
+	old := t.excessLocked()
+	t.mu.Unlock()
+	if old != nil {
+		_ = old.Close()
+	}
+	return f, nil
+}
+
+// excessLocked takes the file out that was not needed for longest, if there are too many.
+func (t *files) excessLocked() volume.File {
+	if len(t.mu.open) <= filesMax {
+		return nil
+	}
+	var oldest volume.ID
+	var found *openFile
+	for id, f := range t.mu.open {
+		if f.refs == 0 && (found == nil || f.used < found.used) {
+			oldest, found = id, f
+		}
+	}
+	if found == nil {
+		return nil
+	}
+	delete(t.mu.open, oldest)
+	return found.File
+}
+
+func (t *files) put(f *openFile) {
+	t.mu.Lock()
+	f.refs--
+	last := f.gone && f.refs == 0
+	t.mu.Unlock()
+	if last {
+		_ = f.File.Close()
+	}
+}
+
+// drop closes a file that is about to lose its name: an open one would be kept.
+func (t *files) drop(id volume.ID) {
+	t.mu.Lock()
+	f := t.mu.open[id]
+	delete(t.mu.open, id)
+	last := f != nil && f.refs == 0
+	if f != nil {
+		f.gone = true
+	}
+	t.mu.Unlock()
+	if last {
+		_ = f.File.Close()
+	}
+}
+
+func (t *files) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, f := range t.mu.open {
+		delete(t.mu.open, id)
+		f.gone = true
+		if f.refs == 0 {
+			_ = f.File.Close()
+		}
+	}
+}

@@ -1,0 +1,401 @@
+package set
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// follower is a member as its primary sees it: it obeys the newest epoch's,
+// and keeps what it has promised.
+//
+// Locks: gate, before mu.
+type follower struct {
+	s     *Set
+	files *files
+
+	// gate is held for reading by who carries out a message of the present
+	// epoch, for writing by a fence: so it waits for what is under way.
+	gate sync.RWMutex
+
+	mu struct {
+		sync.Mutex
+		state    spec.SetState // the newest seen; on disk
+		admitted bool          // to apply changes: aligned with the epoch's primary
+		config   uint64
+		finished Seq
+		seen     map[Seq]*applied // above finished
+		promise  Promise
+		gone     bool          // the process promised to has ended
+		tried    Epoch         // of a swap under way that would make this member the primary
+		reigned  Epoch         // the newest in which this brick reigned; on disk
+		sight    time.Duration // when the newest epoch was seen first
+		known    bool          // an epoch was on the disk when this process began
+	}
+}
+
+// applied is a change that came, perhaps more than once.
+type applied struct {
+	done chan struct{}
+	err  error
+}
+
+func (f *follower) init(s *Set) {
+	f.s, f.files = s, newFiles()
+	f.mu.state, f.mu.reigned = s.ledger.state()
+	f.mu.known = f.mu.state.Epoch != 0
+	f.mu.sight = s.mu.started
+	f.mu.seen = map[Seq]*applied{}
+}
+
+func (f *follower) close() { f.files.close() }
+
+// hear takes from the map whether the process that was promised to has ended.
+func (f *follower) hear(t *spec.Set) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	to := f.mu.promise.To
+	if m := t.Member(to.Member); to.Life != "" && m != nil && m.Life != to.Life {
+		f.mu.gone = true
+	}
+}
+
+// newest returns the newest state that was seen.
+func (f *follower) newest() spec.SetState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.state
+}
+
+// adopt makes a state the newest, on disk first, if it is newer; of an epoch there
+// is one primary, but its list of who is in sync changes.
+func (f *follower) adopt(st spec.SetState) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.adoptLocked(st)
+}
+
+func (f *follower) adoptLocked(st spec.SetState) error {
+	if st.Epoch < f.mu.state.Epoch || st.Equal(f.mu.state) {
+		return nil
+	}
+	if err := f.s.ledger.keepState(st, f.mu.reigned); err != nil {
+		return err
+	}
+	if st.Epoch > f.mu.state.Epoch {
+		f.mu.sight = now()
+		f.mu.admitted, f.mu.config, f.mu.finished = false, 0, 0
+		f.mu.seen = map[Seq]*applied{}
+	}
+	f.mu.state = st
+	return nil
+}
+
+// enter checks that a message is of the present epoch and renews the promise to
+// its sender. With aligned only those may come that follow an alignment.
+func (f *follower) enter(epoch Epoch, aligned bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case epoch < f.mu.state.Epoch, epoch < f.mu.tried:
+		return outdated(epoch, max(f.mu.state.Epoch, f.mu.tried))
+	case epoch > f.mu.state.Epoch || f.mu.promise.To.Epoch != epoch:
+		return unavailable("member", "the primary of epoch %d has not introduced itself", epoch)
+	case aligned && !f.mu.admitted:
+		return unavailable("member", "not aligned with the primary of epoch %d", epoch)
+	}
+	f.mu.promise = f.mu.promise.Give(f.mu.promise.To, now())
+	return nil
+}
+
+// Handle carries a message of another member out and returns the answer. It is
+// the server's for member calls; data are its until Handle returns.
+func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
+	r := &reader{b: msg}
+	m, epoch := message(r.u8()), r.u64()
+	f := &s.follow
+	switch {
+	case r.bad:
+		return nil, malformed("message")
+	case m == msgFence:
+		return f.fence(ctx, epoch, r)
+	case m == msgJoin:
+		return s.joined(r)
+	case m == msgWho:
+		w := &writer{}
+		w.text(s.cfg.Boot)
+		w.bool(s.ledger.lost())
+		return w.b, nil
+	}
+	f.gate.RLock()
+	defer f.gate.RUnlock()
+	if err := f.enter(epoch, m == msgApply || m == msgConfig); err != nil {
+		return nil, err
+	}
+	switch {
+	case m == msgApply:
+		return nil, f.apply(ctx, r, data)
+	case m == msgBeat:
+		f.finish(r.u64())
+		return f.fill(ctx), nil
+	case m == msgSettle:
+		return nil, f.settle(r, data)
+	case m == msgConfig:
+		return nil, f.configure(ctx, r)
+	case m == msgQueue:
+		return nil, f.takeQueue(ctx, r)
+	case m >= msgHealFrom:
+		return serveDistant(ctx, s.member, f.files, msg, data)
+	}
+	return nil, malformed("message")
+}
+
+// fence obeys a new primary, or the same one anew: what is under way here ends
+// before it answers, and nothing of before is carried out from then on.
+func (f *follower) fence(ctx context.Context, epoch Epoch, r *reader) ([]byte, error) {
+	life, o := r.text(memberMax), r.orders()
+	if !r.done() || o.state.Epoch != epoch {
+		return nil, malformed("fence")
+	}
+	if err := f.admits(epoch, o.state.Primary); err != nil {
+		return nil, err
+	}
+	if old := f.s.reignNow(); old != nil {
+		if old.epoch >= epoch {
+			return nil, outdated(epoch, old.epoch)
+		}
+		old.depose("another member has become the primary")
+		old.drained()
+	}
+	f.gate.Lock()
+	defer f.gate.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.admitsLocked(epoch, o.state.Primary); err != nil {
+		return nil, err
+	}
+	if err := f.adoptLocked(o.state); err != nil {
+		return nil, err
+	}
+	f.mu.admitted, f.mu.config = false, o.config
+	f.mu.finished, f.mu.seen = 0, map[Seq]*applied{}
+	f.mu.promise = f.mu.promise.Give(Process{o.state.Primary, life, epoch}, now())
+	f.mu.gone = false
+	f.files.close()
+	t, err := f.s.ledger.tail()
+	if err != nil {
+		return nil, err
+	}
+	t.life, t.boot = f.s.cfg.Life, f.s.cfg.Boot
+	w := &writer{}
+	w.tail(t)
+	return w.b, nil
+}
+
+// admits refuses a primary that may not be obeyed.
+func (f *follower) admits(epoch Epoch, primary string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.admitsLocked(epoch, primary)
+}
+
+func (f *follower) admitsLocked(epoch Epoch, primary string) error {
+	if Accepts(f.mu.state.Epoch, f.mu.state.Primary, f.mu.tried, epoch, primary) == Refuse {
+		return outdated(epoch, max(f.mu.state.Epoch, f.mu.tried))
+	}
+	return nil
+}
+
+// settle ends an alignment: this member is equal to the primary now.
+func (f *follower) settle(r *reader, data []byte) error {
+	o, covered, last := r.orders(), r.u64(), r.bool()
+	forget := r.requests()
+	if !r.done() {
+		return malformed("settle")
+	}
+	for _, q := range forget {
+		f.s.replies.forget(q)
+	}
+	for d := (&reader{b: data}); len(d.b) > 0 && !d.bad; {
+		if q, out, sure := d.reply(); !d.bad {
+			f.s.replies.note(q, out, sure)
+		}
+	}
+	if !last {
+		return nil
+	}
+	if err := f.s.ledger.settled(o.state.Epoch, covered); err != nil {
+		return err
+	}
+	if err := f.s.ledger.keepQueues(o.absent); err != nil {
+		return err
+	}
+	f.s.replies.complete()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.adoptLocked(o.state); err != nil {
+		return err
+	}
+	// What comes of before, late, is not carried out any more.
+	f.mu.config, f.mu.finished, f.mu.admitted = o.config, covered, true
+	return nil
+}
+
+// configure takes note of a changed make-up of the set.
+func (f *follower) configure(ctx context.Context, r *reader) error {
+	o, who, keys := r.orders(), r.text(memberMax), r.keys()
+	if !r.done() {
+		return malformed("config")
+	}
+	f.mu.Lock()
+	old := f.mu.config >= o.config
+	f.mu.Unlock()
+	if old {
+		return nil
+	}
+	if who != "" {
+		if err := f.s.ledger.begin(ctx, who, keys); err != nil {
+			return err
+		}
+	}
+	if err := f.s.ledger.keepQueues(o.absent); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.adoptLocked(o.state); err != nil {
+		return err
+	}
+	f.mu.config = max(f.mu.config, o.config)
+	return nil
+}
+
+// takeQueue takes over the queue of a third member, which is absent.
+func (f *follower) takeQueue(ctx context.Context, r *reader) error {
+	who, first, keys := r.text(memberMax), r.bool(), r.keys()
+	if !r.done() || who == "" || who == f.s.cfg.Self {
+		return malformed("queue")
+	}
+	if first {
+		return f.s.ledger.begin(ctx, who, keys)
+	}
+	return f.s.ledger.queued(ctx, who, keys)
+}
+
+// finish notes the mark below which all members have everything.
+func (f *follower) finish(mark Seq) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if mark <= f.mu.finished {
+		return
+	}
+	for n := f.mu.finished + 1; n <= mark; n++ {
+		delete(f.mu.seen, n)
+	}
+	f.mu.finished = mark
+	f.s.ledger.finished(f.mu.state.Epoch, mark)
+}
+
+// claim enters a change that has come. Not nil: it came before.
+func (f *follower) claim(n Seq) (mine, before *applied) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n <= f.mu.finished {
+		done := &applied{done: make(chan struct{})}
+		close(done.done)
+		return nil, done
+	}
+	if a := f.mu.seen[n]; a != nil {
+		return nil, a
+	}
+	a := &applied{done: make(chan struct{})}
+	f.mu.seen[n] = a
+	return a, nil
+}
+
+// apply applies a change.
+func (f *follower) apply(ctx context.Context, r *reader, data []byte) error {
+	config, n, finished := r.u64(), r.u64(), r.u64()
+	var c change
+	if err := c.parse(r); err != nil {
+		return err
+	}
+	if len(r.b) > 0 {
+		return malformed("apply")
+	}
+	f.mu.Lock()
+	late := config > f.mu.config
+	epoch := f.mu.state.Epoch
+	f.mu.Unlock()
+	if late {
+		return unavailable("member", "the set's make-up %d is not known here yet", config)
+	}
+	c.data = data
+	f.finish(finished)
+	if !c.kind.numbered() {
+		_, err := apply(ctx, f.s.member, f.files, &c)
+		return err
+	}
+	mine, before := f.claim(n)
+	if before != nil {
+		select {
+		case <-before.done:
+			return before.err
+		case <-ctx.Done():
+			return &volume.Error{Op: "member", Errno: syscall.ETIMEDOUT, Err: ctx.Err()}
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyMax)
+	defer cancel()
+	mine.err = f.s.keep(ctx, epoch, n, finished, &c, func(ctx context.Context) (Outcome, error) {
+		return apply(ctx, f.s.member, f.files, &c)
+	})
+	close(mine.done)
+	return mine.err
+}
+
+// applyMax bounds the application of one change, disk included.
+const applyMax = time.Minute
+
+// keep is what every member does with a change: record it, note for whoever
+// is absent and for a loss of power what it touches, apply it, remember the reply.
+func (s *Set) keep(ctx context.Context, epoch Epoch, n, finished Seq, c *change, do func(context.Context) (Outcome, error)) error {
+	keys := c.touches()
+	until, err := s.ledger.record(epoch, n, finished, keys, c)
+	if err != nil {
+		return err
+	}
+	o, err := do(ctx)
+	if err != nil {
+		return err
+	}
+	if c.request != (volume.Request{}) {
+		s.ledger.outcome(epoch, n, o)
+		s.replies.note(c.request, o, true)
+	}
+	return s.ledger.sync(ctx, &until)
+}
+
+// fill tells the primary how full this member is.
+func (f *follower) fill(ctx context.Context) []byte {
+	st, err := f.s.member.Statfs(ctx)
+	if err != nil {
+		return nil
+	}
+	w := &writer{}
+	w.u64(st.Total)
+	w.u64(st.Available)
+	w.u64(st.Files)
+	w.u64(st.FilesFree)
+	return w.b
+}
+
+// inSync reports whether a member is in the list.
+func inSync(st spec.SetState, id string) bool {
+	return slices.ContainsFunc(st.InSync, func(s spec.Seat) bool { return s.Member == id })
+}

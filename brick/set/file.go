@@ -1,0 +1,353 @@
+package set
+
+import (
+	"context"
+	"sync"
+	"syscall"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// file is an open file of the set, at its primary.
+type file struct {
+	store
+	id     volume.ID
+	local  volume.File // the primary's own; its flags are the handle's, but for what makes writes durable
+	flags  volume.Flags
+	closed sync.Once
+}
+
+var _ volume.File = (*file)(nil)
+
+// localFlags are those with which the primary's own file is opened: what all
+// members must do is not its affair.
+const localFlags = ^(volume.Truncate | volume.Excl | volume.KillPriv | volume.DataSync | volume.FullSync)
+
+// Create implements volume.FS.
+func (s store) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
+	if n.ID.IsZero() {
+		n.ID = volume.NewID(s.r.s.cfg.Set)
+	}
+	n.Mode = n.Mode&^syscall.S_IFMT | syscall.S_IFREG
+	c := &change{kind: doMake, dir: dir, name: name, node: n}
+	at := entryOf(dir, name, false)
+	if err := s.lock(ctx, "create", at); err != nil {
+		return nil, volume.Attr{}, err
+	}
+	a, err := s.member().Lookup(ctx, dir, name)
+	if err == nil {
+		s.r.s.locks.unlock(at)
+		return s.openInstead(ctx, name, a, f)
+	}
+	defer s.r.s.locks.unlock(at)
+	if volume.ErrnoOf(err) != enoent {
+		if e := s.r.lease(ctx, "create"); e != nil {
+			return nil, volume.Attr{}, e
+		}
+		return nil, volume.Attr{}, err
+	}
+	var local volume.File
+	err = s.r.change(ctx, c, func(ctx context.Context) (o Outcome, err error) {
+		local, o.Attr, err = s.member().Create(c.fixed(ctx), dir, name, n, f&localFlags|volume.Excl)
+		a = o.Attr
+		return o, err
+	})
+	if err != nil {
+		if local != nil {
+			_ = local.Close()
+		}
+		return nil, volume.Attr{}, err
+	}
+	return s.opened(local, a.ID, f), a, nil
+}
+
+// openInstead is Create of a name that exists.
+func (s store) openInstead(ctx context.Context, name string, a volume.Attr, f volume.Flags) (volume.File, volume.Attr, error) {
+	refuse := func(errno syscall.Errno) (volume.File, volume.Attr, error) {
+		if err := s.r.lease(ctx, "create"); err != nil {
+			return nil, volume.Attr{}, err
+		}
+		return nil, volume.Attr{}, &volume.Error{Op: "create", Where: name, Errno: errno}
+	}
+	switch {
+	case f&volume.Excl != 0:
+		return refuse(syscall.EEXIST)
+	case a.Held != 0:
+		return nil, a, s.r.lease(ctx, "create")
+	case a.IsDir():
+		return refuse(syscall.EISDIR)
+	case a.Type() == syscall.S_IFLNK:
+		return refuse(syscall.ELOOP)
+	case !a.IsRegular():
+		return refuse(syscall.ENXIO)
+	}
+	file, err := s.Open(ctx, a.ID, f)
+	if err != nil {
+		return nil, volume.Attr{}, err
+	}
+	if a, err = file.Getattr(ctx); err != nil {
+		_ = file.Close()
+		return nil, volume.Attr{}, err
+	}
+	return file, a, nil
+}
+
+// Open implements volume.FS.
+func (s store) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
+	cut := f&volume.Truncate != 0
+	at := whole(id, !cut)
+	if err := s.lock(ctx, "open", at); err != nil {
+		return nil, err
+	}
+	defer s.r.s.locks.unlock(at)
+	local, err := s.member().Open(ctx, id, f&localFlags)
+	if err == nil && cut {
+		ch := volume.Change{Mask: volume.SetSize | volume.SetMtimeNow}
+		if f&volume.KillPriv != 0 {
+			ch.Mask |= volume.ClearPriv
+		}
+		c := &change{kind: doSetattr, id: id, set: ch}
+		var o Outcome
+		if err = s.r.change(ctx, c, s.here(c, &o)); err != nil {
+			_ = local.Close()
+		}
+	}
+	if err == nil {
+		err = s.r.lease(ctx, "open")
+		if err != nil {
+			_ = local.Close()
+		}
+	}
+	if err != nil {
+		if s.r.deposed() {
+			return nil, s.r.refuse("open")
+		}
+		return nil, err
+	}
+	return s.opened(local, id, f), nil
+}
+
+// opened enters a file that was opened.
+func (s store) opened(local volume.File, id volume.ID, f volume.Flags) *file {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	s.r.mu.opens[id]++
+	return &file{store: s, id: id, local: local, flags: f}
+}
+
+// isOpen reports whether somebody has the object open.
+func (r *reign) isOpen(id volume.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !id.IsZero() && r.mu.opens[id] > 0
+}
+
+// kept notes objects that were told to be kept when they lose their last name.
+func (r *reign) kept(ctx context.Context, c *change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range []volume.ID{c.id, c.old} {
+		if !id.IsZero() && r.mu.opens[id] > 0 {
+			r.mu.kept[id] = true
+		}
+	}
+}
+
+// releaseIfClosed lets an object go, on all members, that has no name and is not open.
+func (r *reign) releaseIfClosed(ctx context.Context, id volume.ID) error {
+	s := store{r}
+	at := whole(id, false)
+	if err := s.lock(ctx, "release", at); err != nil {
+		return err
+	}
+	defer r.s.locks.unlock(at)
+	if r.isOpen(id) {
+		return nil
+	}
+	c := &change{kind: doRelease, id: id}
+	var o Outcome
+	return r.change(ctx, c, s.here(c, &o))
+}
+
+func (r *reign) noteDiscard(k volume.Key, id volume.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.discards[k] = id
+}
+
+func (r *reign) discard(k volume.Key) volume.ID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.discards[k]
+}
+
+func (r *reign) forgetDiscard(k volume.Key) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.mu.discards, k)
+}
+
+// ID implements volume.File.
+func (f *file) ID() volume.ID { return f.id }
+
+// ReadAt implements volume.File.
+func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (n int, err error) {
+	if off < 0 || off > maxOffset {
+		return f.local.ReadAt(ctx, p, off)
+	}
+	err = f.ask(ctx, "read", func() error { n, err = f.local.ReadAt(ctx, p, off); return err }, contentsOf(f.id, off, int64(len(p)), true))
+	return n, err
+}
+
+// maxOffset is the largest offset of a file's contents.
+const maxOffset = 1<<63 - 1 - volume.IOMax
+
+// durability is what the handle asks of each write.
+func (f *file) durability() uint8 {
+	switch {
+	case f.flags&volume.FullSync != 0:
+		return 2
+	case f.flags&volume.DataSync != 0:
+		return 1
+	}
+	return 0
+}
+
+// check says why the handle can't be written, as the local one would.
+func (f *file) check(op string, off int64, n int) error {
+	switch {
+	case f.flags&volume.Write == 0:
+		return &volume.Error{Op: op, Where: f.id.String(), Errno: syscall.EBADF}
+	case off < 0 || n > volume.IOMax:
+		return &volume.Error{Op: op, Where: f.id.String(), Errno: syscall.EINVAL}
+	case off > maxOffset:
+		return &volume.Error{Op: op, Where: f.id.String(), Errno: syscall.EFBIG}
+	}
+	return nil
+}
+
+// WriteAt implements volume.File.
+func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
+	if err := f.check("write", off, len(p)); err != nil || len(p) == 0 {
+		return 0, err
+	}
+	at := contentsOf(f.id, off, int64(len(p)), false)
+	if flags&volume.WriteKillPriv != 0 {
+		at = whole(f.id, false) // it changes the mode
+	}
+	n := 0
+	c := f.write(p, off, flags)
+	err := f.changeUnder(volume.WithRequest(ctx, volume.Request{}), c, f.writeHere(c, &n), at)
+	return n, err
+}
+
+// write is a write, as a change.
+func (f *file) write(p []byte, off int64, flags volume.WriteFlags) *change {
+	return &change{kind: doWrite, id: f.id, off: off, len: int64(len(p)), flags: uint32(flags), sync: f.durability(), data: p}
+}
+
+// writeHere writes at the primary.
+func (f *file) writeHere(c *change, n *int) func(context.Context) (Outcome, error) {
+	return func(ctx context.Context) (Outcome, error) {
+		var err error
+		*n, err = f.local.WriteAt(c.fixed(ctx), c.data, c.off, volume.WriteFlags(c.flags))
+		if err == nil && c.sync != 0 {
+			err = f.local.Sync(ctx, c.sync == 1)
+		}
+		return Outcome{Offset: c.off}, err
+	}
+}
+
+// Append implements volume.File.
+func (f *file) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (int64, error) {
+	if err := f.check("append", 0, len(p)); err != nil {
+		return 0, err
+	}
+	at := whole(f.id, false)
+	if err := f.lock(ctx, "append", at); err != nil {
+		return 0, err
+	}
+	defer f.r.s.locks.unlock(at)
+	a, err := f.local.Getattr(ctx)
+	if err != nil || len(p) == 0 {
+		return a.Size, err
+	}
+	if err := f.check("append", a.Size, len(p)); err != nil {
+		return 0, err
+	}
+	n := 0
+	c := f.write(p, a.Size, flags)
+	if err := f.r.change(ctx, c, f.writeHere(c, &n)); err != nil {
+		return 0, err
+	}
+	return a.Size, nil
+}
+
+// Getattr implements volume.File.
+func (f *file) Getattr(ctx context.Context) (a volume.Attr, err error) {
+	err = f.ask(ctx, "getattr", func() error { a, err = f.local.Getattr(ctx); return err }, whole(f.id, true))
+	return a, err
+}
+
+// Setattr implements volume.File.
+func (f *file) Setattr(ctx context.Context, ch volume.Change) (volume.Attr, error) {
+	if ch.Mask&volume.SetSize != 0 && f.flags&volume.Write == 0 {
+		return f.local.Setattr(ctx, ch) // it says what is wrong
+	}
+	return f.store.Setattr(ctx, f.id, ch)
+}
+
+// Allocate implements volume.File.
+func (f *file) Allocate(ctx context.Context, mode uint32, off, length int64) error {
+	if f.flags&volume.Write == 0 || off < 0 || length <= 0 || off > maxOffset || length > maxOffset-off {
+		return f.local.Allocate(ctx, mode, off, length) // it says what is wrong
+	}
+	c := &change{kind: doAllocate, id: f.id, flags: mode, off: off, len: length}
+	return f.changeUnder(ctx, c, func(ctx context.Context) (Outcome, error) {
+		return Outcome{}, f.local.Allocate(c.fixed(ctx), mode, off, length)
+	}, whole(f.id, false))
+}
+
+// Seek implements volume.File.
+func (f *file) Seek(ctx context.Context, off int64, whence int) (at int64, err error) {
+	err = f.ask(ctx, "seek", func() error { at, err = f.local.Seek(ctx, off, whence); return err }, whole(f.id, true))
+	return at, err
+}
+
+// Sync implements volume.File.
+func (f *file) Sync(ctx context.Context, dataOnly bool) error {
+	c := &change{kind: doFileSync, id: f.id}
+	if dataOnly {
+		c.flags = 1
+	}
+	return f.r.durable(ctx, c, func(ctx context.Context) error { return f.local.Sync(ctx, dataOnly) })
+}
+
+// Flush implements volume.File.
+func (f *file) Flush(ctx context.Context) error { return f.local.Flush(ctx) }
+
+// Close implements volume.File. With the last handle of what has no name any more
+// that goes on all members, a moment later.
+func (f *file) Close() (err error) {
+	f.closed.Do(func() {
+		err = f.local.Close()
+		r := f.r
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.mu.opens[f.id]--; r.mu.opens[f.id] > 0 {
+			return
+		}
+		delete(r.mu.opens, f.id)
+		if !r.mu.kept[f.id] || r.mu.why != "" {
+			return
+		}
+		delete(r.mu.kept, f.id)
+		id := f.id
+		r.wg.Go(func() {
+			if err := r.releaseIfClosed(r.ctx, id); err != nil && !r.deposed() {
+				r.log.Warn("a file without a name could not be removed", "id", id, "error", err)
+			}
+		})
+	})
+	return err
+}

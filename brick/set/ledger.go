@@ -1,0 +1,341 @@
+package set
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mortarfs/mortar/brick/set/oplog"
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// ledger is what a member writes down beside the data, in BRICK/.mortar/log:
+//
+//	set           the newest state that it saw, and the newest epoch in which it reigned
+//	ops.N         the operation log
+//	queue.MEMBER  keys in which an absent member may differ
+//	dirty.N       keys of what was changed since the last checkpoints
+type ledger struct {
+	dir, self string
+	slog      *slog.Logger
+	log       *oplog.Log
+
+	mu struct {
+		sync.Mutex
+		kept   stateFile
+		queues map[string]*oplog.KeySet // all that are open
+	}
+	// absent are the queues that changes go into.
+	absent atomic.Pointer[[]*oplog.KeySet]
+}
+
+// stateFile is the content of the file "set", as JSON.
+type stateFile struct {
+	State   spec.SetState
+	Reigned Epoch
+}
+
+const (
+	stateName   = "set"
+	queuePrefix = "queue."
+)
+
+func openLedger(dir, self string, log *slog.Logger) (*ledger, error) {
+	l := &ledger{dir: dir, self: self, slog: log}
+	l.mu.queues = map[string]*oplog.KeySet{}
+	l.absent.Store(&[]*oplog.KeySet{})
+	b, err := oplog.LoadState(nil, dir, stateName)
+	switch {
+	case volume.ErrnoOf(err) == enoent:
+	case err != nil:
+		return nil, err
+	default:
+		if err := json.Unmarshal(b, &l.mu.kept); err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Join(dir, stateName), err)
+		}
+	}
+	if l.log, err = oplog.Open(dir, oplog.Options{}); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *ledger) state() (spec.SetState, Epoch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.kept.State, l.mu.kept.Reigned
+}
+
+// keepState writes the newest state down, durably.
+func (l *ledger) keepState(st spec.SetState, reigned Epoch) error {
+	next := stateFile{st, reigned}
+	b, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := oplog.SaveState(nil, l.dir, stateName, b); err != nil {
+		return err
+	}
+	l.mu.kept = next
+	return nil
+}
+
+// lost reports whether what this member lacks can't be told from its own notes.
+func (l *ledger) lost() bool { return l.log.Damage() != nil }
+
+// stamps are until when queues must be durable for a change.
+type stamps struct {
+	queues []*oplog.KeySet
+	until  [membersMax]oplog.Stamp
+}
+
+// record writes a change down before it is applied: into the log, and into the
+// queues of those who are absent, which sync makes durable.
+func (l *ledger) record(epoch Epoch, n, finished Seq, keys []Key, c *change) (s stamps, err error) {
+	l.log.Finished(oplog.Point{Epoch: epoch, Seq: finished})
+	rec := oplog.Record{Point: oplog.Point{Epoch: epoch, Seq: n}, Keys: keys, Request: c.request}
+	if c.request != (volume.Request{}) && decidable[c.kind] {
+		rec.Body = c.append(nil)
+	}
+	if err := l.log.Append(rec); err != nil {
+		return s, err
+	}
+	s.queues = *l.absent.Load()
+	for i, q := range s.queues {
+		s.until[i] = q.Add(keys...)
+	}
+	return s, nil
+}
+
+// decidable are the kinds of which tookEffect can tell whether they were applied.
+var decidable = [kinds]bool{doMake: true, doLink: true, doUnlink: true, doRmdir: true, doRename: true, doWrite: true}
+
+// sync makes durable in the queues what record has put there.
+func (l *ledger) sync(ctx context.Context, s *stamps) error {
+	for i, q := range s.queues {
+		if err := q.Sync(ctx, s.until[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outcome notes what a recorded change came to.
+func (l *ledger) outcome(epoch Epoch, n Seq, o Outcome) {
+	w := &writer{}
+	w.outcome(o)
+	if err := l.log.Amend(oplog.Point{Epoch: epoch, Seq: n}, w.b); err != nil {
+		l.slog.Warn("the outcome of a change can't be noted", "error", err)
+	}
+}
+
+// finished notes the mark below which all members have everything.
+func (l *ledger) finished(epoch Epoch, n Seq) { l.log.Finished(oplog.Point{Epoch: epoch, Seq: n}) }
+
+// settled notes that all members in sync have everything of older epochs and, of
+// this one, up to n.
+func (l *ledger) settled(epoch Epoch, n Seq) error {
+	l.log.Finished(oplog.Point{Epoch: epoch, Seq: n})
+	if l.log.Damage() != nil {
+		return l.log.Clear()
+	}
+	return nil
+}
+
+// entry is a change that was recorded, and perhaps not finished.
+type entry struct {
+	change change
+	sure   bool // it was applied
+}
+
+// unfinished returns the changes above the mark, and their keys.
+func (l *ledger) unfinished() ([]entry, []Key, error) {
+	recs, err := l.log.Tail()
+	if err != nil {
+		return nil, nil, err
+	}
+	var out []entry
+	for _, rec := range recs {
+		e := entry{sure: rec.Outcome != nil}
+		if len(rec.Body) > 0 {
+			if err := e.change.parse(&reader{b: rec.Body}); err != nil {
+				return nil, nil, err
+			}
+		}
+		e.change.request = rec.Request
+		out = append(out, e)
+	}
+	return out, oplog.KeysOf(recs), nil
+}
+
+// tail is what this member tells a primary that fences it.
+func (l *ledger) tail() (t tail, err error) {
+	entries, keys, err := l.unfinished()
+	if err != nil {
+		return t, err
+	}
+	t.keys, t.lost = keys, l.lost()
+	if len(t.keys) > tailMax {
+		t.keys, t.lost = nil, true
+	}
+	for _, e := range entries {
+		if e.change.request != (volume.Request{}) && len(t.requests) < tailMax {
+			t.requests = append(t.requests, e.change.request)
+		}
+	}
+	return t, nil
+}
+
+// tailMax bounds the keys that a member tells of its log's end, so that they fit
+// into an answer; beyond it everything is compared.
+const tailMax = 3000
+
+// replies calls f with what is remembered of requests.
+func (l *ledger) replies(f func(q volume.Request, o Outcome, sure bool)) error {
+	return l.log.Replies(func(q volume.Request, _ oplog.Point, outcome []byte) {
+		r := &reader{b: outcome}
+		o := r.outcome()
+		f(q, o, outcome != nil && r.done())
+	})
+}
+
+// queueOf opens the queue of an absent member. If there is none, nobody knows in what it differs.
+func (l *ledger) queueOf(id string) (*oplog.KeySet, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.openLocked(id, false)
+}
+
+func (l *ledger) openLocked(id string, anew bool) (*oplog.KeySet, error) {
+	if strings.ContainsAny(id, "/\x00") || id == "" {
+		return nil, malformed("member's ID")
+	}
+	q := l.mu.queues[id]
+	if q != nil && anew {
+		q.Remove(oplog.Full)
+		return q, nil
+	}
+	if q != nil {
+		return q, nil
+	}
+	_, err := os.Lstat(filepath.Join(l.dir, queuePrefix+id))
+	there := err == nil
+	if q, err = oplog.OpenKeySet(l.dir, queuePrefix+id, oplog.SetOptions{}); err != nil {
+		return nil, err
+	}
+	l.mu.queues[id] = q
+	switch {
+	case anew:
+		q.Remove(oplog.Full)
+	case !there:
+		q.Add(oplog.Full)
+		return q, q.SyncAll(context.Background())
+	}
+	return q, nil
+}
+
+// setAbsent has changes go into the queues of these members from now on.
+func (l *ledger) setAbsent(ids []string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var list []*oplog.KeySet
+	for _, id := range ids {
+		if id == l.self {
+			continue
+		}
+		q, err := l.openLocked(id, false)
+		if err != nil {
+			return err
+		}
+		list = append(list, q)
+	}
+	l.absent.Store(&list)
+	return nil
+}
+
+// begin makes a member's queue anew, with these keys.
+func (l *ledger) begin(ctx context.Context, id string, keys []Key) error {
+	l.mu.Lock()
+	q, err := l.openLocked(id, true)
+	l.mu.Unlock()
+	if err != nil || id == l.self {
+		return err
+	}
+	q.Add(keys...)
+	return q.SyncAll(ctx)
+}
+
+// queued adds keys to a member's queue, durably.
+func (l *ledger) queued(ctx context.Context, id string, keys []Key) error {
+	if id == l.self {
+		return nil
+	}
+	q, err := l.queueOf(id)
+	if err != nil {
+		return err
+	}
+	q.Add(keys...)
+	return q.SyncAll(ctx)
+}
+
+// queue returns the keys of a member's queue.
+func (l *ledger) queue(id string) ([]Key, error) {
+	q, err := l.queueOf(id)
+	if err != nil {
+		return nil, err
+	}
+	return q.Keys(), nil
+}
+
+// keepQueues has changes go into these members' queues, and deletes all others.
+func (l *ledger) keepQueues(ids []string) error {
+	if err := l.setAbsent(ids); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, q := range maps.Clone(l.mu.queues) {
+		if !slices.Contains(ids, id) {
+			delete(l.mu.queues, id)
+			if err := q.Delete(); err != nil {
+				return err
+			}
+		}
+	}
+	names, err := filepath.Glob(filepath.Join(l.dir, queuePrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		id, _, _ := strings.Cut(filepath.Base(name)[len(queuePrefix):], ".")
+		if l.mu.queues[id] == nil {
+			if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *ledger) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.log.Close()
+	for _, q := range l.mu.queues {
+		if e := q.Close(); err == nil {
+			err = e
+		}
+	}
+	return err
+}

@@ -1,0 +1,445 @@
+package set
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// ErrConflict is Authority.Swap's for a state that has changed meanwhile.
+var ErrConflict = errors.New("the set's state has changed meanwhile")
+
+// swapTry bounds one attempt to read or change the configuration store.
+const swapTry = 2 * time.Second
+
+// ready waits while somebody sees to a backup that failed. done: it has the
+// change n (if not 0) otherwise, or is not in sync any more.
+func (b *backup) ready(ctx context.Context, r *reign, n Seq) (done bool, err error) {
+	for {
+		b.mu.Lock()
+		failed, settled := b.mu.failed, b.mu.settled
+		done := b.mu.out || n != 0 && n <= b.mu.covered
+		b.mu.Unlock()
+		if done || !failed {
+			return done, nil
+		}
+		select {
+		case <-settled:
+		case <-r.deposing:
+			return false, errDeposed
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+var errDeposed = errors.New("another member is the primary")
+
+// down reports whether somebody sees to the backup.
+func (b *backup) down() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.failed || b.mu.out
+}
+
+// while returns ctx, ended when the backup is found to have failed.
+func (b *backup) while(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.life == nil {
+		b.mu.life, b.mu.kill = context.WithCancel(context.Background())
+	}
+	stop := context.AfterFunc(b.mu.life, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// fail has somebody see to a backup that does not do what it should.
+func (r *reign) fail(b *backup, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mu.failed || b.mu.out || r.mu.why != "" {
+		return
+	}
+	b.mu.failed, b.mu.settled = true, make(chan struct{})
+	if b.mu.kill != nil {
+		b.mu.kill()
+		b.mu.life, b.mu.kill = nil, nil
+	}
+	r.log.Warn("a member in sync has failed", "member", r.s.nameOf(b.id), "why", why)
+	r.wg.Go(func() { r.mend(b, 0, nil) })
+}
+
+// settle ends the seeing to a backup.
+func (b *backup) settle(out bool, covered Seq) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.out, b.mu.covered = out, max(covered, b.mu.covered)
+	if out {
+		b.mu.covered = 1<<64 - 1
+	}
+	if b.mu.failed {
+		b.mu.failed = false
+		close(b.mu.settled)
+	}
+}
+
+// mend makes a failed backup equal again while patience lasts, and as long as the quorum
+// needs it; otherwise it takes it out of the list of those in sync.
+func (r *reign) mend(b *backup, patience time.Duration, own []Key) {
+	r.makeup.Lock()
+	defer r.makeup.Unlock()
+	until := now() + patience
+	waits := false
+	for !r.deposed() {
+		var err error
+		out := false
+		if now() >= until {
+			out, err = r.drop(b)
+			if !out && err == nil && !waits {
+				waits = true
+				r.log.Error("the set waits for a member: without it too few would be in sync", "member", r.s.nameOf(b.id))
+			}
+		}
+		covered := Seq(1<<64 - 1)
+		if !out && err == nil {
+			covered, err = r.align(r.ctx, b, own)
+		}
+		switch {
+		case err == nil:
+			b.settle(out, covered)
+			r.mu.Lock()
+			r.landOrphansLocked(covered)
+			r.mu.Unlock()
+			if waits {
+				r.log.Info("the member is in step again", "member", r.s.nameOf(b.id))
+			}
+			return
+		case r.judge(err):
+			return
+		}
+		r.log.Debug("a failed member can't be seen to yet", "member", b.id, "error", err)
+		pause(r.ctx, 20*time.Millisecond)
+	}
+}
+
+// landOrphansLocked takes changes out whose callers have given up: all members
+// in sync have them now, up to the number covered.
+func (r *reign) landOrphansLocked(covered Seq) {
+	for n, fl := range r.mu.flying {
+		if fl.orphan && n <= covered {
+			delete(r.mu.flying, n)
+		}
+	}
+	r.mu.local.Broadcast()
+}
+
+// drop takes a backup out of the list of those in sync. Neither out nor an
+// error: the quorum forbids it. r.makeup is held.
+func (r *reign) drop(b *backup) (out bool, err error) {
+	r.s.mu.Lock()
+	quorum := r.s.mu.quorum
+	r.s.mu.Unlock()
+	r.mu.Lock()
+	_, ok := Without(r.mu.state, r.s.cfg.Self, b.id, quorum)
+	first := r.mu.absent[b.id] == nil
+	r.mu.Unlock()
+	if !ok {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, finishMax)
+	defer cancel()
+	if first { // it was in sync: its queue begins empty
+		err = r.s.ledger.begin(ctx, b.id, nil)
+	}
+	r.mu.Lock()
+	var keys []Key
+	for _, fl := range r.mu.flying {
+		keys = append(keys, fl.keys...)
+	}
+	// From here on changes are queued for it; those of before are in keys. But it has
+	// to answer, as long as the configuration has it in sync.
+	if first && err == nil {
+		r.mu.config++
+		r.mu.absent[b.id] = &absence{id: b.id}
+		err = r.s.ledger.setAbsent(slices.Collect(maps.Keys(r.mu.absent)))
+	}
+	o := r.ordersLocked()
+	rest := without(r.mu.backups, b)
+	r.mu.Unlock()
+	if err == nil {
+		err = r.s.ledger.queued(ctx, b.id, keys)
+	}
+	if err != nil {
+		r.depose("the queue of an absent member can't be kept: " + err.Error())
+		return false, err
+	}
+	r.tellConfig(ctx, rest, o, b.id, keys)
+	out, err = r.swap(ctx, func(st spec.SetState) (spec.SetState, bool) { return Without(st, r.s.cfg.Self, b.id, quorum) },
+		func(st spec.SetState) bool { return !inSync(st, b.id) })
+	if out {
+		r.mu.Lock()
+		r.mu.backups = without(r.mu.backups, b)
+		r.mu.Unlock()
+		r.log.Info("a member is out of sync", "member", r.s.nameOf(b.id))
+	}
+	return out, err
+}
+
+func without(list []*backup, b *backup) []*backup {
+	return slices.DeleteFunc(slices.Clone(list), func(o *backup) bool { return o == b })
+}
+
+// announce tells the backups of members that are absent though they never were in sync.
+func (r *reign) announce() {
+	r.makeup.Lock()
+	defer r.makeup.Unlock()
+	r.mu.Lock()
+	r.mu.config++
+	err := r.s.ledger.setAbsent(slices.Collect(maps.Keys(r.mu.absent)))
+	o, backups := r.ordersLocked(), r.mu.backups
+	r.mu.Unlock()
+	if err != nil {
+		r.depose("the queue of an absent member can't be kept: " + err.Error())
+		return
+	}
+	r.tellConfig(r.ctx, backups, o, "", nil)
+}
+
+// tellConfig tells backups how the set is made up, and which keys a member may
+// lack that has just left.
+func (r *reign) tellConfig(ctx context.Context, backups []*backup, o orders, who string, keys []Key) {
+	w := begin(msgConfig, r.epoch)
+	w.orders(o)
+	w.text(who)
+	w.keys(keys)
+	r.tell(ctx, backups, w.b)
+}
+
+// tell brings a message about the make-up to backups. One that fails is seen to
+// later: until then nothing is acknowledged, and then it is aligned, or out.
+func (r *reign) tell(ctx context.Context, backups []*backup, msg []byte) {
+	for _, b := range backups {
+		if b.down() {
+			continue
+		}
+		callCtx, cancel := b.while(ctx)
+		_, err := b.call(callCtx, msg, nil)
+		cancel()
+		if err != nil && !r.judge(err) {
+			r.fail(b, err.Error())
+		}
+	}
+}
+
+// swap changes the set's state in the configuration store to what change makes
+// of the present one, until that, or somebody else, has brought about what is wanted. r.makeup is held.
+func (r *reign) swap(ctx context.Context, change func(spec.SetState) (spec.SetState, bool), wanted func(spec.SetState) bool) (bool, error) {
+	for {
+		if r.deposed() {
+			return false, errDeposed
+		}
+		r.mu.Lock()
+		st, rev := r.mu.state, r.mu.rev
+		r.mu.Unlock()
+		next, ok := change(st)
+		if !ok {
+			return false, nil
+		}
+		try, cancel := context.WithTimeout(ctx, swapTry)
+		newRev, err := r.s.cfg.Authority.Swap(try, rev, next)
+		cancel()
+		if err == nil {
+			return true, r.adopt(next, newRev)
+		}
+		// It failed, or may have happened: what is there now tells.
+		if err := r.reread(ctx); err != nil {
+			return false, err
+		}
+		r.mu.Lock()
+		now := r.mu.state
+		r.mu.Unlock()
+		if wanted(now) {
+			return true, nil
+		}
+		if ctx.Err() != nil {
+			return false, err
+		}
+		pause(ctx, 20*time.Millisecond)
+	}
+}
+
+// reread learns the set's state from the configuration store.
+func (r *reign) reread(ctx context.Context) error {
+	try, cancel := context.WithTimeout(ctx, swapTry)
+	defer cancel()
+	st, rev, err := r.s.cfg.Authority.Read(try)
+	if err != nil {
+		return err
+	}
+	if st.Epoch != r.epoch || st.Primary != r.s.cfg.Self || !inSync(st, r.s.cfg.Self) {
+		r.depose("the configuration names another primary")
+		return errDeposed
+	}
+	return r.adopt(st, rev)
+}
+
+// adopt takes a state of this epoch that the configuration store has.
+func (r *reign) adopt(st spec.SetState, rev Revision) error {
+	if err := r.s.follow.adopt(st); err != nil {
+		r.depose("the set's state can't be kept: " + err.Error())
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.state, r.mu.rev = st, rev
+	return nil
+}
+
+// align makes a member in sync equal to this one in all in which they may differ: what it had
+// under way when it was last heard of, what is in flight, and extra. It returns up to
+// which change the member has everything. r.makeup is held.
+func (r *reign) align(ctx context.Context, b *backup, extra []Key) (covered Seq, err error) {
+	ctx, cancel := context.WithTimeout(ctx, finishMax)
+	defer cancel()
+	keys := slices.Clone(extra)
+	// Nothing new begins meanwhile: what is in flight has its locks, and waits for this.
+	defer r.hold()()
+	r.mu.Lock()
+	covered = r.seq.Load()
+	for n, fl := range r.mu.flying {
+		for !fl.applied && r.mu.why == "" && r.mu.flying[n] == fl {
+			r.mu.local.Wait()
+		}
+		keys = append(keys, fl.keys...)
+	}
+	o := r.ordersLocked()
+	r.mu.Unlock()
+	t, err := r.introduce(ctx, b, o)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.level(ctx, b, append(keys, t.keys...), true); err != nil {
+		return 0, err
+	}
+	if err := r.handOver(ctx, b, o, covered, t.requests); err != nil {
+		return 0, err
+	}
+	if seat, _ := o.state.Seat(b.id); seat.Boot != t.boot {
+		reseat := func(st spec.SetState) (spec.SetState, bool) { return With(st, b.id, t.boot), inSync(st, b.id) }
+		if ok, err := r.swap(ctx, reseat, func(st spec.SetState) bool { seat, _ := st.Seat(b.id); return seat.Boot == t.boot }); !ok {
+			return 0, errors.Join(err, errors.New("its place could not be noted"))
+		}
+	}
+	return covered, nil
+}
+
+// hold keeps changes from beginning until the function that it returns is called.
+func (r *reign) hold() (free func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.paused = true
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.mu.paused = false
+		r.mu.local.Broadcast()
+	}
+}
+
+// introduce fences a member: it obeys this primary from then on. It tells what it had under way.
+func (r *reign) introduce(ctx context.Context, b *backup, o orders) (tail, error) {
+	w := begin(msgFence, r.epoch)
+	w.text(r.s.cfg.Life)
+	w.orders(o)
+	answer, err := b.call(ctx, w.b, nil)
+	if err != nil {
+		return tail{}, err
+	}
+	rd := &reader{b: answer}
+	t := rd.tail()
+	if !rd.done() {
+		return tail{}, malformed("fence's answer")
+	}
+	return t, nil
+}
+
+// handOver gives a member that is equal to this one in its data what else it needs: the
+// queues of those who are absent, and the replies.
+func (r *reign) handOver(ctx context.Context, b *backup, o orders, covered Seq, void []volume.Request) error {
+	for _, id := range o.absent {
+		if id == b.id {
+			continue
+		}
+		keys, err := r.s.ledger.queue(id)
+		if err != nil {
+			return err
+		}
+		for i := 0; i == 0 || i < len(keys); i += queuePart {
+			part := keys[i:min(i+queuePart, len(keys))]
+			if err := r.sendQueue(ctx, b, id, i == 0, part); err != nil {
+				return err
+			}
+		}
+	}
+	var forget []volume.Request
+	for _, q := range void {
+		if _, known, _ := r.s.replies.find(q); !known {
+			forget = append(forget, q)
+		}
+	}
+	send := func(last bool, forget []volume.Request, data []byte) error {
+		w := begin(msgSettle, r.epoch)
+		w.orders(o)
+		w.u64(covered)
+		w.bool(last)
+		w.requests(forget)
+		_, err := b.call(ctx, w.b, data)
+		return err
+	}
+	const replySize = 256 // bytes, more than one takes
+	data := &writer{}
+	for q, rep := range r.s.replies.recent() {
+		data.reply(q, rep.outcome, rep.sure)
+		if len(data.b) > volume.IOMax-replySize {
+			if err := send(false, nil, data.b); err != nil {
+				return err
+			}
+			data.b = data.b[:0]
+		}
+	}
+	for len(forget) > 1024 {
+		if err := send(false, forget[:1024], nil); err != nil {
+			return err
+		}
+		forget = forget[1024:]
+	}
+	return send(true, forget, data.b)
+}
+
+// queuePart is how many keys of a queue go into a message.
+const queuePart = 256
+
+func (r *reign) sendQueue(ctx context.Context, b *backup, id string, first bool, keys []Key) error {
+	w := begin(msgQueue, r.epoch)
+	w.text(id)
+	w.bool(first)
+	w.keys(keys)
+	_, err := b.call(ctx, w.b, nil)
+	return err
+}
+
+// nameOf is a member's brick, for people.
+func (s *Set) nameOf(id string) string {
+	if m := s.memberOf(id); m != nil {
+		return m.Brick
+	}
+	return id
+}

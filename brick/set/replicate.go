@@ -1,0 +1,222 @@
+package set
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// finishMax bounds a change that has begun, its client gone or not; within it
+// a backup that fails is taken out, or comes back.
+const finishMax = time.Minute
+
+// change makes a change on all members in sync. The caller holds the locks. do
+// applies it here: as apply would, but it may do more on the way.
+func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Context) (Outcome, error)) error {
+	op := c.kind.String()
+	if err := ctx.Err(); err != nil {
+		return &volume.Error{Op: op, Errno: volume.ErrnoOf(err), Err: err}
+	}
+	if err := r.space.admit(ctx, r, c); err != nil {
+		return err
+	}
+	c.request = volume.RequestOf(ctx)
+	c.cred = volume.CredOf(ctx)
+	c.cred.PID = 0 // of no use on another machine
+	c.now = volume.TimeOf(time.Now())
+	r.barrier.RLock()
+	defer r.barrier.RUnlock()
+	fl := r.takeOff(c)
+	if fl == nil {
+		return r.refuse(op)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishMax)
+	defer cancel()
+
+	msg := r.message(fl, c)
+	var sending delivery
+	if c.kind == doWrite { // there is nothing to learn from its application that the others must know
+		r.send(ctx, &sending, fl, msg, c.data)
+	}
+	err := r.s.keep(ctx, r.epoch, fl.seq, fl.mark, c, do)
+	r.appliedHere(fl)
+	if c.kind != doWrite {
+		if err != nil {
+			r.land(fl)
+			return err
+		}
+		r.send(ctx, &sending, fl, msg, c.data)
+	}
+	if e := sending.wait(); e != nil { // not all have it, and it stays in flight until they are made equal
+		if r.deposed() {
+			r.land(fl)
+			return r.refuse(op)
+		}
+		r.abandon(fl)
+		return unavailable(op, "%w", e)
+	}
+	if err != nil { // the others have what this member has not
+		if e := r.levelAll(ctx, fl); e != nil {
+			return e
+		}
+	}
+	r.land(fl)
+	return err
+}
+
+// takeOff enters a change among those under way; nil: the reign is over.
+func (r *reign) takeOff(c *change) *flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.mu.paused && r.mu.why == "" {
+		r.mu.local.Wait()
+	}
+	if r.mu.why != "" {
+		return nil
+	}
+	fl := &flight{seq: r.seq.Add(1), config: r.mu.config, keys: c.touches(), backups: r.mu.backups}
+	r.mu.flying[fl.seq] = fl
+	fl.mark = r.finishedLocked()
+	return fl
+}
+
+// appliedHere notes that a change is applied at the primary, or has failed there.
+func (r *reign) appliedHere(fl *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fl.applied = true
+	r.mu.local.Broadcast()
+}
+
+// land takes a change out that all members in sync have, or none.
+func (r *reign) land(fl *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.mu.flying, fl.seq)
+	if len(r.mu.flying) == 0 {
+		r.mu.local.Broadcast()
+	}
+}
+
+// abandon leaves a change in flight that its caller can't wait for any longer,
+// until the members that lack it are made equal, or are out.
+func (r *reign) abandon(fl *flight) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fl.orphan = true
+	for _, b := range fl.backups {
+		b.mu.Lock()
+		has := b.mu.out || fl.seq <= b.mu.covered
+		b.mu.Unlock()
+		if !has {
+			return
+		}
+	}
+	delete(r.mu.flying, fl.seq) // that was so meanwhile
+}
+
+// message encodes a change for the backups.
+func (r *reign) message(fl *flight, c *change) []byte {
+	if len(fl.backups) == 0 {
+		return nil
+	}
+	w := begin(msgApply, r.epoch)
+	w.u64(fl.config)
+	w.u64(fl.seq)
+	w.u64(fl.mark)
+	parent := c.node.Parent
+	c.node.Parent = 0 // the primary has checked it
+	w.b = c.append(w.b)
+	c.node.Parent = parent
+	return w.b
+}
+
+// delivery is a message on its way to several backups.
+type delivery struct {
+	wg   sync.WaitGroup
+	errs [membersMax]error
+}
+
+func (d *delivery) wait() error {
+	d.wg.Wait()
+	return errors.Join(d.errs[:]...)
+}
+
+// send begins to bring a change to the backups.
+func (r *reign) send(ctx context.Context, d *delivery, fl *flight, msg, data []byte) {
+	for i, b := range fl.backups {
+		d.wg.Go(func() { d.errs[i] = r.deliver(ctx, b, fl.seq, msg, data) })
+	}
+}
+
+// deliver brings a message to a backup. It returns when the backup has carried
+// it out, or has the change (n, if not 0) otherwise, or is not in sync any
+// more; with an error when the reign or ctx has ended before.
+func (r *reign) deliver(ctx context.Context, b *backup, n Seq, msg, data []byte) error {
+	for {
+		done, err := b.ready(ctx, r, n)
+		if done || err != nil {
+			return err
+		}
+		callCtx, cancel := b.while(ctx)
+		_, err = b.call(callCtx, msg, data)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case r.judge(err):
+			return err
+		case ctx.Err() != nil:
+			return err
+		}
+		r.fail(b, err.Error())
+	}
+}
+
+// durable carries out at all members in sync what makes things durable.
+func (r *reign) durable(ctx context.Context, c *change, do func(ctx context.Context) error) error {
+	op := c.kind.String()
+	r.mu.Lock()
+	fl := &flight{config: r.mu.config, backups: r.mu.backups}
+	over := r.mu.why != ""
+	r.mu.Unlock()
+	if over {
+		return r.refuse(op)
+	}
+	msg := r.message(fl, c)
+	var sending delivery
+	r.send(ctx, &sending, fl, msg, nil)
+	err := do(ctx)
+	if e := sending.wait(); e != nil && err == nil {
+		err = unavailable(op, "%w", e)
+	}
+	if r.deposed() {
+		return r.refuse(op)
+	}
+	return err
+}
+
+// levelAll makes the backups equal to this member in what a change touches that failed here.
+func (r *reign) levelAll(ctx context.Context, fl *flight) error {
+	r.mu.Lock()
+	backups := r.mu.backups
+	r.mu.Unlock()
+	for _, b := range backups {
+		if done, err := b.ready(ctx, r, 0); done || err != nil {
+			continue
+		}
+		if err := r.level(ctx, b, fl.keys, true); err != nil && !r.judge(err) {
+			r.fail(b, "what failed at the primary can't be undone there: "+err.Error())
+			if _, err := b.ready(ctx, r, fl.seq); err != nil {
+				return unavailable("member", "%w", err)
+			}
+		}
+	}
+	if r.deposed() {
+		return r.refuse("member")
+	}
+	return nil
+}

@@ -1,0 +1,413 @@
+package set
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// lookEvery is after what time a member without news looks again at where it stands.
+const lookEvery = Lease / 2
+
+// Run plays the member's part until ctx ends: it obeys, asks to be taken back, or
+// reigns, as Next says. It waits for all that it started.
+func (s *Set) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		st, rev, err := s.read(ctx)
+		if err != nil {
+			s.say("the configuration store can't be asked: " + err.Error())
+			s.await(ctx, now()+100*time.Millisecond)
+			continue
+		}
+		if err := s.follow.adopt(st); err != nil {
+			s.log.Error("the set's state can't be kept", "error", err)
+			s.await(ctx, now()+time.Second)
+			continue
+		}
+		v := s.obey(ctx, st)
+		switch v.Act {
+		case Promote, Resume:
+			s.promote(ctx, rev, v)
+		case Absent:
+			s.say(v.Why)
+			s.askBack(ctx, st)
+			s.await(ctx, now()+lookEvery/4)
+		default:
+			s.say(v.Why)
+			s.await(ctx, v.Until)
+		}
+	}
+}
+
+// read reads the set's state, in bounded time.
+func (s *Set) read(ctx context.Context) (spec.SetState, Revision, error) {
+	ctx, cancel := context.WithTimeout(ctx, swapTry)
+	defer cancel()
+	return s.cfg.Authority.Read(ctx)
+}
+
+// obey waits as long as there is nothing to do for a follower but to follow: the
+// configuration store is asked again only when something else comes out.
+func (s *Set) obey(ctx context.Context, st spec.SetState) Verdict {
+	for {
+		v := Next(s.facts(ctx, st))
+		if v.Act != Follow || ctx.Err() != nil || s.follow.newest().Epoch != st.Epoch {
+			return v
+		}
+		if _, in := st.Seat(s.cfg.Self); !in || !inSync(s.follow.newest(), s.cfg.Self) {
+			return v
+		}
+		s.say(v.Why)
+		if !s.await(ctx, v.Until) && now() < v.Until { // time passed, but nothing happened
+			continue
+		}
+		// News, or the promise seems to have run out: if it has not been renewed, ask.
+		if next := Next(s.facts(ctx, st)); next.Act != Follow || s.mapNewer(st) {
+			return Verdict{Act: Wait, Until: now(), Why: next.Why}
+		}
+	}
+}
+
+// mapNewer reports whether the map tells another state than st of the set.
+func (s *Set) mapNewer(st spec.SetState) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.mu.told.Equal(st) && s.mu.told.Epoch >= st.Epoch
+}
+
+// facts gathers what Next decides by.
+func (s *Set) facts(ctx context.Context, st spec.SetState) Facts {
+	f := Facts{
+		State: st, Self: s.cfg.Self, Boot: s.cfg.Boot, Lost: s.ledger.lost(),
+		Now: now(), Started: s.mu.started, Arbiters: map[string]bool{},
+	}
+	s.follow.mu.Lock()
+	f.Seen, f.Restarted, f.Promise = s.follow.mu.sight, s.follow.mu.known, s.follow.mu.promise
+	f.PrimaryGone, f.Reigned = s.follow.mu.gone, s.follow.mu.reigned
+	s.follow.mu.Unlock()
+	s.mu.Lock()
+	for _, m := range s.mu.members {
+		f.Arbiters[m.ID] = m.Arbiter
+	}
+	s.mu.Unlock()
+	if seat, in := st.Seat(s.cfg.Self); in && Hollow(seat, f.Boot, f.Lost) {
+		f.Present = s.presence(ctx, st)
+	}
+	return f
+}
+
+// presence asks the others in sync about themselves.
+func (s *Set) presence(ctx context.Context, st spec.SetState) map[string]Presence {
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	out := map[string]Presence{}
+	for _, seat := range st.InSync {
+		p := s.peer(seat.Member)
+		if p == nil {
+			continue
+		}
+		answer, err := p.Call(ctx, begin(msgWho, st.Epoch).b, nil)
+		r := &reader{b: answer}
+		if told := (Presence{r.text(memberMax), r.bool()}); err == nil && r.done() {
+			out[seat.Member] = told
+		}
+	}
+	return out
+}
+
+// await waits until there is news (true), or the clock shows until, or a while has passed.
+func (s *Set) await(ctx context.Context, until time.Duration) (news bool) {
+	d := time.Duration(lookEvery)
+	if until != 0 {
+		d = min(d, max(until-now(), 0)+time.Millisecond)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-s.kick:
+		return true
+	case <-ctx.Done():
+	case <-t.C:
+	}
+	return false
+}
+
+// say notes, for people, why this member does not serve.
+func (s *Set) say(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.trouble != why {
+		s.mu.trouble = why
+		s.log.Debug("standing", "set", s.cfg.Set, "why", why)
+	}
+}
+
+// askBack asks the primary to take this member, which is not in sync, back.
+func (s *Set) askBack(ctx context.Context, st spec.SetState) {
+	p := s.peer(st.Primary)
+	if p == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	w := begin(msgJoin, st.Epoch)
+	w.text(s.cfg.Self)
+	if _, err := p.Call(ctx, w.b, nil); err != nil {
+		s.log.Debug("the primary can't be asked to take this member back", "primary", s.nameOf(st.Primary), "error", err)
+	}
+}
+
+// joined is the primary's answer to askBack.
+func (s *Set) joined(r *reader) ([]byte, error) {
+	id := r.text(memberMax)
+	if !r.done() {
+		return nil, malformed("join")
+	}
+	reign := s.reignNow()
+	if reign == nil || reign.deposed() {
+		return nil, notPrimary("join")
+	}
+	reign.welcome(id)
+	return nil, nil
+}
+
+// promote takes a new epoch, and reigns in it if that succeeds.
+func (s *Set) promote(ctx context.Context, rev Revision, v Verdict) {
+	next := v.Next
+	if !s.follow.try(next.Epoch) {
+		return
+	}
+	rev, err := s.swapAgain(ctx, rev, next)
+	st, err := s.follow.tried(next, err)
+	if err != nil {
+		s.log.Debug("another member, or an administrator, was faster", "error", err)
+		return
+	}
+	s.log.Info("this member becomes the primary", "set", s.cfg.Set, "epoch", st.Epoch, "why", v.Why)
+	s.say("taking over")
+	r := newReign(s, st, rev)
+	s.mu.Lock()
+	s.mu.reign = r
+	s.mu.Unlock()
+	r.run(ctx)
+	s.mu.Lock()
+	s.mu.reign = nil
+	s.mu.Unlock()
+}
+
+// swapAgain tries a swap until its outcome is known.
+func (s *Set) swapAgain(ctx context.Context, rev Revision, next spec.SetState) (Revision, error) {
+	for {
+		try, cancel := context.WithTimeout(ctx, swapTry)
+		newRev, err := s.cfg.Authority.Swap(try, rev, next)
+		cancel()
+		if err == nil || errors.Is(err, ErrConflict) || ctx.Err() != nil {
+			return newRev, err
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+}
+
+// try notes that this member tries to become the primary of an epoch: it obeys no older one meanwhile.
+func (f *follower) try(epoch Epoch) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.state.Epoch >= epoch {
+		return false
+	}
+	f.mu.tried = epoch
+	return true
+}
+
+// tried notes how the attempt ended, err of the swap; without an error this process reigns.
+func (f *follower) tried(next spec.SetState, err error) (spec.SetState, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.tried = 0
+	switch {
+	case err != nil:
+		return next, err
+	case f.mu.state.Epoch >= next.Epoch:
+		return next, fmt.Errorf("epoch %d has begun meanwhile", f.mu.state.Epoch)
+	}
+	f.mu.reigned = next.Epoch
+	return next, f.adoptLocked(next)
+}
+
+// patience is how long a new primary waits for a member in sync, before it
+// goes on without it.
+const patience = 500 * time.Millisecond
+
+// run takes over and reigns, until ctx ends or another member takes over.
+func (r *reign) run(ctx context.Context) {
+	defer r.wg.Wait()
+	defer r.depose("this process ends")
+	stop := context.AfterFunc(ctx, func() { r.depose("this process ends") })
+	defer stop()
+	r.hush(func() { r.wg.Go(r.beats) })
+	r.mu.Lock()
+	absent := slices.Collect(maps.Keys(r.mu.absent))
+	r.mu.Unlock()
+	if err := r.s.ledger.keepQueues(absent); err != nil {
+		r.depose("the queues of absent members can't be kept: " + err.Error())
+		return
+	}
+	own, err := r.settleOwn(r.ctx)
+	if err != nil {
+		r.depose("what this member had under way can't be settled: " + err.Error())
+		return
+	}
+	if !r.levelOthers(own) {
+		return
+	}
+	if err := r.s.ledger.settled(r.epoch, 0); err != nil {
+		r.depose("the log can't be cleared: " + err.Error())
+		return
+	}
+	if err := r.remember(r.ctx); err != nil {
+		r.depose("what this member holds can't be listed: " + err.Error())
+		return
+	}
+	service, err := r.s.cfg.Serve(Reign{Store: r.store(), Epoch: r.epoch, Boot: fmt.Sprintf("power %d", r.stateNow().Power)})
+	if err != nil {
+		r.depose("the set can't be served: " + err.Error())
+		pause(ctx, time.Second)
+		return
+	}
+	if !r.serving(service.Hide) {
+		service.Hide()
+	}
+	r.s.say("")
+	r.log.Info("the set is served")
+	<-r.over
+	service.Stop()
+}
+
+// hush calls f, which starts goroutines, unless the reign is over.
+func (r *reign) hush(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.why == "" {
+		f()
+	}
+}
+
+func (r *reign) stateNow() spec.SetState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.state
+}
+
+// levelOthers makes the others in sync equal to this member, or takes them out.
+// False: the reign is over.
+func (r *reign) levelOthers(own []Key) bool {
+	r.mu.Lock()
+	backups := r.mu.backups
+	for _, b := range backups {
+		b.mu.Lock()
+		b.mu.failed, b.mu.settled = true, make(chan struct{})
+		b.mu.Unlock()
+		wait := patience
+		if r.mu.lives[b.id] == "" {
+			wait = 0 // it does not run
+		}
+		r.wg.Go(func() { r.mend(b, wait, own) })
+	}
+	r.mu.Unlock()
+	for _, b := range backups {
+		if _, err := b.ready(r.ctx, r, 0); err != nil {
+			return false
+		}
+	}
+	return !r.deposed()
+}
+
+// remember lists what a primary knows of its set beside its store.
+func (r *reign) remember(ctx context.Context) error {
+	list, err := r.s.member.Discards(ctx)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range list {
+		if d.Pointer.Held == 0 {
+			r.mu.discards[d.Key] = d.Pointer.ID
+		}
+	}
+	return nil
+}
+
+// settleOwn finds out what became of the changes that this member's last
+// process had under way, and returns the keys in which it may differ from others.
+func (r *reign) settleOwn(ctx context.Context) ([]Key, error) {
+	recs, keys, err := r.s.ledger.unfinished()
+	if err != nil {
+		return nil, err
+	}
+	for _, rec := range recs {
+		if rec.sure || rec.change.request == (volume.Request{}) {
+			continue
+		}
+		o, done, err := r.tookEffect(ctx, &rec.change)
+		switch {
+		case err != nil:
+			return nil, err
+		case done:
+			r.s.replies.note(rec.change.request, o, true)
+		default:
+			r.s.replies.forget(rec.change.request)
+		}
+	}
+	return keys, nil
+}
+
+// tookEffect tells from what lies in the store whether a change that was
+// recorded was applied: a process that dies can leave it either way. What was under
+// way at a time concerned different things, so nothing else has changed them since.
+func (r *reign) tookEffect(ctx context.Context, c *change) (o Outcome, done bool, err error) {
+	m := r.s.member
+	leads := func(dir volume.ID, name string) (volume.Attr, error) {
+		a, err := m.Lookup(ctx, dir, name)
+		switch volume.ErrnoOf(err) {
+		case 0, enoent, estale, enotdir:
+			return a, nil
+		}
+		return a, err
+	}
+	switch c.kind {
+	case doMake:
+		o.Attr, err = leads(c.dir, c.name)
+		return o, err == nil && o.Attr.ID == c.node.ID, err
+	case doLink:
+		o.Attr, err = leads(c.dir, c.name)
+		return o, err == nil && o.Attr.ID == c.id, err
+	case doUnlink, doRmdir:
+		a, err := leads(c.dir, c.name)
+		return o, err == nil && a.ID != c.id, err
+	case doRename:
+		a, err := leads(c.dir2, c.name2)
+		return o, err == nil && a.ID == c.id, err
+	case doWrite:
+		// An append: it is whole if the file reaches to its end; a part of it is cut off.
+		a, err := m.Getattr(ctx, c.id)
+		if volume.ErrnoOf(err) == estale {
+			return o, false, nil
+		}
+		o.Offset = c.off
+		if err != nil || a.Size >= c.off+c.len {
+			return o, err == nil, err
+		}
+		if a.Size > c.off {
+			_, err = m.Setattr(ctx, c.id, volume.Change{Mask: volume.SetSize, Size: c.off})
+		}
+		return o, false, err
+	}
+	return o, false, nil // the client may repeat it
+}

@@ -1,0 +1,304 @@
+package set
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// changeUnder makes a change under locks, which it takes.
+func (s store) changeUnder(ctx context.Context, c *change, do func(context.Context) (Outcome, error), spans ...span) error {
+	spans = order(spans)
+	if err := s.lock(ctx, c.kind.String(), spans...); err != nil {
+		return err
+	}
+	defer s.r.s.locks.unlock(spans...)
+	return s.r.change(ctx, c, do)
+}
+
+// apply makes a change under locks, and does here what apply does everywhere.
+func (s store) apply(ctx context.Context, c *change, spans ...span) (o Outcome, err error) {
+	err = s.changeUnder(ctx, c, s.here(c, &o), spans...)
+	return o, err
+}
+
+// here is what applies a change at the primary, and notes its outcome.
+func (s store) here(c *change, o *Outcome) func(context.Context) (Outcome, error) {
+	return func(ctx context.Context) (Outcome, error) {
+		var err error
+		*o, err = apply(ctx, s.member(), s.r.s.follow.files, c)
+		return *o, err
+	}
+}
+
+// errAgain says that locks had to be given free: begin anew.
+var errAgain = errors.New("again")
+
+// withObject makes a change of one name that an object loses, gains or
+// gets: prepare looks under the name's lock at what it leads to, fills the change in and tells
+// the other spans that it needs.
+func (s store) withObject(ctx context.Context, c *change, names []span, prepare func() ([]span, error)) (o Outcome, err error) {
+	names = order(names)
+	op := c.kind.String()
+	for {
+		if err := s.lock(ctx, op, names...); err != nil {
+			return o, err
+		}
+		o, err = s.locked(ctx, c, names, prepare)
+		if err != errAgain {
+			return o, err
+		}
+	}
+}
+
+func (s store) locked(ctx context.Context, c *change, names []span, prepare func() ([]span, error)) (o Outcome, err error) {
+	want, err := prepare()
+	if err != nil {
+		s.r.s.locks.unlock(names...)
+		if s.r.deposed() {
+			return o, s.r.refuse(c.kind.String())
+		}
+		if e := s.r.lease(ctx, c.kind.String()); e != nil {
+			return o, e
+		}
+		return o, err
+	}
+	want = order(want)
+	ok, err := s.more(ctx, c.kind.String(), names, want...)
+	if err != nil {
+		return o, err
+	}
+	if !ok {
+		return o, errAgain
+	}
+	defer s.r.s.locks.unlock(names...)
+	defer s.r.s.locks.unlock(want...)
+	c.keep = s.r.isOpen(c.id) || s.r.isOpen(c.old)
+	err = s.r.change(ctx, c, s.here(c, &o))
+	if err == nil && c.keep {
+		s.r.kept(ctx, c)
+	}
+	return o, err
+}
+
+// lookHere tells what a name leads to on this member; a free name is no error.
+func (s store) lookHere(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	a, err := s.member().Lookup(ctx, dir, name)
+	if volume.ErrnoOf(err) == enoent {
+		return volume.Attr{}, nil
+	}
+	return a, err
+}
+
+// Setattr implements volume.FS.
+func (s store) Setattr(ctx context.Context, id volume.ID, ch volume.Change) (volume.Attr, error) {
+	o, err := s.apply(ctx, &change{kind: doSetattr, id: id, set: ch}, whole(id, false))
+	return o.Attr, err
+}
+
+// Make implements volume.FS.
+func (s store) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
+	if n.ID.IsZero() {
+		n.ID = volume.NewID(s.r.s.cfg.Set)
+	}
+	o, err := s.apply(ctx, &change{kind: doMake, dir: dir, name: name, node: n}, entryOf(dir, name, false))
+	return o.Attr, err
+}
+
+// Link implements volume.FS.
+func (s store) Link(ctx context.Context, id volume.ID, dir volume.ID, name string) (volume.Attr, error) {
+	c := &change{kind: doLink, id: id, dir: dir, name: name}
+	o, err := s.withObject(ctx, c, []span{entryOf(dir, name, false)}, func() ([]span, error) { return []span{namesOf(id)}, nil })
+	return o.Attr, err
+}
+
+// Unlink implements volume.FS.
+func (s store) Unlink(ctx context.Context, dir volume.ID, name string) error {
+	c := &change{kind: doUnlink, dir: dir, name: name}
+	_, err := s.withObject(ctx, c, []span{entryOf(dir, name, false)}, func() ([]span, error) {
+		a, err := s.member().Lookup(ctx, dir, name)
+		if c.id = a.ID; err != nil || a.Held != 0 || a.IsDir() {
+			return nil, ignoreMissing(err)
+		}
+		return []span{namesOf(a.ID)}, nil
+	})
+	return err
+}
+
+// ignoreMissing leaves it to the change itself to say that something is not there, which is never under way.
+func ignoreMissing(err error) error {
+	switch volume.ErrnoOf(err) {
+	case enoent, estale, enotdir:
+		return nil
+	}
+	return err
+}
+
+// Rmdir implements volume.FS.
+func (s store) Rmdir(ctx context.Context, dir volume.ID, name string) error {
+	c := &change{kind: doRmdir, dir: dir, name: name}
+	_, err := s.withObject(ctx, c, []span{entryOf(dir, name, false)}, func() ([]span, error) {
+		a, err := s.member().Lookup(ctx, dir, name)
+		if c.id = a.ID; err != nil || !a.IsDir() {
+			return nil, ignoreMissing(err)
+		}
+		return []span{whole(a.ID, false)}, nil
+	})
+	return err
+}
+
+// Rename implements volume.FS.
+func (s store) Rename(ctx context.Context, oldDir volume.ID, oldName string, newDir volume.ID, newName string, f volume.RenameFlags) error {
+	c := &change{kind: doRename, dir: oldDir, name: oldName, dir2: newDir, name2: newName, flags: uint32(f)}
+	names := []span{entryOf(oldDir, oldName, false), entryOf(newDir, newName, false)}
+	_, err := s.withObject(ctx, c, names, func() ([]span, error) {
+		var want []span
+		src, err := s.member().Lookup(ctx, oldDir, oldName)
+		if c.id = src.ID; err != nil {
+			return nil, ignoreMissing(err)
+		}
+		dst, err := s.lookHere(ctx, newDir, newName)
+		if c.old = dst.ID; err != nil {
+			return nil, ignoreMissing(err)
+		}
+		for _, a := range []volume.Attr{src, dst} {
+			switch {
+			case a.ID.IsZero() || a.Held != 0:
+			case a.IsDir():
+				want = append(want, s.dirSpan(a.ID, oldDir, newDir))
+			default:
+				want = append(want, namesOf(a.ID))
+			}
+		}
+		if src.IsDir() && oldDir != newDir {
+			want = append(want, span{treeID, 0, 1, false})
+		}
+		return want, nil
+	})
+	return err
+}
+
+// dirSpan is what a rename of a directory, or one that replaces it, holds of it: all of
+// it, unless it holds names in it already, which can only fail.
+func (s store) dirSpan(id, oldDir, newDir volume.ID) span {
+	if id == oldDir || id == newDir {
+		return namesOf(id)
+	}
+	return whole(id, false)
+}
+
+// treeID is on whose line directories are that move: one at a time.
+var treeID = volume.ID{0: 't', 1: 'r', 2: 'e', 3: 'e', 15: 0xff}
+
+// Setxattr implements volume.FS.
+func (s store) Setxattr(ctx context.Context, id volume.ID, name string, value []byte, f volume.XattrFlags) error {
+	_, err := s.apply(ctx, &change{kind: doSetxattr, id: id, name: name, value: value, flags: uint32(f)}, whole(id, false))
+	return err
+}
+
+// Removexattr implements volume.FS.
+func (s store) Removexattr(ctx context.Context, id volume.ID, name string) error {
+	_, err := s.apply(ctx, &change{kind: doRemovexattr, id: id, name: name}, whole(id, false))
+	return err
+}
+
+// MakeCopy implements volume.Store.
+func (s store) MakeCopy(ctx context.Context, parent volume.ID, name string, cp volume.Copy) error {
+	c := &change{kind: doMakeCopy, dir: parent, name: name, copy: cp}
+	_, err := s.withObject(ctx, c, []span{entryOf(parent, name, false)}, func() ([]span, error) { return []span{whole(cp.ID, false)}, nil })
+	return err
+}
+
+// RefreshCopy implements volume.Store.
+func (s store) RefreshCopy(ctx context.Context, cp volume.Copy) error {
+	_, err := s.apply(ctx, &change{kind: doRefreshCopy, id: cp.ID, copy: cp}, whole(cp.ID, false))
+	return err
+}
+
+// Put implements volume.Store.
+func (s store) Put(ctx context.Context, dir volume.ID, name string, e volume.Pointer, old volume.ID, k volume.Key) error {
+	c := &change{kind: doPut, dir: dir, name: name, ptr: e, old: old, key: k}
+	_, err := s.withObject(ctx, c, []span{entryOf(dir, name, false)}, func() ([]span, error) {
+		var want []span
+		if e.Held == 0 {
+			want = append(want, namesOf(e.ID))
+		}
+		if !old.IsZero() && old != e.ID {
+			want = append(want, s.objectSpan(ctx, old))
+		}
+		return want, nil
+	})
+	if err == nil && !old.IsZero() {
+		s.r.noteDiscard(k, old)
+	}
+	return err
+}
+
+// objectSpan is what is held of an object whose name goes: all of a directory.
+func (s store) objectSpan(ctx context.Context, id volume.ID) span {
+	if a, err := s.member().Getattr(ctx, id); err == nil && a.IsDir() {
+		return whole(id, false)
+	}
+	return namesOf(id)
+}
+
+// Discard implements volume.Store.
+func (s store) Discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key) error {
+	c := &change{kind: doDiscard, dir: dir, name: name, id: id, key: k}
+	_, err := s.withObject(ctx, c, []span{entryOf(dir, name, false)}, func() ([]span, error) {
+		return []span{s.objectSpan(ctx, id)}, nil
+	})
+	if err == nil {
+		s.r.noteDiscard(k, id)
+	}
+	return err
+}
+
+// Purge implements volume.Store.
+func (s store) Purge(ctx context.Context, k volume.Key) error {
+	id := s.r.discard(k)
+	c := &change{kind: doPurge, id: id, key: k}
+	_, err := s.withObject(ctx, c, nil, func() ([]span, error) {
+		if id.IsZero() {
+			return nil, nil
+		}
+		return []span{whole(id, false)}, nil
+	})
+	if err == nil {
+		s.r.forgetDiscard(k)
+	}
+	return err
+}
+
+// Restore implements volume.Store.
+func (s store) Restore(ctx context.Context, k volume.Key) error {
+	var at volume.Discarded
+	list, err := s.Discards(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		if d.Key == k {
+			at = d
+		}
+	}
+	if at.Name == "" {
+		return nil
+	}
+	c := &change{kind: doRestore, key: k, dir: at.Dir, name: at.Name}
+	if at.Pointer.Held == 0 {
+		c.id = at.Pointer.ID
+	}
+	// It may get another name than it had: all of the directory is held.
+	_, err = s.withObject(ctx, c, []span{whole(at.Dir, false)}, func() ([]span, error) {
+		if c.id.IsZero() {
+			return nil, nil
+		}
+		return []span{s.objectSpan(ctx, c.id)}, nil
+	})
+	if err == nil {
+		s.r.forgetDiscard(k)
+	}
+	return err
+}
