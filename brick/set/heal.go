@@ -78,6 +78,7 @@ type healer struct {
 		sync.Mutex
 		busy    map[Key]chan struct{}  // what a worker owns; closed when it is free
 		whole   map[volume.ID]struct{} // nameless files whose contents are complete
+		born    map[volume.ID]struct{} // made since the keys of this batch were taken, which say nothing more of them
 		touched map[volume.ID]struct{} // directories whose times changed since the last flush
 		walk    *walk                  // nil: no tree is being compared
 		walked  map[Key]uint64         // wide keys whose walk has ended, by the generation
