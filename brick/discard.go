@@ -99,17 +99,23 @@ func (t *discardTable) drop(k volume.Key) {
 	delete(t.mu.m, k)
 }
 
-// has reports whether an object that lies here is discarded. It is asked where
-// an ID is about to be made, which is seldom: it looks through all.
+// has reports whether an object that lies here is discarded.
 func (t *discardTable) has(id volume.ID) bool {
+	_, ok := t.find(id)
+	return ok
+}
+
+// find returns a discard of an object that lies here. It is asked where an ID
+// is about to be made, which is seldom: it looks through all.
+func (t *discardTable) find(id volume.ID) (volume.Key, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, r := range t.mu.m {
+	for k, r := range t.mu.m {
 		if r.what.ID == id && r.what.Held == 0 {
-			return true
+			return k, true
 		}
 	}
-	return false
+	return volume.Key{}, false
 }
 
 // keyLock is the lock of a discard among the names.

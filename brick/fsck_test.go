@@ -160,8 +160,17 @@ func (c *checker) kept() {
 	at := filepath.Join(c.path, volume.Reserved, openDir)
 	ents, _ := os.ReadDir(at)
 	for _, e := range ents {
-		if id, _ := c.entry(filepath.Join(at, e.Name())); id.String() != e.Name() {
+		place := filepath.Join(at, e.Name())
+		id, isDir := c.entry(place)
+		if id.String() != e.Name() {
 			c.bad("%s/%s is %s", openDir, e.Name(), id)
+		}
+		if isDir {
+			if c.dirs[place] != id {
+				c.bad("the index does not lead to the nameless directory %s", id)
+			}
+			delete(c.dirs, place)
+			c.walk(filepath.Join(volume.Reserved, openDir, e.Name()), id)
 		}
 	}
 }

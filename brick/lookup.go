@@ -244,13 +244,6 @@ func (s *Store) attr(f found, fd int, path string) (volume.Attr, error) {
 	if f.isPointer() {
 		return volume.Attr{ID: f.ID, Mode: f.Mode, Held: f.Held}, nil
 	}
-	if f.info.Mode&unix.S_IFMT == unix.S_IFLNK && f.info.Size == longLinkLen {
-		target, err := s.readlink(fd, path)
-		if err != nil && err != unix.ENOENT {
-			return volume.Attr{}, fail("getattr", f.ID.String(), err)
-		}
-		f.info.Size = int64(len(target))
-	}
 	var extra uint32
 	if !f.isDir() {
 		st := s.objs.stripe(f.ID)
@@ -270,6 +263,15 @@ func (s *Store) attr(f found, fd int, path string) (volume.Attr, error) {
 			}
 		}
 		f.info.Ctime = st.ctime(f.ID, &f.info)
+	}
+	if f.info.Mode&unix.S_IFMT == unix.S_IFLNK && f.info.Size == longLinkLen {
+		target, err := s.readlink(fd, path)
+		switch {
+		case err == nil:
+			f.info.Size = int64(len(target))
+		case err != unix.ENOENT:
+			return volume.Attr{}, fail("getattr", f.ID.String(), err)
+		}
 	}
 	return s.attrOf(&f, extra), nil
 }

@@ -32,6 +32,9 @@ func (s *Store) Describe(ctx context.Context, id volume.ID) (volume.Object, erro
 		return volume.Object{}, err
 	}
 	t, err := s.target(op, id)
+	if volume.ErrnoOf(err) == unix.ESTALE {
+		t, err = s.discardedDir(op, id)
+	}
 	if err != nil {
 		return volume.Object{}, err
 	}
@@ -49,6 +52,28 @@ func (s *Store) Describe(ctx context.Context, id volume.ID) (volume.Object, erro
 		return volume.Object{}, s.failAttr(op, &t, id.String(), err)
 	}
 	return o, nil
+}
+
+// discardedDir finds a directory that is a discard, which the index does not have.
+func (s *Store) discardedDir(op string, id volume.ID) (target, error) {
+	k, ok := s.discards.find(id)
+	if !ok {
+		return target{}, stale(op, id)
+	}
+	key := keyName(k)
+	info, err := s.sys.Stat(s.discardFD, key, noFollow)
+	if err == unix.ENOENT {
+		return target{}, stale(op, id)
+	}
+	if err != nil {
+		return target{}, fail(op, id.String(), err)
+	}
+	t := target{fd: s.discardFD, path: key, proc: s.discardProc + key}
+	t.info = info
+	if t.node, err = s.identify(op, t.proc, key, &info); err == nil && t.ID != id {
+		err = stale(op, id)
+	}
+	return t, err
 }
 
 // xattrs returns the attributes that are carried of what lies at path, in order of name.

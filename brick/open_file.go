@@ -58,7 +58,8 @@ func (s *Store) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.
 	return h, nil
 }
 
-// open opens a regular file that has a name, is open or held, or was open when the brick stopped.
+// open opens a regular file that has a name, is open (at the primary: Fixed.Keep)
+// or held, or was open when the brick stopped.
 func (s *Store) open(ctx context.Context, op string, id volume.ID, f volume.Flags) (*file, error) {
 	t, err := s.target(op, id)
 	if err != nil {
@@ -70,7 +71,7 @@ func (s *Store) open(ctx context.Context, op string, id volume.ID, f volume.Flag
 	}
 	st := s.objs.stripe(id)
 	st.Lock()
-	h, err := s.openLocked(op, st, &t, f)
+	h, err := s.openLocked(op, st, &t, f, fixedOf(ctx).Keep)
 	st.Unlock()
 	if err != nil {
 		return nil, err
@@ -100,11 +101,11 @@ func openable(op, where string, mode uint32) error {
 	return e
 }
 
-// openLocked opens what t found; the stripe is locked.
-func (s *Store) openLocked(op string, st *objectStripe, t *target, f volume.Flags) (*file, error) {
+// openLocked opens what t found; the stripe is locked. any: without a name too.
+func (s *Store) openLocked(op string, st *objectStripe, t *target, f volume.Flags, any bool) (*file, error) {
 	o := st.open[t.ID]
 	if o == nil {
-		if e, ok := st.extra[t.ID]; ok && !e.held && !s.waiting.Load() {
+		if e, ok := st.extra[t.ID]; ok && !any && !e.held && !s.waiting.Load() {
 			info, err := s.sys.Stat(t.fd, t.path, noFollow)
 			if err == unix.ENOENT || err == nil && info.Nlink <= 1+e.links() {
 				return nil, stale(op, t.ID)

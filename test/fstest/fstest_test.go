@@ -31,3 +31,13 @@ func TestRandomStore(t *testing.T) {
 		},
 	}, 3000)
 }
+
+var memberOnModel = fstest.MemberConfig{
+	New: func(*testing.T) volume.Member { return model.NewStore(1) },
+	Restart: func(_ *testing.T, m volume.Member) volume.Member {
+		m.(*model.Store).Crash()
+		return m
+	},
+}
+
+func TestMember(t *testing.T) { fstest.Member(t, memberOnModel) }

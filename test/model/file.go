@@ -60,6 +60,9 @@ func (s *FS) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.Fil
 		return nil, fail("open", id.String(), syscall.EINVAL)
 	}
 	o, err := s.mu.find("open", id)
+	if err != nil && s.mu.as != nil && s.mu.as.Keep { // it is open elsewhere
+		o, err = s.mu.here("open", id)
+	}
 	if err != nil {
 		return nil, err
 	}

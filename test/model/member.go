@@ -49,9 +49,9 @@ func (s *Store) Describe(ctx context.Context, id volume.ID) (volume.Object, erro
 		return volume.Object{}, err
 	}
 	defer s.mu.Unlock()
-	o, err := s.mu.here("describe", id)
-	if err != nil {
-		return volume.Object{}, err
+	o := s.mu.objects[id]
+	if o == nil {
+		return volume.Object{}, fail("describe", id.String(), syscall.ESTALE)
 	}
 	x := volume.Object{Attr: o.attr(), Target: o.target}
 	for _, name := range slices.Sorted(maps.Keys(o.xattrs)) {

@@ -1,0 +1,49 @@
+package brick
+
+import (
+	"os"
+	"testing"
+
+	"github.com/mortarfs/mortar/test/fstest"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// memberOn makes members in directories below at, and starts them anew.
+func memberOn(at, kind string) fstest.MemberConfig {
+	last := map[volume.Member]volume.Member{}
+	return fstest.MemberConfig{
+		New: func(t *testing.T) volume.Member {
+			path, err := os.MkdirTemp(at, "brick")
+			check(t, err)
+			check(t, os.Chmod(path, 0o755))
+			check(t, Init(ctx, path, testIdentity))
+			s, err := Open(path, Options{})
+			check(t, err)
+			t.Cleanup(func() {
+				var m volume.Member = s
+				for last[m] != nil {
+					m = last[m]
+				}
+				check(t, m.(*Store).Close())
+				fsck(t, path)
+			})
+			return s
+		},
+		Restart: func(t *testing.T, m volume.Member) volume.Member {
+			s := m.(*Store)
+			check(t, s.Close())
+			again, err := Open(s.path, Options{})
+			check(t, err)
+			last[s] = again
+			return again
+		},
+		Features: fstest.Features{NoDirNlink: kind == "btrfs", NoShift: kind == "btrfs"},
+	}
+}
+
+// TestMember holds the store to volume.Member's contract on every file system.
+func TestMember(t *testing.T) {
+	for kind := range fileSystems {
+		t.Run(kind, func(t *testing.T) { fstest.Member(t, memberOn(onImage(t, kind, 512), kind)) })
+	}
+}
