@@ -212,6 +212,10 @@ func (s *KeySet) load(op string, opt SetOptions) error {
 		return err
 	}
 	s.file.fd = fd
+	// It may have been put there by a process that died before it could make that durable.
+	if err := s.sys.Fsync(s.folder.fd); err != nil {
+		return err
+	}
 	h, err := readHead(s.sys, fd, keysMagic)
 	switch {
 	case err == nil && h.number == opt.number:

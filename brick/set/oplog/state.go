@@ -41,7 +41,7 @@ func appendState(h head, b []byte) []byte {
 	return file
 }
 
-// LoadState returns what SaveState has saved. Errors: ENOENT, nothing yet; EIO with
+// LoadState returns what SaveState has saved; what it returns is durable. Errors: ENOENT, nothing yet; EIO with
 // Reason Damaged, the file is not what was saved.
 func LoadState(k sys.Sys, dir, name string) ([]byte, error) {
 	const op = "load state"
@@ -58,6 +58,10 @@ func LoadState(k sys.Sys, dir, name string) ([]byte, error) {
 		return nil, fail(op, name, err)
 	}
 	defer d.sys.Close(fd)
+	// It may have been put there by a process that died before it could make that durable.
+	if err := d.sys.Fsync(d.fd); err != nil {
+		return nil, fail(op, name, err)
+	}
 	buf := make([]byte, headSize+frameHead+1+StateMax+1)
 	n := 0
 	for n < len(buf) {
