@@ -49,10 +49,7 @@ func (o *Owner) dispatch(ctx context.Context, v *view, s *step) (*answer, error)
 	case opFinish:
 		return o.finishPart(ctx, v, s)
 	case opAbort:
-		if err := o.abortPart(ctx, partKey{s.from, s.intent}); err != nil || s.flags&redo == 0 {
-			return &answer{}, err
-		}
-		return &answer{}, o.restoreAll(ctx, partKey{s.from, s.intent})
+		return &answer{}, o.abortStep(ctx, s)
 	case opDying:
 		return o.markDying(ctx, v, s)
 	case opGone:

@@ -313,24 +313,7 @@ func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
 		}
 		it.unsaid = err != nil
 	}
-	sets := make([]volume.SetID, 0, len(it.waiting))
-	for set := range it.waiting {
-		sets = append(sets, set)
-	}
-	errs := each(sets, func(set volume.SetID) error {
-		s := &step{op: opAbort, intent: it.number}
-		if uint32(it.number>>32) != o.epoch {
-			s.flags = redo
-		}
-		_, err := o.tell(ctx, v, set, s)
-		return err
-	})
-	for i, set := range sets {
-		if errs[i] == nil {
-			delete(it.waiting, set)
-		}
-	}
-	if len(it.waiting) > 0 {
+	if !o.tellAbort(ctx, v, it) {
 		return
 	}
 	if !it.victim.IsZero() {
@@ -352,6 +335,49 @@ func (o *Owner) undo(ctx context.Context, v *view, it *intent) {
 	}
 	it.names = nil
 	close(it.over)
+}
+
+// tellAbort tells those that wait for it that an intent is given up, and reports
+// whether all have undone it. As with finish, a set that holds a name for it gives
+// that free when all others have undone theirs: the next operation on the name
+// would find at another set what is yet to go, and that would be undone under its feet.
+func (o *Owner) tellAbort(ctx context.Context, v *view, it *intent) bool {
+	var all, holders []volume.SetID
+	for set := range it.waiting {
+		all = append(all, set)
+		if it.touched[set] {
+			holders = append(holders, set)
+		}
+	}
+	anew := uint32(it.number>>32) != o.epoch
+	round := func(sets []volume.SetID, flags func(set volume.SetID) uint8) bool {
+		errs := each(sets, func(set volume.SetID) error {
+			_, err := o.tell(ctx, v, set, &step{op: opAbort, flags: flags(set), intent: it.number})
+			return err
+		})
+		for i, set := range sets {
+			if errs[i] == nil && flags(set)&keep == 0 {
+				delete(it.waiting, set)
+			}
+		}
+		return !slices.ContainsFunc(errs, func(err error) bool { return err != nil })
+	}
+	if anew || len(all) > 1 {
+		done := round(all, func(set volume.SetID) (flags uint8) {
+			if anew {
+				flags |= redo
+			}
+			if it.touched[set] {
+				flags |= keep
+			}
+			return flags
+		})
+		if !done {
+			return false
+		}
+		all = holders
+	}
+	return round(all, func(volume.SetID) uint8 { return 0 })
 }
 
 // ensureIfCopy is ensure, for a directory that may have its home here or be gone.

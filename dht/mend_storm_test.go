@@ -54,3 +54,34 @@ func TestRingOfMoves(t *testing.T) {
 		t.Errorf("%s: %v %v", x, a.ID, err)
 	}
 }
+
+// TestGivenUpInOrder: of an exchange that is given up, the old name's owner gives
+// the name free when the set with the data has undone its part, and not before.
+func TestGivenUpInOrder(t *testing.T) {
+	w := newWorld(t)
+	from, to := w.pointed(w.dir, 2, 3, "old"), w.pointed(w.sub, 1, 3, "new")
+	w.quiet()
+	w.nodes[1].noPut.Store(true)
+	done := make(chan struct{})
+	w.without(func(_ *life, to volume.SetID, s *step) bool { return s.op == opAbort && to == 3 }, func() {
+		if err := w.fs.Rename(w.ctx, w.dir, from, w.sub, to, volume.RenameExchange); !isErrno(err, syscall.ENOSPC) {
+			t.Errorf("an exchange without room: %v", err)
+		}
+		w.lookup(w.dir, from) // it can be read
+		go func() {
+			defer close(done)
+			if err := w.fs.Unlink(w.ctx, w.dir, from); err != nil {
+				t.Error(err)
+			}
+		}()
+		for range 20 {
+			w.pause()
+		}
+	})
+	<-done
+	w.nodes[1].noPut.Store(false)
+	w.quiet()
+	if wrong := w.check(); len(wrong) > 0 {
+		t.Fatal(wrong)
+	}
+}

@@ -321,19 +321,60 @@ func (o *Owner) doneBefore(ctx context.Context, k partKey, s *step) (map[uint8]b
 	return done, nil
 }
 
-// abortPart undoes what an intent has here.
+// abortStep undoes what an intent has here. With keep its names stay held.
+func (o *Owner) abortStep(ctx context.Context, s *step) error {
+	k := partKey{s.from, s.intent}
+	undo := o.abortPart
+	if s.flags&keep != 0 {
+		undo = o.abortKept
+	}
+	if err := undo(ctx, k); err != nil || s.flags&redo == 0 {
+		return err
+	}
+	return o.restoreAll(ctx, k)
+}
+
+// abortKept undoes what an intent has here but for the names that it holds. Those
+// can be read: what they lead to is as it was.
+func (o *Owner) abortKept(ctx context.Context, k partKey) error {
+	p := o.partOf(k, true)
+	if p == nil {
+		return nil
+	}
+	defer p.mu.Unlock()
+	for _, name := range p.mu.names {
+		o.names.show(name)
+	}
+	if len(p.mu.links) == 0 {
+		return nil
+	}
+	if err := o.undoLinks(ctx, p); err != nil {
+		return err
+	}
+	p.mu.links = nil
+	return o.save(ctx, p)
+}
+
+// abortPart undoes what an intent has here and ends its part.
 func (o *Owner) abortPart(ctx context.Context, k partKey) error {
 	p := o.partOf(k, true)
 	if p == nil {
 		return nil
 	}
 	defer p.mu.Unlock()
+	if err := o.undoLinks(ctx, p); err != nil {
+		return err
+	}
+	return o.end(ctx, p)
+}
+
+func (o *Owner) undoLinks(ctx context.Context, p *part) error {
 	for i := len(p.mu.links) - 1; i >= 0; i-- {
-		if err := o.undoLink(ctx, k, p.mu.links[i]); err != nil {
+		if err := o.undoLink(ctx, p.key, p.mu.links[i]); err != nil {
 			return err
 		}
 	}
-	return o.end(ctx, p)
+	return nil
 }
 
 // restoreAll brings back what an intent discarded here that its coordinator,

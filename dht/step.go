@@ -46,7 +46,7 @@ const (
 	noWait   = 1 << iota // opReserve: EBUSY rather than wait
 	wantLink             // opReserve: link in the same step where that is possible
 	last                 // opGone: the intent wants nothing more here
-	keep                 // opFinish: the part does not end yet
+	keep                 // opFinish, opAbort: the part does not end yet
 	redo                 // opFinish: even if the intent has ended here, which its names allow; opAbort: whatever it discarded comes back
 	flagsMax = 1<<iota - 1
 )
