@@ -44,6 +44,10 @@ func memberOn(at, kind string) fstest.MemberConfig {
 // TestMember holds the store to volume.Member's contract on every file system.
 func TestMember(t *testing.T) {
 	for kind := range fileSystems {
-		t.Run(kind, func(t *testing.T) { fstest.Member(t, memberOn(onImage(t, kind, 512), kind)) })
+		t.Run(kind, func(t *testing.T) {
+			cfg := memberOn(onImage(t, kind, 512), kind)
+			fstest.Member(t, cfg)
+			t.Run("random", func(t *testing.T) { fstest.RandomMember(t, cfg, 1500) })
+		})
 	}
 }

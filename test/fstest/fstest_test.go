@@ -41,3 +41,5 @@ var memberOnModel = fstest.MemberConfig{
 }
 
 func TestMember(t *testing.T) { fstest.Member(t, memberOnModel) }
+
+func TestRandomMember(t *testing.T) { fstest.RandomMember(t, memberOnModel, 3000) }
