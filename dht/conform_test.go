@@ -74,3 +74,41 @@ func TestRandom(t *testing.T) {
 		t.Run(fmt.Sprintf("%d sets concurrent", n), func(t *testing.T) { fstest.RandomConcurrent(t, cfg, 1000) })
 	}
 }
+
+// TestHeardOverRename: after the rename of a file only those are asked about the
+// directory again who have changed it, and what they say is the truth.
+func TestHeardOverRename(t *testing.T) {
+	w := newWorld(t)
+	w.fs.heard.believe = time.Hour
+	v := w.fs.view.Load()
+	attr := func(fs volume.FS) volume.Attr {
+		t.Helper()
+		a, err := fs.Getattr(w.ctx, w.dir)
+		w.must(err)
+		return a
+	}
+	name := w.file(w.dir, 1, "f")
+	for i, to := range []volume.SetID{2, 3, 3, 1} { // the file stays on set 1
+		attr(w.fs)
+		from, next := v.owner(w.dir, name), w.owned(w.dir, to, fmt.Sprint("to", i, "-"))
+		w.lookup(w.dir, name)
+		w.must(w.fs.Rename(w.ctx, w.dir, name, w.dir, next, 0))
+		for _, set := range v.ids {
+			concerned := set == 1 || set == from || set == to
+			if w.fs.heard.knows(w.dir, set) == concerned {
+				t.Errorf("%s, which lies on set 1, became %s: set %d is believed: %v", name, next, set, !concerned)
+			}
+		}
+		if got, want := attr(w.fs), attr(w.client()); got != want {
+			t.Errorf("the directory is\n%+v, heard was\n%+v", want, got)
+		}
+		name = next
+	}
+	replaced := w.pointed(w.dir, 2, 3, "replaced")
+	attr(w.fs)
+	w.lookup(w.dir, name)
+	w.must(w.fs.Rename(w.ctx, w.dir, name, w.dir, replaced, 0))
+	if got, want := attr(w.fs), attr(w.client()); got != want {
+		t.Errorf("the directory is\n%+v, heard was\n%+v", want, got)
+	}
+}

@@ -33,7 +33,7 @@ type Distribute struct {
 	elsewhere idCache[volume.SetID] // files that do not lie where they were born
 	versions  idCache[uint64]       // Attr.Version of directories, as last seen
 	heard     heard                 // of directories, a moment ago
-	seen      idCache[volume.ID]    // by nameID: what names led to lately, see distribute_again.go
+	seen      idCache[sight]        // by nameID: what names led to lately, see distribute_again.go
 	held      idCache[volume.SetID] // by nameID: where a name's object lay when it was looked up, in scattered directories
 
 	mu struct {

@@ -157,7 +157,7 @@ func (d *Distribute) remove(ctx context.Context, s volume.Set, dir volume.ID, na
 		switch {
 		case err != nil:
 			return false, err
-		case !seen, !there.IsZero() && there != was:
+		case !seen, !there.IsZero() && there != was.id:
 			return false, errUntold
 		}
 		return there.IsZero(), nil
@@ -185,15 +185,21 @@ func (d *Distribute) rename(ctx context.Context, s volume.Set, old, new nameKey,
 		switch {
 		case err != nil:
 			return false, err
-		case !seen, (to == was) == (at == was):
+		case !seen, (to == was.id) == (at == was.id):
 			return false, errUntold
 		}
-		return to == was, nil
+		return to == was.id, nil
 	})
+}
+
+// sight is what a name was seen to lead to.
+type sight struct {
+	id    volume.ID
+	isDir bool
 }
 
 // see remembers what a name leads to, for who must know what became of a
 // request to remove it.
-func (d *Distribute) see(dir volume.ID, name string, id volume.ID) {
-	d.seen.put(nameID(dir, name), id)
+func (d *Distribute) see(dir volume.ID, name string, a volume.Attr) {
+	d.seen.put(nameID(dir, name), sight{a.ID, a.IsDir()})
 }

@@ -20,7 +20,7 @@ func (d *Distribute) Lookup(ctx context.Context, dir volume.ID, name string) (vo
 		if err != nil {
 			return a, err
 		}
-		d.see(dir, name, a.ID)
+		d.see(dir, name, a)
 		switch {
 		case v.single:
 			return a, nil
@@ -123,7 +123,7 @@ func (d *Distribute) Make(ctx context.Context, dir volume.ID, name string, n vol
 				a, err = s.Getattr(ctx, a.ID)
 			}
 		}
-		d.see(dir, name, a.ID)
+		d.see(dir, name, a)
 		d.learn(v, a, at)
 		return err
 	})
@@ -144,7 +144,7 @@ func (d *Distribute) Create(ctx context.Context, dir volume.ID, name string, n v
 			if err != nil {
 				return err
 			}
-			d.see(dir, name, a.ID)
+			d.see(dir, name, a)
 			if file != nil {
 				d.learn(v, a, v.owner(dir, name))
 				return nil
@@ -229,10 +229,45 @@ func (d *Distribute) Rename(ctx context.Context, oldDir volume.ID, oldName strin
 		return err
 	}
 	return d.nameOp(ctx, "rename", newDir, newName, func(ctx context.Context, s volume.Set) error {
-		err := d.rename(ctx, s, nameKey{oldDir, oldName}, nameKey{newDir, newName}, f)
-		d.held.drop(nameID(oldDir, oldName))
-		d.held.drop(nameID(newDir, newName))
-		d.heard.forgetAll() // it may have replaced a directory
+		old, new := nameKey{oldDir, oldName}, nameKey{newDir, newName}
+		forget := d.renaming(ctx, old, new, f)
+		err := d.rename(ctx, s, old, new, f)
+		forget(err)
 		return d.noDir(ctx, d.view.Load(), "rename", err, oldDir)
 	})
+}
+
+// renaming returns what to call after a rename, to forget what it has changed of
+// what was heard. That is everything if directories may have moved or gone. Of a file
+// it is known whose words on its two directories do not hold any more: those of the
+// names' owners and of the set where it lies. A file that it replaces may lie on yet another,
+// but that one's names, which nobody is shown, changed with the owner's: its time
+// for the directory is not the latest.
+func (d *Distribute) renaming(ctx context.Context, old, new nameKey, f volume.RenameFlags) func(err error) {
+	was, seen := d.seen.get(nameID(old.dir, old.name))
+	v := d.view.Load()
+	from, to := v.owner(old.dir, old.name), v.owner(new.dir, new.name)
+	lies, known := d.held.get(nameID(old.dir, old.name))
+	if !known && !d.heard.isScattered(old.dir) {
+		lies, known = from, true
+	}
+	_, left := d.heard.begin(ctx, old.dir)
+	_, entered := d.heard.begin(ctx, new.dir)
+	return func(err error) {
+		d.held.drop(nameID(old.dir, old.name))
+		d.held.drop(nameID(new.dir, new.name))
+		if err != nil || !seen || was.isDir || !known || f&volume.RenameExchange != 0 {
+			d.heard.forgetAll()
+			return
+		}
+		left.only, entered.only = true, true
+		d.heard.changed(left, from, lies)
+		d.heard.changed(entered, to, lies)
+		if lies != to {
+			d.heard.scatter(new.dir)
+		}
+		if d.heard.isScattered(new.dir) {
+			d.held.put(nameID(new.dir, new.name), lies)
+		}
+	}
 }

@@ -294,7 +294,7 @@ func (d *Distribute) readDir(ctx context.Context, v *view, dir volume.ID, after 
 	list, end := mergePages(pages, max)
 	for i := range list {
 		e := &list[i]
-		d.see(dir, e.Name, e.ID)
+		d.see(dir, e.Name, volume.Attr{ID: e.ID, Mode: e.Mode})
 		if e.Mode&syscall.S_IFMT == syscall.S_IFDIR || e.Held != 0 {
 			if e.Held != 0 {
 				d.elsewhere.put(e.ID, e.Held)
