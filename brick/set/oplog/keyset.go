@@ -15,6 +15,7 @@ import (
 type SetOptions struct {
 	Sys   sys.Sys // makes the system calls; nil: sys.Real
 	Limit int     // keys; a set that would have more has Full instead; 0: 1,000,000
+	Begin []Key   // what a set has that is made, from the first moment that there is one
 
 	number uint64 // of the dirty list's generation
 	time   int64  // goes into the header of a new file

@@ -189,6 +189,24 @@ func TestTakenExtents(t *testing.T) {
 	keysAre(t, openSet(t, d, 0), blocks(1, 8, 12))
 }
 
+// TestBegin makes a set that has keys from the first moment on.
+func TestBegin(t *testing.T) {
+	d := newMemDisk()
+	for range 2 {
+		s, err := OpenKeySet("log", "queue.m", SetOptions{Sys: d, Begin: []Key{Full}})
+		check(t, err)
+		keysAre(t, s, Full)
+		if s.Add(Full) != 0 {
+			t.Error("it is not durable")
+		}
+		d.powerLoss(seeded(t))
+	}
+	s, err := OpenKeySet("log", "queue.m", SetOptions{Sys: d, Begin: []Key{objectKey(1)}})
+	check(t, err)
+	s.Done(s.Take(1)...) // nothing is added to one that is there
+	keysAre(t, s)
+}
+
 func TestFull(t *testing.T) {
 	d := newMemDisk()
 	s := openSet(t, d, 10)

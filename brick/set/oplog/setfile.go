@@ -152,7 +152,9 @@ func (s *KeySet) writeAnew(op string) (done bool, err error) {
 		s.mu.must, s.mu.c.rewrite = s.mu.must || must, s.mu.c.rewrite || rewrite
 		return false, fail(op, s.name, err)
 	}
-	s.sys.Close(s.file.fd)
+	if s.file.fd >= 0 {
+		s.sys.Close(s.file.fd)
+	}
 	s.file = setFile{fd: fd, head: h, size: int64(len(b))}
 	s.mu.durable = max(s.mu.durable, added)
 	return true, nil
@@ -201,12 +203,12 @@ func (s *KeySet) load(op string, opt SetOptions) error {
 	}
 	fd, err := s.sys.Open(s.folder.fd, s.name, unix.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err == unix.ENOENT {
-		h := newHead(keysMagic, opt.number, opt.time)
-		if fd, _, err = s.replace(s.name, h.append(nil)); err != nil {
-			return err
+		s.file.head.number, s.file.head.time = opt.number, opt.time
+		for _, k := range opt.Begin {
+			s.mu.c.add(k, 0)
 		}
-		s.file = setFile{fd: fd, head: h, size: headSize}
-		return nil
+		_, err = s.writeAnew(op)
+		return err
 	}
 	if err != nil {
 		return err
