@@ -57,6 +57,8 @@ type Config struct {
 	// known: no record of such requests is kept, or not for so long. It is asked
 	// on behalf of the Backend set last, and ctx ends with that.
 	Outcome func(ctx context.Context, r volume.Request) (o wire.Outcome, executed, known bool)
+	// Heal tells of the set's healing and begins it; nil: the set has one member.
+	Heal wire.Healer
 }
 
 // tick is how often deadlines and graces are looked at.

@@ -25,6 +25,22 @@ type service struct{ s *Server }
 // Clients is wire.Service's.
 func (v service) Clients() []wire.Client { return v.s.Clients() }
 
+// Heal is wire.Service's.
+func (v service) Heal(ctx context.Context) (info wire.HealInfo) {
+	if h := v.s.conf.Heal; h != nil {
+		info = h.HealInfo(ctx)
+	}
+	return info
+}
+
+// StartHeal is wire.Service's.
+func (v service) StartHeal(ctx context.Context, full bool) error {
+	if h := v.s.conf.Heal; h != nil {
+		return h.StartHeal(ctx, full)
+	}
+	return volume.Errorf("heal", "", syscall.EOPNOTSUPP, "the brick is the only one of its set")
+}
+
 // Session serves one connection of a client until it ends. The receiving
 // goroutine is another one, for only by returning from here a stream is ended.
 func (v service) Session(st grpc.ServerStream) error {

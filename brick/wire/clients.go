@@ -27,21 +27,33 @@ type Client struct {
 	Files        int       `json:"files"` // open ones
 }
 
-// FetchClients asks a brick for its sessions: on this machine by its own
-// socket, else at addr. It makes a connection for it.
-func FetchClients(ctx context.Context, brick, addr string) ([]Client, error) {
+// invoke calls a method of a brick: on this machine by its own socket, else at addr.
+// It makes a connection for it.
+func invoke(ctx context.Context, brick, addr, method string, request []byte) (reply []byte, err error) {
 	dial := func(ctx context.Context, addr string) (net.Conn, error) { return Dial(ctx, brick, addr) }
 	conn, err := grpc.NewClient("passthrough:///"+addr, append(DialOptions(nil), grpc.WithContextDialer(dial))...)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
+	out := &Out{}
+	if len(request) > 0 {
+		out.Buffers = mem.BufferSlice{mem.SliceBuffer(request)}
+	}
 	var in In
-	if err := conn.Invoke(ctx, ClientsMethod, &Out{}, &in); err != nil {
+	err = conn.Invoke(ctx, method, out, &in)
+	return in.Batch, err
+}
+
+// FetchClients asks a brick for its sessions: on this machine by its own
+// socket, else at addr. It makes a connection for it.
+func FetchClients(ctx context.Context, brick, addr string) ([]Client, error) {
+	b, err := invoke(ctx, brick, addr, ClientsMethod, nil)
+	if err != nil {
 		return nil, err
 	}
 	var list []Client
-	if err := json.Unmarshal(in.Batch, &list); err != nil {
+	if err := json.Unmarshal(b, &list); err != nil {
 		return nil, fmt.Errorf("%w: the list of clients: %w", ErrMalformed, err)
 	}
 	return list, nil

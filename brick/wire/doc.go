@@ -10,7 +10,8 @@
 //	          welcome, pings, cancels, and what the brick has to say by itself
 //	Lane      any number, plain or TLS: requests, one at a time, and their replies
 //
-// A second method, Clients, lists the sessions in JSON, for people.
+// Further methods are for people, in JSON: Clients lists the sessions, Heal tells how a
+// set of several members stands, StartHeal has it healed.
 //
 // A gRPC status means trouble with the transport or the session; what a request
 // did is told by its reply. A lane is opened with what the Welcome has told, and ends with the session's

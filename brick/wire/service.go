@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"crypto/tls"
 	"time"
 
@@ -41,6 +42,8 @@ var StreamDesc = &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
 type Service interface {
 	Session(grpc.ServerStream) error
 	Clients() []Client
+	Heal(ctx context.Context) HealInfo
+	StartHeal(ctx context.Context, full bool) error
 }
 
 // Describe returns the service's description for grpc.Server.RegisterService.
@@ -48,7 +51,11 @@ func Describe() *grpc.ServiceDesc {
 	return &grpc.ServiceDesc{
 		ServiceName: ServiceName,
 		HandlerType: (*Service)(nil),
-		Methods:     []grpc.MethodDesc{{MethodName: "Clients", Handler: clientsHandler}},
+		Methods: []grpc.MethodDesc{
+			{MethodName: "Clients", Handler: clientsHandler},
+			{MethodName: "Heal", Handler: healHandler},
+			{MethodName: "StartHeal", Handler: startHealHandler},
+		},
 		Streams: []grpc.StreamDesc{
 			{StreamName: "Session", ClientStreams: true, ServerStreams: true,
 				Handler: func(s any, st grpc.ServerStream) error { return s.(Service).Session(st) }},

@@ -23,21 +23,35 @@
 //	the grace period has passed)   that was never sent, or may be repeated, is sent; the
 //	                               others fail with EIO, Reason Unknown
 //
+// A primary that was made one after the request was sent, and knows what its predecessors executed, tells
+// that instead (outcome.go): the request ends with that, or is sent again under its number, so that a
+// failover fails nothing.
+//
 // A write, or a change of attributes, may be repeated unless a later one
 // that touches the same was acknowledged in between (volume's rule 7). If the brick's machine was booted anew, writes that were
 // acknowledged but not synced may be gone: the next Sync of each such file says so with EIO, once.
+//
+// # A set of several members
+//
+// A Remote has one link, to the member that serves the set. While it has none it asks the members in
+// rounds, first the one that SetTargets has named primary: the next as soon as one refuses, or
+// beside it after a quarter of a second of silence. Between rounds it pauses for 25 ms to 1 s; at most 250 ms if any
+// said that it is not the primary, for soon one will be. Another primary's name in SetTargets ends
+// the link at once, which matters where the old one is cut off and nothing else tells.
+//
+// To another member of its own set a brick has a Remote with Config.Member, which is for Peer.
 //
 // # Time
 //
 // A call ends when its context does, or after Config.Timeout. While there is no
 // connection calls wait for one, but once the brick was not heard for Timeout, new calls
-// fail at once with Reason Unavailable; so several calls to a brick that has gone wait about as long as one. Step never waits for a connection. A connection
+// fail at once with Reason Unavailable; so several calls to a brick that has gone wait about as long as one. Step and Peer never wait for a connection. A connection
 // on which nothing is heard for wire.StallAfter, pings unanswered, is replaced.
 //
 // # Goroutines and locks
 //
 // A Remote has two goroutines, manage (makes links, one after the other) and watch
-// (deadlines, pings); a link has two, receive and its queue's Run. Close waits
+// (deadlines, pings); while there is no link, manage has one for each target that it is asking; a link has two, receive and its queue's Run. Close waits
 // for all.
 //
 //	Remote.mu

@@ -14,9 +14,9 @@ import (
 
 // manage keeps a link until Close.
 func (r *Remote) manage() {
-	backoff := time.Duration(0)
+	backoff, futile := time.Duration(0), ""
 	for r.closing.Err() == nil {
-		l, w, told := r.seek()
+		l, w, told := r.seek(futile)
 		if l == nil {
 			continue // the targets have changed, or it is over
 		}
@@ -30,10 +30,11 @@ func (r *Remote) manage() {
 		}
 		useful := r.detach(l, err)
 		l.close()
-		if useful || time.Since(l.born) > backoffMax {
+		if futile = ""; useful || time.Since(l.born) > backoffMax {
 			backoff = 0
 			continue
 		}
+		futile = l.target.id() // it may think that it serves the set, and does not
 		r.pause(rand.N(backoff + backoffMin))
 		backoff = min(2*backoff+backoffMin, backoffAsked)
 	}

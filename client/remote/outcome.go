@@ -12,9 +12,8 @@ import (
 // known ends with Reason Unknown, unless it may be repeated blindly.
 
 // asks reports whether the outcome of a call is to be asked for. Those that change
-// nothing, and those that come to the same however often and whenever they are executed
-// (Open, but for cutting, which is a change that the caller has asked for and not seen
-// done yet; Sync; Flush), are sent again.
+// nothing are sent again, and so are Sync, Flush and Open: if it cuts the file
+// it may do that twice, for until it has returned nobody can rely on what is written.
 func (c *call) asks() bool {
 	switch c.op {
 	case wire.OpOpen, wire.OpSync, wire.OpFileSync, wire.OpFlush:

@@ -69,9 +69,9 @@ func (r *Remote) SetTargets(targets []Target, primary int) {
 	}
 }
 
-// order returns the targets that can be tried, in the order in which to do that,
-// and who is said to be the primary, "" for nobody.
-func (r *Remote) order() (order []Target, told string) {
+// order returns the targets that can be tried, in the order in which to do that, the
+// futile one at the end, and who is said to be the primary, "" for nobody.
+func (r *Remote) order(futile string) (order []Target, told string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, first := len(r.mu.targets), max(r.mu.primary, 0)
@@ -79,6 +79,9 @@ func (r *Remote) order() (order []Target, told string) {
 		if t := r.mu.targets[(first+i)%n]; t.Addr != "" {
 			order = append(order, t)
 		}
+	}
+	if n := len(order); n > 0 && order[0].id() == futile {
+		order = append(order[1:], order[0])
 	}
 	return order, r.toldLocked()
 }
@@ -121,9 +124,10 @@ type attempt struct {
 // seek connects to whichever target serves the set. They are tried in rounds,
 // in order: the next as soon as one has refused, or has been silent for a while, so that one
 // that is cut off holds up nothing. It returns none when the targets have changed
-// or the Remote is closed. Told is who was said to be the primary.
-func (r *Remote) seek() (l *link, w *wire.WelcomeBody, told string) {
-	order, told := r.order()
+// or the Remote is closed. Told is who was said to be the primary. The link to
+// the futile one has led to nothing just now.
+func (r *Remote) seek(futile string) (l *link, w *wire.WelcomeBody, told string) {
+	order, told := r.order(futile)
 	if len(order) == 0 {
 		r.pause(r.timeout())
 		return nil, nil, told
