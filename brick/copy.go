@@ -254,18 +254,13 @@ func (s *Store) Path(ctx context.Context, dir volume.ID) (volume.ID, string, err
 		return volume.ID{}, "", err
 	}
 	defer s.release(&t)
-	target, err := s.sys.Readlink(s.indexFD, indexPath(dir))
-	if err == unix.ENOENT {
-		return volume.ID{}, "", stale(op, dir)
-	}
+	s.tree.RLock()
+	defer s.tree.RUnlock()
+	parent, name, err := s.placeOf(op, dir)
 	if err != nil {
-		return volume.ID{}, "", fail(op, dir.String(), err)
+		return volume.ID{}, "", err
 	}
-	parent, name, ok := parsePlace(target)
-	switch {
-	case !ok:
-		return volume.ID{}, "", damaged(op, dir.String(), "the index says %q", target)
-	case parent == nowhere:
+	if parent == nowhere {
 		return volume.ID{}, "", volume.Errorf(op, dir.String(), unix.ENOENT, "the directory has no name")
 	}
 	return parent, name, nil

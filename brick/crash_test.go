@@ -243,12 +243,12 @@ func onMemory(t *testing.T) string {
 // play makes a brick, lets the scene begin on it, with empty caches, and stops
 // or fails its n-th system call. It returns what the operation returned and
 // the call that failed, "" if there was none.
-func (sc *scene) play(t *testing.T, at string, n int, crash bool, errno unix.Errno) (path, failed string, s *Store, err error) {
+func (sc *scene) play(t *testing.T, at string, w *world, n int, crash bool, errno unix.Errno) (path, failed string, s *Store, err error) {
 	t.Helper()
 	path, e := os.MkdirTemp(at, "brick")
 	check(t, e)
 	check(t, Init(ctx, path, testIdentity))
-	w := &world{ids: map[string]volume.ID{}}
+	w.ids, w.open = map[string]volume.ID{}, nil
 	first, e := Open(path, Options{})
 	check(t, e)
 	base(t, first, w)
@@ -281,7 +281,7 @@ func TestCrash(t *testing.T) {
 	for _, sc := range scenes {
 		t.Run(strings.ReplaceAll(sc.name, " ", "_"), func(t *testing.T) {
 			for n := 1; ; n++ {
-				path, failed, s, err := sc.play(t, at, n, true, 0)
+				path, failed, s, err := sc.play(t, at, &world{}, n, true, 0)
 				check(t, s.Close())
 				if failed == "" {
 					check(t, err)
@@ -360,7 +360,7 @@ func TestFailures(t *testing.T) {
 	for _, sc := range scenes {
 		t.Run(strings.ReplaceAll(sc.name, " ", "_"), func(t *testing.T) {
 			for n := 1; ; n++ {
-				path, failed, s, err := sc.play(t, at, n, false, unix.ENOSPC)
+				path, failed, s, err := sc.play(t, at, &world{}, n, false, unix.ENOSPC)
 				if failed == "" {
 					check(t, err)
 				}

@@ -210,7 +210,14 @@ func (s *Store) enterDir(op string, o *volume.Object, tmp string) error {
 	if _, err := s.sys.Lgetxattr(s.indexProc+indexPath(id), attrID, make([]byte, idLen)); err == nil {
 		return unix.EEXIST // what is no directory
 	}
-	if err := s.setPlace(op, id, nowhere, id.String()); err != nil {
+	st := s.objs.stripe(id)
+	st.Lock()
+	err := s.dropRest(st, id)
+	st.Unlock()
+	if err == nil {
+		err = s.setPlace(op, id, nowhere, id.String())
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.sys.Rename(s.tmpFD, tmp, s.openFD, id.String(), unix.RENAME_NOREPLACE); err != nil {
@@ -227,6 +234,9 @@ func (s *Store) enterOther(o *volume.Object, tmp string) error {
 	st := s.objs.stripe(id)
 	st.Lock()
 	defer st.Unlock()
+	if err := s.dropRest(st, id); err != nil {
+		return err
+	}
 	if err := s.sys.Rename(s.tmpFD, tmp, s.openFD, id.String(), unix.RENAME_NOREPLACE); err != nil {
 		return err
 	}
@@ -244,6 +254,18 @@ func (s *Store) enterOther(o *volume.Object, tmp string) error {
 	s.inodes.set(&info, node{Pointer: volume.Pointer{ID: id, Mode: o.Attr.Type()}})
 	st.hold(id)
 	return nil
+}
+
+// dropRest removes an object's link in .mortar/open that could not be removed
+// when the index's was. The stripe is locked.
+func (s *Store) dropRest(st *objectStripe, id volume.ID) error {
+	if !st.extra[id].kept || st.open[id] != nil {
+		return nil
+	}
+	if _, err := s.sys.Stat(s.indexFD, indexPath(id), noFollow); err != unix.ENOENT {
+		return err
+	}
+	return s.removeKept(st, id)
 }
 
 // replaceKind removes an object, its names and its discards, in whose place one

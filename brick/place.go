@@ -51,7 +51,9 @@ func (s *Store) placeEntry(op string, p *put) error {
 	case err != nil && volume.ErrnoOf(err) != unix.ENOENT:
 		return err
 	case err != nil:
-	case f.leads(p.e):
+	case f.leads(p.e): // already; what could not be undone of its being nameless is
+		defer s.objs.lock(p.e.ID)()
+		s.named(p)
 		return nil
 	case f.isDir(): // it makes room first
 		s.tree.Lock()
@@ -185,7 +187,9 @@ func dropErr(err error, but unix.Errno) error {
 // placeDirectory moves a directory, from its name or from .mortar/open, to its new name.
 func (s *Store) placeDirectory(op string, p *put) error {
 	for {
+		s.tree.RLock()
 		parent, name, err := s.placeOf(op, p.e.ID)
+		s.tree.RUnlock()
 		if err != nil {
 			return err
 		}
@@ -196,10 +200,16 @@ func (s *Store) placeDirectory(op string, p *put) error {
 	}
 }
 
-// placeOf returns where the index says that a directory lies. Of the root: nowhere.
+// placeOf returns where the index, or a note (resolveNote), says that a directory
+// lies. Of the root: nowhere. The tree is locked.
 func (s *Store) placeOf(op string, id volume.ID) (parent volume.ID, name string, err error) {
 	if id == volume.Root {
 		return nowhere, "", nil
+	}
+	if s.notes.Load() {
+		if d, err := s.resolveNote(op, id, 0); err == nil {
+			s.dirs.put(d)
+		}
 	}
 	target, err := s.sys.Readlink(s.indexFD, indexPath(id))
 	if err == unix.ENOENT || err == unix.EINVAL {

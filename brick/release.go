@@ -31,7 +31,9 @@ func (s *Store) Release(ctx context.Context, id volume.ID) error {
 	if e.kept || id == volume.Root {
 		return nil
 	}
+	s.tree.RLock()
 	parent, _, err := s.placeOf(op, id)
+	s.tree.RUnlock()
 	if volume.ErrnoOf(err) == unix.ESTALE || err == nil && parent != nowhere {
 		return nil
 	}
