@@ -13,7 +13,7 @@ func TestSound(t *testing.T) {
 		setup
 	}{
 		{"two: restarts, late messages", setup{members: 2, quorum: 1, budget: budget{restarts: 2, delays: 1, losses: 1, epochs: 3, requests: 2}}},
-		{"two: restarts, slow swaps", setup{members: 2, quorum: 1, budget: budget{restarts: 2, slow: 2, epochs: 3, requests: 1}}},
+		{"two: restarts, slow swaps", setup{members: 2, quorum: 1, max: 200_000, budget: budget{restarts: 2, slow: 2, epochs: 3, requests: 1}}},
 		{"two: reboots", setup{members: 2, quorum: 1, budget: budget{restarts: 1, reboots: 3, epochs: 4, requests: 2}}},
 		{"two: everything", setup{members: 2, quorum: 1, budget: budget{restarts: 2, reboots: 1, delays: 2, slow: 1, twice: 1, losses: 1, epochs: 4, requests: 2}}},
 		{"two, half leases", setup{members: 2, quorum: 1, lease: 2, budget: budget{restarts: 1, delays: 2, slow: 1, epochs: 3, requests: 1}}},
