@@ -116,7 +116,7 @@ func TestBadInput(t *testing.T) {
 		{"cluster restore /", "", "cluster restore: failed: /: is a directory\n", 1},
 		{"peer status x", "", "\nUsage:\npeer status\n\n", 1},
 		{"pool list x", "", "\nUsage:\npool list\n\n", 1},
-		{"volume heal v info", "", "volume heal: this version of Mortar does not have this command yet.\n", 1},
+		{"volume quota v list", "", "volume quota: this version of Mortar does not have this command yet.\n", 1},
 		{"snapshot create s v", "", "snapshot create: this version of Mortar does not have this command yet.\n", 1},
 		{"vol rebal v status", "", "volume rebalance: this version of Mortar", 1},
 		{"system:: getspec v", "", "system:: getspec: this version of Mortar", 1},

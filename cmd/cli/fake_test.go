@@ -19,7 +19,8 @@ type fake struct {
 	api.Pool // what daemons ask each other: not asked for here
 	api.Sets // what bricks ask
 
-	pool     pool // pool_test.go
+	pending  func(*api.HealInfo) // heal_test.go
+	pool     pool                // pool_test.go
 	volumes  []api.Volume
 	status   map[string][]api.BrickStatus
 	newID    string // of the next volume

@@ -56,6 +56,10 @@ var stages = map[string]func(*fake){
 		b := &f.status["replicate"][1]
 		b.Online, b.Port, b.PID = false, 0, -1
 	},
+	"heal-info-pending":         withPending,
+	"heal-info-summary-pending": withPending,
+	"heal-count-pending":        withPending,
+
 	"create-dup":       newv(api.Created),
 	"create-usedbrick": newv(api.Created),
 	"start":            newv(api.Created),
@@ -103,6 +107,20 @@ var captured = []struct {
 	{"stop-again", "volume stop newv", 1},
 	{"delete", "volume delete newv", 0},
 	{"delete-started", "volume delete newv", 1},
+	{"heal-launch", "volume heal replicate", 0},
+	{"heal-full", "volume heal replicate full", 0},
+	{"heal-info", "volume heal replicate info", 0},
+	{"heal-info-pending", "volume heal replicate info", 0},
+	{"heal-info-sb", "volume heal replicate info split-brain", 0},
+	{"heal-info-summary", "volume heal replicate info summary", 0},
+	{"heal-info-summary-pending", "volume heal replicate info summary", 0},
+	{"heal-heal-count", "volume heal replicate statistics heal-count", 0},
+	{"heal-count-pending", "volume heal replicate statistics heal-count", 0},
+	{"replace", "volume replace-brick replicate gtest:/d/b1 gtest:/d/b9 commit force", 0},
+	{"replace-refused", "volume replace-brick replicate gtest:/d/b1 gtest:/d/used commit force", 1},
+	{"reset-brick-start", "volume reset-brick replicate gtest:/d/b2 start", 0},
+	{"reset-brick-commit", "volume reset-brick replicate gtest:/d/b2 gtest:/d/b2 commit force", 0},
+	{"reset-brick-refused", "volume reset-brick replicate gtest:/d/b1 gtest:/d/b1 commit", 1},
 	{"peer-status", "peer status", 0},
 	{"pool-list", "pool list", 0},
 	{"probe-self", "peer probe localhost", 0},
@@ -112,7 +130,8 @@ var captured = []struct {
 }
 
 // TestCaptured compares text and XML, byte for byte, with what GlusterFS 10.3
-// printed on a server with the same volumes (less the self-heal daemon's rows).
+// printed on a server with the same volumes (less the self-heal daemon's rows, and
+// the IDs of files to be healed).
 func TestCaptured(t *testing.T) {
 	for _, c := range captured {
 		t.Run(strings.ReplaceAll(c.line, " ", "_"), func(t *testing.T) {

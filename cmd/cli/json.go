@@ -75,6 +75,31 @@ type jsonDone struct {
 	Notes []string `json:"notes"`
 }
 
+// volume heal, and its info and statistics
+type jsonHeal struct {
+	Name   string          `json:"name"`
+	ID     string          `json:"id"`
+	Bricks []jsonBrickHeal `json:"bricks"`
+}
+
+type jsonBrickHeal struct {
+	jsonBrick
+	Set         int        `json:"set"`
+	Role        string     `json:"role"`      // primary, in sync, out of sync
+	Connected   bool       `json:"connected"` // the set's primary speaks with it
+	Known       bool       `json:"known"`     // the primary has told what follows
+	State       string     `json:"state"`     // in sync, absent, healing, full heal
+	Pending     uint64     `json:"pending"`   // entries that it lacks
+	Entries     []string   `json:"entries"`   // the first of them
+	SplitBrain  int        `json:"split_brain"`
+	HealedFiles uint64     `json:"healed_files"`
+	HealedBytes uint64     `json:"healed_bytes"`
+	Total       uint64     `json:"total"`             // entries of this healing; 0: not known
+	Started     *time.Time `json:"started,omitempty"` // of it
+	Ends        *time.Time `json:"ends,omitempty"`    // expected
+	LastError   string     `json:"last_error,omitempty"`
+}
+
 // volume status
 type jsonStatuses struct {
 	Volumes []jsonStatus `json:"volumes"`
@@ -186,6 +211,22 @@ func toVolume(v api.Volume) jsonVolume {
 	}
 	for _, o := range slices.Backward(v.Options) {
 		j.Options = append(j.Options, jsonOption{Name: o.Name, Value: o.Value})
+	}
+	return j
+}
+
+func toHeal(h api.HealInfo) jsonHeal {
+	j := jsonHeal{Name: h.Name, ID: h.ID, Bricks: []jsonBrickHeal{}}
+	given := func(t time.Time) *time.Time {
+		if t.IsZero() {
+			return nil
+		}
+		return &t
+	}
+	for _, b := range h.Bricks {
+		j.Bricks = append(j.Bricks, jsonBrickHeal{jsonBrick: toBrick(b.Brick), Set: int(b.Set), Role: b.Role, Connected: b.Connected, Known: b.Known,
+			State: b.State, Pending: b.Pending, Entries: append([]string{}, b.Entries...), HealedFiles: b.HealedFiles, HealedBytes: b.HealedBytes,
+			Total: b.Total, Started: given(b.Started), Ends: given(b.Ends), LastError: b.LastError})
 	}
 	return j
 }

@@ -51,6 +51,12 @@ func (x *xml) begin(name string) {
 	x.open = append(x.open, name)
 }
 
+// beginWith is begin with an attribute.
+func (x *xml) beginWith(name, attribute, value string) {
+	x.rawf(`<%s %s="%s">`, name, attribute, strings.ReplaceAll(escape(value), `"`, "&quot;"))
+	x.open = append(x.open, name)
+}
+
 func (x *xml) end() {
 	name := x.open[len(x.open)-1]
 	x.open = x.open[:len(x.open)-1]

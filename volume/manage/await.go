@@ -19,6 +19,7 @@ type brickFailure struct {
 	brick brickRecord
 	text  string
 	away  bool // its server is not there
+	lost  bool // its directory does not hold it any more
 }
 
 // standing is how far the bricks of a volume are.
@@ -27,23 +28,23 @@ type standing struct {
 	failure *brickFailure // the first that failed
 }
 
-// stand looks at the bricks of a volume; away are the servers that nothing is
+// stand looks at bricks of a volume; away are the servers that nothing is
 // expected of.
-func stand(s *snapshot, v *volumeRecord, away map[string]bool) standing {
-	want := v.want()
+func stand(s *snapshot, v *volumeRecord, bricks []brickRecord, away map[string]bool) standing {
 	var out standing
 	fail := func(f brickFailure) {
 		if out.failure == nil {
 			out.failure = &f
 		}
 	}
-	for _, b := range v.Bricks {
+	for _, b := range bricks {
+		want := v.want(b)
 		switch h := s.haveOf(v.ID, b.ID); {
 		case h.Generation >= v.Generation && (h.Is == failed || h.Is == down):
-			fail(brickFailure{brick: b, text: h.Error})
+			fail(brickFailure{brick: b, text: h.Error, lost: h.Lost})
 		case h.Generation >= v.Generation && h.Is == want:
 		case away[b.Server]:
-			fail(brickFailure{b, notConnected(s, b), true})
+			fail(brickFailure{brick: b, text: notConnected(s, b), away: true})
 		default:
 			out.waiting = append(out.waiting, b)
 		}
@@ -65,6 +66,11 @@ func notConnected(s *snapshot, b brickRecord) string {
 // not answered when the bound is reached, or whose server is gone, has failed.
 // The error is errTaken if another daemon carries the task on.
 func (d *daemon) awaitBricks(ctx context.Context, t *taskRecord, v *volumeRecord, bound time.Duration) (*brickFailure, error) {
+	return d.awaitThese(ctx, t, v, v.Bricks, bound)
+}
+
+// awaitThese is awaitBricks for some of the volume's bricks.
+func (d *daemon) awaitThese(ctx context.Context, t *taskRecord, v *volumeRecord, bricks []brickRecord, bound time.Duration) (*brickFailure, error) {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	since := map[string]time.Time{} // the server is away
@@ -79,7 +85,7 @@ func (d *daemon) awaitBricks(ctx context.Context, t *taskRecord, v *volumeRecord
 		for _, id := range t.Away {
 			away[id] = true
 		}
-		for _, b := range v.Bricks {
+		for _, b := range bricks {
 			switch began, ok := since[b.Server]; {
 			case s.alive[b.Server] != "":
 				delete(since, b.Server)
@@ -89,7 +95,7 @@ func (d *daemon) awaitBricks(ctx context.Context, t *taskRecord, v *volumeRecord
 				away[b.Server] = true
 			}
 		}
-		at := stand(s, v, away)
+		at := stand(s, v, bricks, away)
 		if len(at.waiting) == 0 {
 			return at.failure, nil
 		}
@@ -105,7 +111,7 @@ func (d *daemon) awaitBricks(ctx context.Context, t *taskRecord, v *volumeRecord
 			if s.alive[b.Server] == "" {
 				text = notConnected(s, b)
 			}
-			return &brickFailure{b, text, s.alive[b.Server] == ""}, nil
+			return &brickFailure{brick: b, text: text, away: s.alive[b.Server] == ""}, nil
 		}
 	}
 }

@@ -38,8 +38,9 @@ func reason(err error) string {
 
 // checkBrickDir says, in GlusterFS's words, why path can't become the brick
 // called name, and changes nothing. The directory may be missing if its parent
-// exists: missing is true then.
-func (d *daemon) checkBrickDir(path, name string, force bool) (missing bool, err error) {
+// exists: missing is true then. With force it may be on the root partition or a
+// mount point, with reuse a brick that no volume has any more.
+func (d *daemon) checkBrickDir(path, name string, force, reuse bool) (missing bool, err error) {
 	st, err := os.Stat(path)
 	existing := path
 	switch {
@@ -63,7 +64,7 @@ func (d *daemon) checkBrickDir(path, name string, force bool) (missing bool, err
 			return missing, err
 		}
 	}
-	return missing, checkUsed(path, existing, force)
+	return missing, checkUsed(path, existing, reuse)
 }
 
 // checkPartition refuses the root partition and mount points.
@@ -102,14 +103,14 @@ func checkXattr(dir, name string) error {
 }
 
 // checkUsed refuses a directory that is another volume's brick or lies in one.
-// With force a brick that no volume has any more may be taken over itself, but
+// With reuse a brick that no volume has any more may be taken over itself, but
 // never a place within one: that tree is another's.
-func checkUsed(path, existing string, force bool) error {
+func checkUsed(path, existing string, reuse bool) error {
 	for p := existing; p != "/"; p = filepath.Dir(p) {
 		_, err := brick.ReadIdentity(p)
 		switch {
 		case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
-		case p == path && force:
+		case p == path && reuse:
 		case err != nil:
 			return refuse("%s can't be used: %s", path, identityTrouble(p, err))
 		case p == path:
@@ -119,6 +120,19 @@ func checkUsed(path, existing string, force bool) error {
 		}
 	}
 	return nil
+}
+
+// holds reports whether the directory is the brick of this identity.
+func holds(path string, id brick.Identity) bool {
+	have, err := brick.ReadIdentity(path)
+	return err == nil && have == id
+}
+
+// lostText says of a brick of a set of several members that its directory does
+// not hold it any more, and what to do.
+func lostText(name, at string) string {
+	return fmt.Sprintf("its directory does not hold the brick any more. If its disk was emptied or exchanged, run "+
+		"`mortar volume reset-brick %s %s start` and then `mortar volume reset-brick %s %s %s commit`; if it is not mounted, mount it", name, at, name, at, at)
 }
 
 // identityTrouble says what is wrong with the identity file of the directory p.

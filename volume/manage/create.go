@@ -131,7 +131,7 @@ func (d *daemon) newBricks(ctx context.Context, snap *snapshot, r api.CreateRequ
 			return nil, refuse("Brick: %s not available. Brick may be containing or be contained by an existing brick.", name)
 		}
 		for _, v := range snap.volumes {
-			if overlaps(v.Bricks, b) {
+			if overlaps(v.all(), b) {
 				return nil, refuse("Brick: %s not available. Brick may be containing or be contained by an existing brick.", name)
 			}
 		}

@@ -61,6 +61,14 @@
 //	        undo: volume{}        │ bricks have ended                    │ no task
 //	stop    volume{Stopped} task  │ bricks have ended                    │ no task
 //	delete  volume{deleting} task │ bricks have ended                    │ no volume, no have, no task
+//	replace volume{coming: checking} task  │ its server has looked at the directory │ volume{coming: creating}
+//	-brick  volume{coming: creating}       │ brick made                             │ volume{coming: made, old out}
+//	        volume{coming: made, old out}  │ the old one has ended, another leads   │ volume{new for old}, set{without old}, no old have
+//	                                       │ the new one runs                       │ no task
+//	        undo: volume{coming: undoing}  │ what was made of it is removed         │ volume{}, no task
+//	reset   start: volume{old out} task    │ it has ended, another leads            │ set{without old}, no task
+//	-brick  commit: as replace-brick at the same place; where the brick is found with
+//	        its data: volume{checking} … volume{old in again}, no task
 //	set, reset                                                             volume: one transaction, no task;
 //	                                                                       again if another's came first
 //
@@ -70,6 +78,12 @@
 // own by compare-and-swap and goes on in the middle column. What waits for bricks
 // gives up on a server that is away for 3 s: a create or start is undone, a stop
 // or delete leaves those bricks to their server, which ends them when it is back.
+//
+// A brick that is coming has its own phase and is no part of the volume until it
+// takes another's place: that is one transaction, on the condition too that the
+// set's state is what was looked at, for the old brick must not be the last in sync.
+// A directory that does not hold the very brick is never taken for it: an
+// emptied one becomes a new brick, with a new UUID, that has to be healed.
 //
 // The state of a set of several members is no task's: the members change it by
 // compare-and-swap through whichever daemon answers them (SetState, SwapSetState),

@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/mortarfs/mortar/brick"
-	"github.com/mortarfs/mortar/volume/manage/api"
 )
 
 // Pauses before a brick process that died is started again. The first time it
@@ -29,6 +26,11 @@ const reportRetry = time.Second
 type order struct {
 	volume *volumeRecord
 	brick  brickRecord
+}
+
+// identity is what the brick's directory should say of itself.
+func (o order) identity() brick.Identity {
+	return brick.Identity{VolumeID: o.volume.ID, Volume: o.volume.Name, Set: o.brick.Set, BrickID: o.brick.ID}
 }
 
 // A keeper makes one brick of this server what the records want it to be, and
@@ -63,13 +65,6 @@ type keeper struct {
 	pause    time.Duration
 	finished uint64 // the generation for which ready or erased is done
 	foreign  bool   // proc is another daemon's: it is ended before anything else
-}
-
-// hello is a brick process that registers; answer gets nil, or why it is refused.
-type hello struct {
-	pid, port int
-	life      string
-	answer    chan error
 }
 
 func newKeeper(d *daemon, o order, have haveRecord) *keeper {
@@ -177,7 +172,7 @@ func (k *keeper) act(ctx context.Context, o order) time.Duration {
 		}
 	}
 	k.foreign = false
-	want := v.want()
+	want := v.want(o.brick)
 	if want != running {
 		k.refuseHello("The brick is not to run.")
 		if k.proc != nil {
@@ -236,24 +231,28 @@ func (h *haveRecord) end() {
 // settle does what conditions without a process ask for.
 func (k *keeper) settle(ctx context.Context, o order, want condition) {
 	v, b := o.volume, o.brick
-	id := brick.Identity{VolumeID: v.ID, Volume: v.Name, Set: b.Set, BrickID: b.ID}
+	id := o.identity()
 	var err error
-	missing := false
-	k.d.cfg.step("brick " + string(v.Phase) + " " + string(want))
+	missing, kept := false, false
+	p := v.phaseOf(b)
+	coming := b.Phase != settled
+	k.d.cfg.step("brick " + string(p) + " " + string(want))
 	switch {
-	case v.Phase == checking:
-		missing, err = k.d.checkBrickDir(b.Path, b.name(), v.Force)
+	case p == checking && b.Replaces != "" && holds(b.Path, brick.Identity{VolumeID: v.ID, Volume: v.Name, Set: b.Set, BrickID: b.Replaces}):
+		kept = true
+	case p == checking:
+		missing, err = k.d.checkBrickDir(b.Path, b.name(), v.Force || coming, v.Force || b.Reuse)
 	case want == erased:
 		err = unmakeBrickDir(b.Path, id, b.Made)
-	case v.Phase == creating:
-		err = makeBrickDir(ctx, b.Path, id, b.Made, v.Force)
+	case p == creating:
+		err = makeBrickDir(ctx, b.Path, id, b.Made, v.Force || b.Reuse)
 	}
 	if ctx.Err() != nil {
 		return // to be done by the next life
 	}
 	k.finished = v.Generation
 	k.have = k.say(v.Generation, want, "")
-	k.have.Missing = missing
+	k.have.Missing, k.have.Kept = missing, kept
 	if err != nil {
 		k.have = k.say(v.Generation, failed, err.Error())
 	}
@@ -280,7 +279,7 @@ func (k *keeper) start(o order) {
 	k.have.end()
 	k.have = haveRecord{
 		V: recordVersion, Generation: k.have.Generation, Is: is, Error: k.have.Error, PID: proc.pid,
-		Ended: k.have.Ended, Incarnation: incarnation,
+		Lost: k.have.Lost, Ended: k.have.Ended, Incarnation: incarnation,
 	}
 	k.publish(proc.pid, 0, false)
 	k.log.Info("brick process started", "pid", proc.pid)
@@ -297,7 +296,7 @@ func (k *keeper) died(o order) {
 	if line := lastLine(k.d.brickLog(o.volume.Name, o.brick.Path), k.logFrom); line != "" {
 		text += ": " + line
 	}
-	if o.volume.want() != running {
+	if o.volume.want(o.brick) != running {
 		k.have = k.say(k.have.Generation, k.have.Is, k.have.Error)
 		return
 	}
@@ -312,52 +311,12 @@ func (k *keeper) failed(o order, text string) {
 		is = down
 	}
 	k.have = k.say(o.volume.Generation, is, text)
+	if k.have.Lost = !holds(o.brick.Path, o.identity()); k.have.Lost && o.volume.Replica > 1 {
+		k.have.Error = lostText(o.volume.Name, o.brick.name())
+	}
 	k.retry = time.Now().Add(k.pause)
 	k.log.Warn("brick process is down", "why", text, "again_in", k.pause)
 	k.pause = min(max(2*k.pause, backoffMin), backoffMax)
-}
-
-// takeHello looks at a registration.
-func (k *keeper) takeHello(o order) {
-	k.mu.Lock()
-	h := k.mu.hello
-	k.mu.hello = nil
-	k.mu.Unlock()
-	if h == nil {
-		return
-	}
-	if k.proc == nil || !k.proc.alive() {
-		k.adopt(h.pid)
-	}
-	if k.proc == nil || k.proc.pid != h.pid {
-		h.answer <- notWanted("Another process runs for this brick.")
-		return
-	}
-	if k.have.PID != h.pid || k.have.Port != h.port {
-		k.log.Info("brick is up", "pid", h.pid, "port", h.port)
-	}
-	inc := k.have.Incarnation
-	if k.have.Life != h.life {
-		k.have.end()
-	}
-	k.have = haveRecord{
-		V: recordVersion, Generation: o.volume.Generation, Is: running, PID: h.pid, Port: h.port,
-		Addr: net.JoinHostPort(k.d.clientHost(o.brick), strconv.Itoa(h.port)),
-		Life: h.life, Ended: k.have.Ended, Incarnation: max(inc, 1),
-	}
-	k.port = h.port
-	k.publish(h.pid, h.port, true)
-	h.answer <- nil
-}
-
-func (k *keeper) refuseHello(why string) {
-	k.mu.Lock()
-	h := k.mu.hello
-	k.mu.hello = nil
-	k.mu.Unlock()
-	if h != nil {
-		h.answer <- notWanted("%s", why)
-	}
 }
 
 // adopt takes hold of a process that an earlier daemon started.
@@ -423,27 +382,4 @@ func (k *keeper) report(ctx context.Context, o order) time.Duration {
 	}
 	k.written = have
 	return forever
-}
-
-// register hands a registration to the keeper and waits for its answer.
-func (k *keeper) register(ctx context.Context, b api.BrickHello) error {
-	h := &hello{pid: b.PID, port: b.Port, life: b.Life, answer: make(chan error, 1)}
-	if h.life == "" { // an earlier release's: its number and start are unique while the machine is up
-		h.life = fmt.Sprintf("%d-%s", b.PID, startOf(b.PID))
-	}
-	k.mu.Lock()
-	if old := k.mu.hello; old != nil {
-		old.answer <- refuse("Another registration came after this one.")
-	}
-	k.mu.hello = h
-	k.mu.Unlock()
-	k.poke()
-	select {
-	case err := <-h.answer:
-		return err
-	case <-k.done:
-		return notWanted("The volume is gone.")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

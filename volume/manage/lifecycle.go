@@ -84,6 +84,9 @@ func (d *daemon) finishStart(ctx context.Context, t *taskRecord, v *volumeRecord
 			v = v.clone()
 			v.State = api.Started
 			_, err := d.commit(ctx, "start end", []clientv3.Cmp{hasTask(t)}, putVolume(v), endTask(t))
+			if err == nil && failure != nil && failure.lost && v.Replica > 1 {
+				return refuse("Brick %s can't be started: %s.", failure.brick.name(), failure.text)
+			}
 			return err
 		}
 		before := hasTask(t)

@@ -107,8 +107,13 @@ func daemonProcess(arg string) int {
 	if s.KillStep != "" {
 		cfg.aliveTTL = 2 * time.Second
 	}
-	// b3 can't be made a brick: when the checks have been passed there is a file of that name.
+	// b3 and b5 can't be made bricks: when the checks have been passed there is a file of that name.
 	spoil := func(step string) {
+		if dir := filepath.Dir(s.StateDir); step == "brick checked" {
+			if _, err := os.Stat(filepath.Join(dir, "b5 is to be spoiled")); err == nil {
+				_ = os.WriteFile(filepath.Join(dir, "b5"), nil, 0o600)
+			}
+		}
 		if dir := filepath.Dir(s.StateDir); step == "create checked" {
 			if _, err := os.Stat(filepath.Join(dir, "b1")); err == nil {
 				_ = os.WriteFile(filepath.Join(dir, "b3"), nil, 0o600)

@@ -3,6 +3,7 @@ package manage
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +53,7 @@ const (
 	settled  phase = ""         // it exists
 	checking phase = "checking" // its bricks' directories are being looked at; nobody sees it yet
 	creating phase = "creating" // its bricks are being made; nobody sees it yet
+	made     phase = "made"     // of a brick alone: it waits to take another's place
 	undoing  phase = "undoing"  // they are being unmade; nobody sees it
 	deleting phase = "deleting" // it goes; seen as what it was until it is gone
 )
@@ -69,6 +71,7 @@ type volumeRecord struct {
 	Replica    int            `json:"replica,omitempty"` // members of each set, arbiters included; 0: one
 	Arbiter    int            `json:"arbiter,omitempty"` // of these, how many hold no contents
 	Bricks     []brickRecord  `json:"bricks"`
+	Coming     []brickRecord  `json:"coming,omitempty"` // being made to take others' places; nobody sees them
 	RootHome   volume.SetID   `json:"rootHome"`
 	NextSet    volume.SetID   `json:"nextSet"`           // never given yet
 	Layouts    []spec.Layout  `json:"layouts"`           // newest first
@@ -86,6 +89,12 @@ type brickRecord struct {
 	Made   bool         `json:"made,omitempty"` // the create made the directory
 
 	Arbiter bool `json:"arbiter,omitempty"` // it holds no contents
+	Out     bool `json:"out,omitempty"`     // it is taken out of service: it does not run, though the volume does
+
+	// Of one that is coming:
+	Phase    phase  `json:"phase,omitempty"`    // checking, creating, made or undoing
+	Replaces string `json:"replaces,omitempty"` // UUID of the brick that is to be put into service again at the same place, if its data are there
+	Reuse    bool   `json:"reuse,omitempty"`    // the directory may be one that another brick left
 }
 
 func (b brickRecord) name() string { return spec.JoinBrick(b.Host, b.Path) }
@@ -106,6 +115,7 @@ func (v *volumeRecord) visible() bool { return v != nil && (v.Phase == settled |
 func (v *volumeRecord) clone() *volumeRecord {
 	c := *v
 	c.Bricks = append([]brickRecord(nil), v.Bricks...)
+	c.Coming = append([]brickRecord(nil), v.Coming...)
 	c.Layouts = append([]spec.Layout(nil), v.Layouts...)
 	c.Options = append([]spec.Setting(nil), v.Options...)
 	return &c
@@ -123,15 +133,37 @@ const (
 	erased  condition = "erased"  // what the create made is gone
 )
 
-// want derives from the volume's record what its bricks should be.
-func (v *volumeRecord) want() condition {
-	switch {
-	case v.Phase == undoing:
+// phaseOf is where in its life a brick is: as its volume, or by itself where it
+// comes to a volume that exists.
+func (v *volumeRecord) phaseOf(b brickRecord) phase {
+	if b.Phase != settled {
+		return b.Phase
+	}
+	return v.Phase
+}
+
+// want derives from the volume's record what a brick of it should be.
+func (v *volumeRecord) want(b brickRecord) condition {
+	switch p := v.phaseOf(b); {
+	case p == undoing:
 		return erased
-	case v.Phase == settled && v.Run:
+	case p == settled && v.Run && !b.Out:
 		return running
 	}
 	return ready
+}
+
+// all are the volume's bricks and those that are coming.
+func (v *volumeRecord) all() []brickRecord {
+	if len(v.Coming) == 0 {
+		return v.Bricks
+	}
+	return slices.Concat(v.Bricks, v.Coming)
+}
+
+// place returns where a brick is among the volume's, -1: nowhere.
+func (v *volumeRecord) place(id string) int {
+	return slices.IndexFunc(v.Bricks, func(b brickRecord) bool { return b.ID == id })
 }
 
 // haveRecord is what a brick is, written by its own daemon's keeper.
@@ -147,6 +179,8 @@ type haveRecord struct {
 	Ended       string    `json:"ended,omitempty"`       // life of the last process that was seen to end
 	Incarnation uint64    `json:"incarnation,omitempty"` // starts of the process so far
 	Missing     bool      `json:"missing,omitempty"`     // found by the check of a create: the directory is to be made
+	Kept        bool      `json:"kept,omitempty"`        // found by the check of a reset: what was there is there still
+	Lost        bool      `json:"lost,omitempty"`        // the directory does not hold the brick any more
 }
 
 // setRecord says who serves a set of several members. Its members change it: see SwapSetState.
@@ -162,6 +196,10 @@ const (
 	kindStart  = "start"
 	kindStop   = "stop"
 	kindDelete = "delete"
+
+	kindReplace = "replace-brick"
+	kindReset   = "reset-brick start"
+	kindRenew   = "reset-brick commit"
 )
 
 // taskRecord is a change under way.
@@ -174,8 +212,12 @@ type taskRecord struct {
 	Server   string     `json:"server"`   // UUID of the daemon that carries it out
 	Boot     string     `json:"boot"`     // which life of that daemon
 	Force    bool       `json:"force,omitempty"`
-	Away     []string   `json:"away,omitempty"` // servers (UUIDs) that were not there at the begin: a forced change does without them
-	Undo     *api.Error `json:"undo,omitempty"` // it is being undone: why
+	Away     []string   `json:"away,omitempty"`    // servers (UUIDs) that were not there at the begin: a forced change does without them
+	Brick    string     `json:"brick,omitempty"`   // UUID of the brick that it is about
+	New      string     `json:"new,omitempty"`     // UUID of the one that comes for it
+	WasOut   bool       `json:"wasOut,omitempty"`  // the brick was out of service before
+	Swapped  bool       `json:"swapped,omitempty"` // that has its place
+	Undo     *api.Error `json:"undo,omitempty"`    // it is being undone: why
 	Begun    time.Time  `json:"begun"`
 }
 

@@ -123,7 +123,7 @@ func findServer(s *snapshot, hosts ...string) *serverRecord {
 func bricksOn(s *snapshot, server string) int {
 	n := 0
 	for _, v := range s.volumes {
-		for _, b := range v.Bricks {
+		for _, b := range v.all() {
 			if b.Server == server {
 				n++
 			}

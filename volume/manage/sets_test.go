@@ -193,9 +193,8 @@ func withoutMajority(t *testing.T, p *pool, m *spec.Map) {
 	if took := time.Since(began); err == nil || took > patient(500*time.Millisecond) {
 		t.Errorf("without a majority: %v after %v", err, took)
 	}
-	short, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	_, err = api.SwapSetState(short, targets[1:2], m.ID, 1, revision, reign(now, m.Sets[0].Members[1].ID))
+	_, err = p.sites[1].conn.SwapSetState(ctx, api.SwapRequest{
+		SetRef: api.SetRef{Volume: m.ID, Set: 1}, Revision: revision, Next: reign(now, m.Sets[0].Members[1].ID), ID: "no majority"})
 	if err == nil || api.IsConflict(err) || api.IsUnknown(err) {
 		t.Errorf("a swap without a majority: %v", err)
 	}

@@ -87,8 +87,11 @@ func (s *supervisor) sync(ctx context.Context, snap *snapshot, processes map[str
 		if !snap.stale.IsZero() && v.Phase != settled {
 			continue // what has become of it is not known
 		}
-		for _, b := range v.Bricks {
+		for _, b := range v.all() {
 			if b.Server != s.d.id() {
+				continue
+			}
+			if !snap.stale.IsZero() && b.Phase != settled {
 				continue
 			}
 			seen[b.ID] = true

@@ -50,7 +50,7 @@ func (p *pool) takenOver(i int) {
 	acts := []act{{"create", func(t *testing.T, _ *site, c *api.Conn) error {
 		_, err := c.VolumeCreate(t.Context(), api.CreateRequest{Name: "v", Bricks: bricks})
 		return err
-	}, lifetime[0].is}}
+	}, lifetime[0].is, 0}}
 	acts = append(acts, lifetime[1:]...)
 
 	first, second := p.sites[0], p.sites[1]

@@ -273,6 +273,10 @@ func (d *daemon) carryOn(ctx context.Context, t *taskRecord, v *volumeRecord) er
 		return d.finishStop(ctx, t, v)
 	case kindDelete:
 		return d.finishDelete(ctx, t, v)
+	case kindReplace, kindRenew:
+		return d.finishReplace(ctx, t, v)
+	case kindReset:
+		return d.finishReset(ctx, t, v)
 	}
 	return fmt.Errorf("task %s of volume %s has the unknown kind %q: it is a newer release's", t.ID, v.Name, t.Kind)
 }

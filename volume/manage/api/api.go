@@ -37,6 +37,7 @@ type Daemon interface {
 
 	Pool
 	Sets
+	Repair
 }
 
 // Error is a refused or failed request, for people and for programs.

@@ -97,6 +97,9 @@ var timeouts = map[string]time.Duration{
 	"VolumeStop":   changeTimeout,
 	"VolumeDelete": changeTimeout,
 
+	"VolumeReplaceBrick": changeTimeout,
+	"VolumeResetBrick":   changeTimeout,
+
 	"PeerProbe":      changeTimeout,
 	"PeerDetach":     changeTimeout,
 	"ClusterRecover": changeTimeout,
