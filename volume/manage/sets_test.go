@@ -65,13 +65,24 @@ func TestReplicatedVolume(t *testing.T) {
 				t.Errorf("%s: set %+v", test.r.Name, set)
 			}
 		}
+		_, err := c.VolumeSet(ctx, api.SetRequest{Name: v.Name, Pairs: []string{"cluster.quorum-count", "4"}})
+		refused(t, err, api.ErrGeneric, fmt.Sprintf("4 in cluster.quorum-count 4 is out of range [1 - %d]", test.of))
+		if o := must[[]api.OptionValue](t)(c.VolumeGet(ctx, api.GetRequest{Name: v.Name, Key: "cluster.quorum-type"})); o[0].Value != "auto" || o[0].Default {
+			t.Errorf("%s: quorum %+v", v.Name, o)
+		}
+		_, err = c.VolumeHealInfo(ctx, api.VolumeRequest{Name: v.Name})
+		refused(t, err, api.ErrGeneric, "Volume "+v.Name+" is not started.")
 		must[api.Volume](t)(c.VolumeDelete(ctx, api.VolumeRequest{Name: test.r.Name}))
-		_, _, err := api.ReadSetState(ctx, []string{st.Listen}, v.ID, 1)
+		_, _, err = api.ReadSetState(ctx, []string{st.Listen}, v.ID, 1)
 		refused(t, err, api.ErrNoVolume, "Volume "+v.ID+" does not exist")
 	}
 	v := must[api.Volume](t)(c.VolumeCreate(ctx, api.CreateRequest{Name: "plain", Bricks: s.bricks(2, "e")}))
 	_, _, err := api.ReadSetState(ctx, []string{st.Listen}, v.ID, 1)
 	refused(t, err, api.ErrInvalid, "Volume "+v.ID+" has no set 1 of several members.")
+	_, err = c.VolumeSet(ctx, api.SetRequest{Name: "plain", Pairs: []string{"cluster.quorum-count", "1"}})
+	refused(t, err, api.ErrGeneric, "Cannot set cluster.quorum-count for a non-replicate volume.")
+	_, err = c.VolumeHeal(ctx, api.HealRequest{Name: "plain"})
+	refused(t, err, api.ErrGeneric, "Volume plain is not of type replicate/disperse")
 }
 
 // Members change their set's state through any daemon, one at a time, and all

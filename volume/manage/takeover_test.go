@@ -3,6 +3,7 @@ package manage
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"testing"
 
@@ -15,6 +16,14 @@ var killPoints = []string{
 	"start begin", "start begin done", "start end", "start end done", "set", "set done",
 	"stop begin", "stop begin done", "stop end", "stop end done",
 	"delete begin", "delete begin done", "delete end", "delete end done",
+}
+
+// repairPoints are those of exchanges of bricks.
+var repairPoints = []string{
+	"replace-brick begin", "replace-brick begin done", "brick checked", "brick checked done", "brick made", "brick made done",
+	"brick swapped", "brick swapped done", "replace-brick end", "replace-brick end done",
+	"reset-brick start begin", "reset-brick start begin done", "reset-brick start end", "reset-brick start end done",
+	"reset-brick commit begin", "reset-brick commit begin done", "brick kept", "brick kept done", "reset-brick commit end", "reset-brick commit end done",
 }
 
 // A daemon is killed before each step of a change and does not come back:
@@ -33,25 +42,32 @@ func TestTakenOver(t *testing.T) {
 			p.grow()
 			p.sites[0].halt()
 			for i := part; i < len(killPoints); i += stride {
-				p.takenOver(i)
+				p.takenOver(killPoints[i], fmt.Sprintf("v%d", i), false)
+			}
+			for i := part + pools*rand.N(2); i < len(repairPoints); i += 2 * stride { // half of them in each run
+				p.takenOver(repairPoints[i], fmt.Sprintf("r%d", i), true)
 			}
 		})
 	}
 }
 
 // takenOver has the first site's daemon killed at a step, and the second one go on.
-func (p *pool) takenOver(i int) {
+// The bricks are called name.
+func (p *pool) takenOver(step, name string, repair bool) {
 	p.t.Helper()
-	t, step := p.t, killPoints[i]
+	t := p.t
 	var bricks []string
 	for _, s := range p.sites[1:] {
-		bricks = append(bricks, s.addr+":"+filepath.Join(s.dir, fmt.Sprintf("v%d", i)))
+		bricks = append(bricks, s.addr+":"+filepath.Join(s.dir, name))
 	}
 	acts := []act{{"create", func(t *testing.T, _ *site, c *api.Conn) error {
 		_, err := c.VolumeCreate(t.Context(), api.CreateRequest{Name: "v", Bricks: bricks})
 		return err
 	}, lifetime[0].is, 0}}
 	acts = append(acts, lifetime[1:]...)
+	if repair {
+		acts = exchanges(bricks)
+	}
 
 	first, second := p.sites[0], p.sites[1]
 	killed := first.spawn(daemonSetup{KillStep: step})
@@ -87,5 +103,33 @@ func (p *pool) takenOver(i int) {
 		if n := len(s.processes()); n != 0 {
 			t.Errorf("%s: %d brick processes are left on %s", step, n, s.addr)
 		}
+	}
+}
+
+// exchanges are changes of the first brick of a set of two.
+func exchanges(bricks []string) []act {
+	with := bricks[0] + "new"
+	reset := func(with string, out int) act {
+		return act{"reset", func(t *testing.T, _ *site, c *api.Conn) error {
+			_, err := c.VolumeResetBrick(t.Context(), api.BrickRequest{Name: "v", Brick: bricks[0] + "new", With: with})
+			return err
+		}, func(t *testing.T, s *site, _ *api.Conn) bool {
+			return (s.theMap().Sets[0].Members[0].Addr == "") == (out == 1)
+		}, out}
+	}
+	return []act{
+		{"create", func(t *testing.T, _ *site, c *api.Conn) error {
+			_, err := c.VolumeCreate(t.Context(), api.CreateRequest{Name: "v", Bricks: bricks, Replica: 2})
+			return err
+		}, lifetime[0].is, 0},
+		lifetime[1],
+		{"replace", func(t *testing.T, _ *site, c *api.Conn) error {
+			_, err := c.VolumeReplaceBrick(t.Context(), api.BrickRequest{Name: "v", Brick: bricks[0], With: with, Force: true})
+			return err
+		}, func(t *testing.T, s *site, c *api.Conn) bool { return s.volume(t, c).Bricks[0].Name == with }, 0},
+		reset("", 1),
+		reset(with, 0),
+		lifetime[3],
+		lifetime[4],
 	}
 }
