@@ -31,11 +31,14 @@ type follower struct {
 		finished Seq
 		seen     map[Seq]*applied // above finished
 		promise  Promise
-		gone     bool          // the process promised to has ended
-		tried    Epoch         // of a swap under way that would make this member the primary
-		reigned  Epoch         // the newest in which this brick reigned; on disk
-		sight    time.Duration // when the newest epoch was seen first
-		known    bool          // an epoch was on the disk when this process began
+		fence    uint64            // number of the last fence of this epoch
+		lives    map[string]string // of the members, by the last map
+		gone     bool              // the process promised to has ended
+		tried    Epoch             // of a swap under way that would make this member the primary
+		reigned  Epoch             // the newest in which this brick reigned; on disk
+		sight    time.Duration     // when the newest epoch was seen first
+		known    bool              // an epoch was on the disk when this process began
+		news     chan struct{}     // closed, and made anew, when config changes
 	}
 }
 
@@ -51,6 +54,37 @@ func (f *follower) init(s *Set) {
 	f.mu.known = f.mu.state.Epoch != 0
 	f.mu.sight = s.mu.started
 	f.mu.seen = map[Seq]*applied{}
+	f.mu.news = make(chan struct{})
+}
+
+// madeUpLocked notes the number of the set's make-up that is known now.
+func (f *follower) madeUpLocked(config uint64) {
+	f.mu.config = config
+	close(f.mu.news)
+	f.mu.news = make(chan struct{})
+}
+
+// awaitMakeUp waits until a make-up is known that a change was made under: the
+// message that tells of it is on its way.
+func (f *follower) awaitMakeUp(ctx context.Context, epoch Epoch, config uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	for {
+		f.mu.Lock()
+		known, same, news := f.mu.config, f.mu.state.Epoch == epoch, f.mu.news
+		f.mu.Unlock()
+		switch {
+		case !same:
+			return outdated(epoch, epoch+1)
+		case known >= config:
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return unavailable("member", "the set's make-up %d is not known here", config)
+		}
+	}
 }
 
 func (f *follower) close() { f.files.close() }
@@ -59,9 +93,13 @@ func (f *follower) close() { f.files.close() }
 func (f *follower) hear(t *spec.Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	// That the map does not know the process proves nothing: it may not know it yet.
 	to := f.mu.promise.To
-	if m := t.Member(to.Member); to.Life != "" && m != nil && m.Life != to.Life {
-		f.mu.gone = true
+	m := t.Member(to.Member)
+	f.mu.gone = f.mu.gone || to.Life != "" && (f.mu.lives[to.Member] == to.Life && (m == nil || m.Life != to.Life) || m != nil && m.Ended == to.Life)
+	f.mu.lives = map[string]string{}
+	for _, m := range t.Members {
+		f.mu.lives[m.ID] = m.Life
 	}
 }
 
@@ -98,7 +136,7 @@ func (f *follower) adoptLocked(st spec.SetState) error {
 
 // enter checks that a message is of the present epoch and renews the promise to
 // its sender. With aligned only those may come that follow an alignment.
-func (f *follower) enter(epoch Epoch, aligned bool) error {
+func (f *follower) enter(fence uint64, epoch Epoch, aligned bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -106,6 +144,8 @@ func (f *follower) enter(epoch Epoch, aligned bool) error {
 		return outdated(epoch, max(f.mu.state.Epoch, f.mu.tried))
 	case epoch > f.mu.state.Epoch || f.mu.promise.To.Epoch != epoch:
 		return unavailable("member", "the primary of epoch %d has not introduced itself", epoch)
+	case fence != f.mu.fence:
+		return unavailable("member", "it was sent before this member was fenced")
 	case aligned && !f.mu.admitted:
 		return unavailable("member", "not aligned with the primary of epoch %d", epoch)
 	}
@@ -117,29 +157,29 @@ func (f *follower) enter(epoch Epoch, aligned bool) error {
 // the server's for member calls; data are its until Handle returns.
 func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 	r := &reader{b: msg}
-	m, epoch := message(r.u8()), r.u64()
+	fence, m, epoch := r.u64(), message(r.u8()), r.u64()
 	f := &s.follow
 	switch {
 	case r.bad:
 		return nil, malformed("message")
 	case m == msgFence:
-		return f.fence(ctx, epoch, r)
+		return f.obey(fence, epoch, r)
 	case m == msgJoin:
 		return s.joined(r)
 	case m == msgWho:
 		w := &writer{}
 		w.text(s.cfg.Boot)
-		w.bool(s.ledger.lost())
+		w.bool(s.ledger.log.Damage() != nil)
 		return w.b, nil
 	}
 	f.gate.RLock()
 	defer f.gate.RUnlock()
-	if err := f.enter(epoch, m == msgApply || m == msgConfig); err != nil {
+	if err := f.enter(fence, epoch, m == msgApply || m == msgConfig); err != nil {
 		return nil, err
 	}
 	switch {
 	case m == msgApply:
-		return nil, f.apply(ctx, r, data)
+		return nil, f.apply(ctx, epoch, r, data)
 	case m == msgBeat:
 		f.finish(r.u64())
 		return f.fill(ctx), nil
@@ -150,14 +190,14 @@ func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 	case m == msgQueue:
 		return nil, f.takeQueue(ctx, r)
 	case m >= msgHealFrom:
-		return serveDistant(ctx, s.member, f.files, msg, data)
+		return serveDistant(ctx, s.member, f.files, msg[fenceSize:], data)
 	}
 	return nil, malformed("message")
 }
 
-// fence obeys a new primary, or the same one anew: what is under way here ends
+// obey obeys a new primary, or the same one anew, from a fence on: what is under way here ends
 // before it answers, and nothing of before is carried out from then on.
-func (f *follower) fence(ctx context.Context, epoch Epoch, r *reader) ([]byte, error) {
+func (f *follower) obey(fence uint64, epoch Epoch, r *reader) ([]byte, error) {
 	life, o := r.text(memberMax), r.orders()
 	if !r.done() || o.state.Epoch != epoch {
 		return nil, malformed("fence")
@@ -179,15 +219,18 @@ func (f *follower) fence(ctx context.Context, epoch Epoch, r *reader) ([]byte, e
 	if err := f.admitsLocked(epoch, o.state.Primary); err != nil {
 		return nil, err
 	}
+	if f.mu.promise.To.Epoch == epoch && fence <= f.mu.fence {
+		return nil, unavailable("member", "a later fence has come before")
+	}
 	if err := f.adoptLocked(o.state); err != nil {
 		return nil, err
 	}
-	f.mu.admitted, f.mu.config = false, o.config
+	f.mu.fence, f.mu.admitted, f.mu.config = fence, false, o.config
 	f.mu.finished, f.mu.seen = 0, map[Seq]*applied{}
 	f.mu.promise = f.mu.promise.Give(Process{o.state.Primary, life, epoch}, now())
 	f.mu.gone = false
 	f.files.close()
-	t, err := f.s.ledger.tail()
+	t, err := f.s.ledger.tail(f.s.cfg.Boot)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +272,7 @@ func (f *follower) settle(r *reader, data []byte) error {
 	if !last {
 		return nil
 	}
-	if err := f.s.ledger.settled(o.state.Epoch, covered); err != nil {
+	if err := f.s.ledger.aligned(o.state.Epoch, covered, f.s.cfg.Boot); err != nil {
 		return err
 	}
 	if err := f.s.ledger.keepQueues(o.absent); err != nil {
@@ -242,7 +285,8 @@ func (f *follower) settle(r *reader, data []byte) error {
 		return err
 	}
 	// What comes of before, late, is not carried out any more.
-	f.mu.config, f.mu.finished, f.mu.admitted = o.config, covered, true
+	f.mu.finished, f.mu.admitted = covered, true
+	f.madeUpLocked(o.config)
 	return nil
 }
 
@@ -271,7 +315,7 @@ func (f *follower) configure(ctx context.Context, r *reader) error {
 	if err := f.adoptLocked(o.state); err != nil {
 		return err
 	}
-	f.mu.config = max(f.mu.config, o.config)
+	f.madeUpLocked(max(f.mu.config, o.config))
 	return nil
 }
 
@@ -319,7 +363,7 @@ func (f *follower) claim(n Seq) (mine, before *applied) {
 }
 
 // apply applies a change.
-func (f *follower) apply(ctx context.Context, r *reader, data []byte) error {
+func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byte) error {
 	config, n, finished := r.u64(), r.u64(), r.u64()
 	var c change
 	if err := c.parse(r); err != nil {
@@ -328,17 +372,16 @@ func (f *follower) apply(ctx context.Context, r *reader, data []byte) error {
 	if len(r.b) > 0 {
 		return malformed("apply")
 	}
-	f.mu.Lock()
-	late := config > f.mu.config
-	epoch := f.mu.state.Epoch
-	f.mu.Unlock()
-	if late {
-		return unavailable("member", "the set's make-up %d is not known here yet", config)
+	if err := f.awaitMakeUp(ctx, epoch, config); err != nil {
+		return err
 	}
 	c.data = data
 	f.finish(finished)
 	if !c.kind.numbered() {
 		_, err := apply(ctx, f.s.member, f.files, &c)
+		if volume.ErrnoOf(err) == estale {
+			return nil // it has been removed meanwhile: the primary says so to who asks
+		}
 		return err
 	}
 	mine, before := f.claim(n)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/mortarfs/mortar/volume"
@@ -81,7 +82,8 @@ type change struct {
 	key      volume.Key
 	copy     volume.Copy
 
-	data []byte // of a write: not part of the encoding
+	data    []byte // of a write: not part of the encoding
+	primary bool   // it is applied at the primary, where what is open is open; likewise
 }
 
 // Limits of what is decoded, bytes.
@@ -294,7 +296,7 @@ func malformed(what string) error {
 
 // fixed returns the context in which the change is applied, at every member.
 func (c *change) fixed(ctx context.Context) context.Context {
-	ctx = volume.WithFixed(ctx, volume.Fixed{Now: c.now, Keep: c.keep})
+	ctx = volume.WithFixed(ctx, volume.Fixed{Now: c.now, Keep: c.keep && !c.primary})
 	if c.cred != (volume.Cred{}) {
 		ctx = volume.WithCred(ctx, c.cred)
 	}
@@ -302,8 +304,13 @@ func (c *change) fixed(ctx context.Context) context.Context {
 }
 
 // touches returns the keys in which members differ of which some have applied
-// the change, and some have not.
+// the change, and some have not. Of what is no object or name, there are none.
 func (c *change) touches() []Key {
+	keys := c.allTouched()
+	return slices.DeleteFunc(keys, func(k Key) bool { return !k.Valid() })
+}
+
+func (c *change) allTouched() []Key {
 	entry := func(dir volume.ID, name string) Key { return Key{Kind: EntryKey, ID: dir, Name: name} }
 	object := func(id volume.ID) Key { return Key{Kind: ObjectKey, ID: id} }
 	switch c.kind {
@@ -319,11 +326,7 @@ func (c *change) touches() []Key {
 	case doLink, doUnlink, doRmdir:
 		return []Key{entry(c.dir, c.name), object(c.id)}
 	case doRename:
-		ks := []Key{entry(c.dir, c.name), entry(c.dir2, c.name2), object(c.id)}
-		if !c.old.IsZero() {
-			ks = append(ks, object(c.old))
-		}
-		return ks
+		return []Key{entry(c.dir, c.name), entry(c.dir2, c.name2), object(c.id), object(c.old)}
 	case doSetxattr, doRemovexattr, doRelease, doRefreshCopy:
 		return []Key{object(c.id)}
 	case doWrite:
@@ -336,17 +339,9 @@ func (c *change) touches() []Key {
 	case doMakeCopy:
 		return []Key{entry(c.dir, c.name), object(c.copy.ID)}
 	case doPut, doDiscard:
-		ks := []Key{entry(c.dir, c.name)}
-		for _, id := range []volume.ID{c.id, c.ptr.ID, c.old} {
-			if !id.IsZero() {
-				ks = append(ks, object(id))
-			}
-		}
-		return ks
+		return []Key{entry(c.dir, c.name), object(c.id), object(c.ptr.ID), object(c.old)}
 	case doPurge:
-		if !c.id.IsZero() {
-			return []Key{object(c.id)}
-		}
+		return []Key{object(c.id)}
 	case doJournal, doJournalRewrite:
 		return []Key{{Kind: JournalKey}}
 	}

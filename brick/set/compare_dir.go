@@ -194,7 +194,7 @@ func (h *healer) compareObject(ctx context.Context, id, dir volume.ID, name stri
 		return err
 	}
 	var wrong []string
-	differed, err := h.attributes(ctx, id)
+	differed, err := h.attributes(ctx, id, h.partial && name == "")
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (h *healer) compareObject(ctx context.Context, id, dir volume.ID, name stri
 		}
 		if changed > 0 {
 			wrong = append(wrong, "its contents differed")
-			if _, err := h.attributes(ctx, id); err != nil {
+			if _, err := h.attributes(ctx, id, false); err != nil {
 				return err
 			}
 		}

@@ -35,7 +35,7 @@ import (
 //	write          id, uint64 off                     bytes
 //	zero           id, uint64 off, n
 //	discards       key after                                           uint32 n, n × (key, dir, name, pointer)
-//	discard        dir, name, id, key
+//	discard        dir, name, id, key, bool keep
 //	purge          key
 //	journal        uint64 n                                            uint64 records, sum
 //	setjournal     bool anew                          n × (uint32 length, record)

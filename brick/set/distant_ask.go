@@ -243,12 +243,13 @@ func (s distant) discards(ctx context.Context, after volume.Key) ([]volume.Disca
 	return all, r.end()
 }
 
-func (s distant) discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key) error {
+func (s distant) discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key, keep bool) error {
 	w := s.ask(askDiscard)
 	w.id(dir)
 	w.text(name)
 	w.id(id)
 	w.key(k)
+	w.bool(keep)
 	return s.do(ctx, w, nil)
 }
 

@@ -276,11 +276,11 @@ func (s *server) serveDiscards(ctx context.Context) error {
 }
 
 func (s *server) serveDiscard(ctx context.Context) error {
-	dir, name, id, k := s.r.id(), s.r.name(), s.r.id(), s.r.key()
+	dir, name, id, k, keep := s.r.id(), s.r.name(), s.r.id(), s.r.key(), s.r.bool()
 	if err := s.r.end(); err != nil {
 		return err
 	}
-	return s.discard(ctx, dir, name, id, k)
+	return s.discard(ctx, dir, name, id, k, keep)
 }
 
 func (s *server) servePurge(ctx context.Context) error {

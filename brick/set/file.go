@@ -38,14 +38,8 @@ func (s store) Create(ctx context.Context, dir volume.ID, name string, n volume.
 	if err == nil {
 		s.r.s.locks.unlock(at)
 		return s.openInstead(ctx, name, a, f)
-	}
+	} // if it is not free either, the change fails as it should
 	defer s.r.s.locks.unlock(at)
-	if volume.ErrnoOf(err) != enoent {
-		if e := s.r.lease(ctx, "create"); e != nil {
-			return nil, volume.Attr{}, e
-		}
-		return nil, volume.Attr{}, err
-	}
 	var local volume.File
 	err = s.r.change(ctx, c, func(ctx context.Context) (o Outcome, err error) {
 		local, o.Attr, err = s.member().Create(c.fixed(ctx), dir, name, n, f&localFlags|volume.Excl)
@@ -142,15 +136,29 @@ func (r *reign) isOpen(id volume.ID) bool {
 	return !id.IsZero() && r.mu.opens[id] > 0
 }
 
-// kept notes objects that were told to be kept when they lose their last name.
-func (r *reign) kept(ctx context.Context, c *change) {
+// keepOpen notes that all members were told to keep an object, if it has lost its last
+// name, until its last handle is closed.
+func (r *reign) keepOpen(id volume.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, id := range []volume.ID{c.id, c.old} {
-		if !id.IsZero() && r.mu.opens[id] > 0 {
-			r.mu.kept[id] = true
-		}
+	if r.mu.opens[id] > 0 {
+		r.mu.kept[id] = true
+	} else {
+		r.releaseLocked(id)
 	}
+}
+
+// releaseLocked lets an object go soon that is kept and not open any more.
+func (r *reign) releaseLocked(id volume.ID) {
+	delete(r.mu.kept, id)
+	if r.mu.why != "" {
+		return
+	}
+	r.wg.Go(func() {
+		if err := r.releaseIfClosed(r.ctx, id); err != nil && !r.deposed() {
+			r.log.Warn("a file without a name could not be removed", "id", id, "error", err)
+		}
+	})
 }
 
 // releaseIfClosed lets an object go, on all members, that has no name and is not open.
@@ -338,16 +346,9 @@ func (f *file) Close() (err error) {
 			return
 		}
 		delete(r.mu.opens, f.id)
-		if !r.mu.kept[f.id] || r.mu.why != "" {
-			return
+		if r.mu.kept[f.id] {
+			r.releaseLocked(f.id)
 		}
-		delete(r.mu.kept, f.id)
-		id := f.id
-		r.wg.Go(func() {
-			if err := r.releaseIfClosed(r.ctx, id); err != nil && !r.deposed() {
-				r.log.Warn("a file without a name could not be removed", "id", id, "error", err)
-			}
-		})
 	})
 	return err
 }

@@ -59,6 +59,12 @@ type healConfig struct {
 	rate    *healRate // nil: no limit
 	arbiter bool      // the target keeps no contents
 	workers int       // how many keys are healed at a time; 0: healWorkers
+
+	// partial says that the target is in sync, and that changes of which the keys do not
+	// tell are applied to both members meanwhile. So nothing is looked at but what the
+	// keys are about, and the target is not made durable. FullKey compares such a member
+	// if lock takes locks.
+	partial bool
 }
 
 const (
@@ -78,6 +84,8 @@ type healer struct {
 		sync.Mutex
 		busy    map[Key]chan struct{}  // what a worker owns; closed when it is free
 		whole   map[volume.ID]struct{} // nameless files whose contents are complete
+		scope   map[volume.ID]struct{} // objects of which the keys since the begin of Drain tell, and those they took names from
+		entries map[Key]struct{}       // and their entries
 		born    map[volume.ID]struct{} // made since the keys of this batch were taken, which say nothing more of them
 		touched map[volume.ID]struct{} // directories whose times changed since the last flush
 		walk    *walk                  // nil: no tree is being compared
@@ -85,29 +93,6 @@ type healer struct {
 		repairs []string               // what a walk has mended, for people
 	}
 }
-
-// healCounters count what a healer did.
-type healCounters struct {
-	keys, born, compared, copied, objects, repairs atomic.Int64
-	started                                        atomic.Int64 // UnixNano
-}
-
-// healProgress tells how far a healer is.
-type healProgress struct {
-	Started  time.Time
-	Keys     int64         // healed
-	Left     int64         // keys in the queue
-	Born     int64         // objects that the target lacked
-	Compared int64         // bytes of contents that were compared
-	Copied   int64         // bytes that were sent
-	Objects  int64         // compared by walks
-	Repairs  int64         // differences that walks have found and mended
-	Repaired []string      // the first healRepairs of them, by name
-	ETA      time.Duration // until Left is 0 at the present pace; 0: not known
-}
-
-// healRepairs is how many repairs are remembered by name.
-const healRepairs = 1000
 
 func newHealer(c healConfig) *healer {
 	if c.workers == 0 {
@@ -117,24 +102,8 @@ func newHealer(c healConfig) *healer {
 	h.mu.busy = map[Key]chan struct{}{}
 	h.mu.whole, h.mu.touched, h.mu.born = map[volume.ID]struct{}{}, map[volume.ID]struct{}{}, map[volume.ID]struct{}{}
 	h.mu.walked = map[Key]uint64{}
+	h.mu.scope, h.mu.entries = map[volume.ID]struct{}{}, map[Key]struct{}{}
 	return h
-}
-
-// Progress tells how far the healer is. It may be called at any time.
-func (h *healer) Progress() healProgress {
-	c := &h.done
-	p := healProgress{Keys: c.keys.Load(), Left: int64(h.keys.Len()), Born: c.born.Load(), Compared: c.compared.Load(),
-		Copied: c.copied.Load(), Objects: c.objects.Load(), Repairs: c.repairs.Load()}
-	if at := c.started.Load(); at != 0 {
-		p.Started = time.Unix(0, at)
-		if p.Keys > 0 && p.Left > 0 {
-			p.ETA = time.Duration(float64(time.Since(p.Started)) / float64(p.Keys) * float64(p.Left))
-		}
-	}
-	h.mu.Lock()
-	p.Repaired = append(p.Repaired, h.mu.repairs...)
-	h.mu.Unlock()
-	return p
 }
 
 // Drain heals what is queued, and returns how many keys are left: those that
@@ -143,12 +112,20 @@ func (h *healer) Progress() healProgress {
 // 0 and both members are equal. Errors with Reason Unavailable are the target's connection's.
 func (h *healer) Drain(ctx context.Context) (left int, err error) {
 	h.done.started.CompareAndSwap(0, time.Now().UnixNano())
-	before, err := h.strays(ctx)
-	if err != nil {
-		return h.keys.Len(), err
+	var before []volume.ID
+	if h.mu.Lock(); h.partial {
+		clear(h.mu.scope)
+		clear(h.mu.entries)
+	}
+	h.mu.Unlock()
+	if !h.partial {
+		if before, err = allNameless(ctx, h.to); err != nil {
+			return h.keys.Len(), err
+		}
 	}
 	failed := map[Key]error{}
-	const passes = 4 // the end of one may queue what the next heals
+	discards := false // are equal
+	const passes = 4  // the end of one may queue what the next heals
 	for range passes {
 		if err := h.round(ctx, failed); err != nil {
 			return h.keys.Len(), err
@@ -160,12 +137,12 @@ func (h *healer) Drain(ctx context.Context) (left int, err error) {
 		if err != nil {
 			return h.keys.Len(), err
 		}
-		if !more {
+		if discards = !more; discards {
 			break
 		}
 	}
 	if len(failed) == 0 {
-		if err := h.clear(ctx, before); err != nil {
+		if err := h.clear(ctx, before, discards); err != nil {
 			return h.keys.Len(), err
 		}
 		err = h.endWalk()
@@ -200,6 +177,11 @@ func (h *healer) take(failed map[Key]error) []queuedKey {
 	defer h.mu.Unlock()
 	clear(h.mu.born)
 	var batch []queuedKey
+	defer func() {
+		for _, k := range batch {
+			h.inScope(k.Key)
+		}
+	}()
 	for _, k := range h.keys.Take(healBatch + len(failed) + len(h.mu.walked)) {
 		gen, walked := h.mu.walked[k.Key]
 		if failed[k.Key] == nil && !(walked && gen == k.gen) {
@@ -207,6 +189,17 @@ func (h *healer) take(failed map[Key]error) []queuedKey {
 		}
 	}
 	return batch
+}
+
+// inScope notes what a key is about; h.mu is locked.
+func (h *healer) inScope(k Key) {
+	switch {
+	case !h.partial:
+	case k.Kind == EntryKey:
+		h.mu.entries[k] = struct{}{}
+	default:
+		h.mu.scope[k.ID] = struct{}{}
+	}
 }
 
 // wide reports whether a key is about a whole tree.
@@ -243,8 +236,10 @@ func (h *healer) batch(ctx context.Context, keys []queuedKey, failed map[Key]err
 	if len(healed) == 0 {
 		return nil
 	}
-	if err := h.to.settle(ctx); err != nil {
-		return err
+	if !h.partial {
+		if err := h.to.settle(ctx); err != nil {
+			return err
+		}
 	}
 	h.done.keys.Add(int64(len(healed)))
 	return h.keys.Done(healed)

@@ -126,6 +126,11 @@ func (h *healer) lockedEntry(ctx context.Context, dir volume.ID, name string, hi
 		return actAgain, "", nil
 	}
 	id := local(now)
+	if err == nil && h.partial && there.entry != now { // what was seen before the lock may have been under way
+		if there, err = h.to.look(ctx, dir, name, id); err == nil && !there.known && len(lock) == 1 && !id.IsZero() {
+			return actAgain, "", nil
+		}
+	}
 	switch {
 	case err != nil:
 		return actNone, "", err
@@ -174,6 +179,11 @@ func (h *healer) placed(dir volume.ID, now volume.Pointer, there sight) {
 	h.touch(dir)
 	if old := there.entry; old.Held == 0 && !old.ID.IsZero() && old.Mode != syscall.S_IFDIR {
 		h.setWhole(old.ID) // it had a name: what it lacks is queued
+	}
+	if old := there.entry; h.partial && old.Held == 0 {
+		h.mu.Lock()
+		h.mu.scope[old.ID] = struct{}{}
+		h.mu.Unlock()
 	}
 	if now.Held == 0 && now.Mode == syscall.S_IFDIR {
 		h.walkMore(now.ID)
@@ -279,37 +289,31 @@ func (h *healer) park(ctx context.Context, dir, parent volume.ID, name string) e
 	return h.to.place(ctx, parent, name, volume.Pointer{})
 }
 
-// strays lists what is nameless at the target.
-func (h *healer) strays(ctx context.Context) (all []volume.ID, err error) {
-	for {
-		var after volume.ID
-		if len(all) > 0 {
-			after = all[len(all)-1]
-		}
-		ids, err := h.to.nameless(ctx, after)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, ids...)
-		if len(ids) < namelessMax {
-			return all, nil
-		}
-	}
-}
-
-// clear releases what is nameless at the target and not there any more at the source. What
+// clear releases what is nameless at the target without a reason at the source: the object is
+// not there any more, or (with discards equal) only as a discard that nobody holds. What
 // may be on its way to a name in a key that is queued still is let be: everything that was not nameless before.
-func (h *healer) clear(ctx context.Context, before []volume.ID) error {
-	ids, err := h.strays(ctx)
+func (h *healer) clear(ctx context.Context, before []volume.ID, discards bool) error {
+	ids, err := allNameless(ctx, h.to)
 	if err != nil || len(ids) == 0 {
 		return err
 	}
-	if h.keys.Len() > h.wideDone() {
-		ids = slices.DeleteFunc(ids, func(id volume.ID) bool { return !slices.Contains(before, id) })
+	if h.partial {
+		ids = slices.DeleteFunc(ids, func(id volume.ID) bool { return !h.concerns(volume.Discarded{Pointer: volume.Pointer{ID: id}}) })
+	} else if h.keys.Len() > h.wideDone() {
+		was := setOf(before)
+		ids = slices.DeleteFunc(ids, func(id volume.ID) bool { return !was[id] })
 	}
+	here, err := allNameless(ctx, h.from)
+	if err != nil {
+		return err
+	}
+	held := setOf(here)
 	return h.parallel(ctx, len(ids), func(ctx context.Context, i int) error {
-		_, err := h.from.describe(ctx, ids[i])
-		if !isStale(err) {
+		o, err := h.from.describe(ctx, ids[i])
+		switch {
+		case err == nil && (!discards || held[ids[i]] || o.Attr.IsDir() || o.Attr.Nlink > 0):
+			return nil
+		case err != nil && !isStale(err):
 			return err
 		}
 		h.mu.Lock()

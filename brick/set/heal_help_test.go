@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/mortarfs/mortar/brick"
+	"github.com/mortarfs/mortar/test/model"
 	"github.com/mortarfs/mortar/volume"
 )
 
@@ -73,15 +74,15 @@ func (k *testKeys) shuffle(rng *rand.Rand) {
 
 const testSet volume.SetID = 1
 
-// newMember makes a brick and opens it.
-func newMember(t testing.TB) *brick.Store {
+// newBrick makes a brick.
+func newBrick(t testing.TB) (path string) {
 	t.Helper()
-	path := t.TempDir()
+	path = t.TempDir()
 	must(t, os.Chmod(path, 0o755))
 	must(t, brick.Init(t.Context(), path, brick.Identity{
 		VolumeID: "3f0c8a52-6f6e-4d0e-9c5b-0d9a3a9f1c11", Volume: "demo", Set: testSet, BrickID: "9b1d40ce-2f3f-4f7e-8a34-55d3a1a0a2b7",
 	}))
-	return openMember(t, path)
+	return path
 }
 
 func openMember(t testing.TB, path string) *brick.Store {
@@ -145,8 +146,9 @@ func (l *loop) total() (n int) {
 type scene struct {
 	t      testing.TB
 	ctx    context.Context
-	source *brick.Store
-	target *brick.Store
+	source volume.Member
+	target volume.Member
+	path   string // of the target, if it is a brick
 	peer   *loop
 	keys   *testKeys
 	gate   sync.Mutex // held by changes, and as the engine's lock
@@ -156,7 +158,19 @@ type scene struct {
 }
 
 func newScene(t testing.TB) *scene {
-	s := &scene{t: t, ctx: t.Context(), source: newMember(t), target: newMember(t), keys: newTestKeys(), files: newFiles(), now: 1_600_000_000}
+	path := newBrick(t)
+	s := sceneOf(t, openMember(t, newBrick(t)), openMember(t, path))
+	s.path = path
+	return s
+}
+
+// modelScene is a scene whose members are in memory.
+func modelScene(t testing.TB) *scene {
+	return sceneOf(t, model.NewStore(testSet), model.NewStore(testSet))
+}
+
+func sceneOf(t testing.TB, source, target volume.Member) *scene {
+	s := &scene{t: t, ctx: t.Context(), source: source, target: target, keys: newTestKeys(), files: newFiles(), now: 1_600_000_000}
 	t.Cleanup(s.files.close)
 	s.connect()
 	must(t, s.keys.Add([]Key{{Kind: ObjectKey, ID: volume.Root}}))

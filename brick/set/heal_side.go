@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -50,7 +51,8 @@ type side interface {
 
 	// discards lists up to discardsMax discards whose keys are above after.
 	discards(ctx context.Context, after volume.Key) ([]volume.Discarded, error)
-	discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key) error
+	// discard is Member's; with keep what loses its last name is held, as if it were open.
+	discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key, keep bool) error
 	purge(ctx context.Context, k volume.Key) error
 
 	// journal tells how many records the journal has, and a hash of the first n of them.
@@ -312,7 +314,10 @@ func compareKeys(a, b volume.Key) int {
 	return bytes.Compare(k(a), k(b))
 }
 
-func (s near) discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key) error {
+func (s near) discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key, keep bool) error {
+	if keep {
+		ctx = volume.WithFixed(ctx, volume.Fixed{Now: volume.TimeOf(time.Now()), Keep: true})
+	}
 	return s.m.Discard(ctx, dir, name, id, k)
 }
 

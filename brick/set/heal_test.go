@@ -165,14 +165,17 @@ func TestHealShapes(t *testing.T) {
 		}, blockSize + 12},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for round := range uint64(3) {
+			for round := range uint64(4) {
 				s := newScene(t)
+				if round > 0 {
+					s = modelScene(t)
+				}
 				if c.before != nil {
 					c.before(s)
 				}
 				s.heal()
 				c.change(s)
-				if round > 0 {
+				if round > 1 {
 					s.keys.shuffle(rand.New(rand.NewPCG(round, 0)))
 				}
 				before := s.h.Progress().Copied

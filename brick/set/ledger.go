@@ -42,6 +42,7 @@ type ledger struct {
 type stateFile struct {
 	State   spec.SetState
 	Reigned Epoch
+	Boot    string // of the machine, when the member was last equal to the others; "": never
 }
 
 const (
@@ -77,13 +78,19 @@ func (l *ledger) state() (spec.SetState, Epoch) {
 
 // keepState writes the newest state down, durably.
 func (l *ledger) keepState(st spec.SetState, reigned Epoch) error {
-	next := stateFile{st, reigned}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.keepLocked(stateFile{st, reigned, l.mu.kept.Boot})
+}
+
+func (l *ledger) keepLocked(next stateFile) error {
+	if next.Boot == l.mu.kept.Boot && next.Reigned == l.mu.kept.Reigned && next.State.Equal(l.mu.kept.State) {
+		return nil
+	}
 	b, err := json.Marshal(next)
 	if err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if err := oplog.SaveState(nil, l.dir, stateName, b); err != nil {
 		return err
 	}
@@ -91,8 +98,25 @@ func (l *ledger) keepState(st spec.SetState, reigned Epoch) error {
 	return nil
 }
 
-// lost reports whether what this member lacks can't be told from its own notes.
-func (l *ledger) lost() bool { return l.log.Damage() != nil }
+// lost reports whether what this member lacks can't be told from its own notes:
+// the log is damaged, or the machine was booted since, and what was not synced may be gone.
+func (l *ledger) lost(boot string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.log.Damage() != nil || l.mu.kept.Boot != "" && l.mu.kept.Boot != boot
+}
+
+// aligned notes that this member is equal to the others, and has everything up to n.
+func (l *ledger) aligned(epoch Epoch, n Seq, boot string) error {
+	if err := l.settled(epoch, n); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := l.mu.kept
+	next.Boot = boot
+	return l.keepLocked(next)
+}
 
 // stamps are until when queues must be durable for a change.
 type stamps struct {
@@ -180,12 +204,12 @@ func (l *ledger) unfinished() ([]entry, []Key, error) {
 }
 
 // tail is what this member tells a primary that fences it.
-func (l *ledger) tail() (t tail, err error) {
+func (l *ledger) tail(boot string) (t tail, err error) {
 	entries, keys, err := l.unfinished()
 	if err != nil {
 		return t, err
 	}
-	t.keys, t.lost = keys, l.lost()
+	t.keys, t.lost = keys, l.lost(boot)
 	if len(t.keys) > tailMax {
 		t.keys, t.lost = nil, true
 	}
@@ -229,18 +253,17 @@ func (l *ledger) openLocked(id string, anew bool) (*oplog.KeySet, error) {
 	if q != nil {
 		return q, nil
 	}
-	_, err := os.Lstat(filepath.Join(l.dir, queuePrefix+id))
-	there := err == nil
-	if q, err = oplog.OpenKeySet(l.dir, queuePrefix+id, oplog.SetOptions{}); err != nil {
+	opt := oplog.SetOptions{}
+	if !anew { // of a member without a queue nobody knows in what it differs
+		opt.Begin = []Key{oplog.Full}
+	}
+	q, err := oplog.OpenKeySet(l.dir, queuePrefix+id, opt)
+	if err != nil {
 		return nil, err
 	}
 	l.mu.queues[id] = q
-	switch {
-	case anew:
+	if anew {
 		q.Remove(oplog.Full)
-	case !there:
-		q.Add(oplog.Full)
-		return q, q.SyncAll(context.Background())
 	}
 	return q, nil
 }

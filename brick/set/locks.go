@@ -1,6 +1,8 @@
 package set
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -59,9 +61,11 @@ type line struct {
 	waiting []*waiter
 }
 
+// waiter wants spans of one line, all at once: who held one and waited for another
+// could be in the way of somebody who came between.
 type waiter struct {
-	span
-	ready chan struct{} // closed when it is held
+	spans []span
+	ready chan struct{} // closed when they are held
 }
 
 func newLocks() *locks {
@@ -73,24 +77,10 @@ func newLocks() *locks {
 }
 
 // order sorts spans into the order in which they are taken, for all alike, and
-// drops those that others among them include.
+// joins those that overlap.
 func order(spans []span) []span {
 	slices.SortFunc(spans, func(a, b span) int {
-		if c := slices.Compare(a.id[:], b.id[:]); c != 0 {
-			return c
-		}
-		switch {
-		case a.from != b.from:
-			return cmp(a.from, b.from)
-		case a.to != b.to:
-			return cmp(b.to, a.to)
-		case a.shared != b.shared:
-			if a.shared {
-				return 1
-			}
-			return -1
-		}
-		return 0
+		return cmp.Or(bytes.Compare(a.id[:], b.id[:]), cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to))
 	})
 	out := spans[:0]
 	for _, s := range spans {
@@ -104,139 +94,137 @@ func order(spans []span) []span {
 	return out
 }
 
-func cmp(a, b uint64) int {
-	if a < b {
-		return -1
+// sameLine returns how many of the first spans are of one object.
+func sameLine(spans []span) int {
+	n := 1
+	for n < len(spans) && spans[n].id == spans[0].id {
+		n++
 	}
-	return 1
+	return n
 }
 
-// lock takes spans that order has ordered, waiting for them in turn. Those of
-// different calls must not be nested, except as tryLock allows.
+// lock takes spans that order has ordered, waiting for them in turn. Who holds
+// spans must not lock others, but may try.
 func (l *locks) lock(ctx context.Context, spans ...span) error {
-	for i, s := range spans {
-		if err := l.one(ctx, s); err != nil {
+	for i := 0; i < len(spans); {
+		n := sameLine(spans[i:])
+		if err := l.some(ctx, spans[i:i+n]); err != nil {
 			l.unlock(spans[:i]...)
 			return err
 		}
+		i += n
 	}
 	return nil
 }
 
-func (l *locks) shard(id volume.ID) *struct {
-	sync.Mutex
-	lines map[volume.ID]*line
-} {
-	return &l.shards[id[0]&63]
+// line returns an object's, locked; unlock gives it back.
+func (l *locks) line(id volume.ID) (ln *line, unlock func()) {
+	sh := &l.shards[id[0]&63]
+	sh.Lock()
+	if ln = sh.lines[id]; ln == nil {
+		ln = &line{}
+		sh.lines[id] = ln
+	}
+	return ln, func() {
+		if len(ln.held)+len(ln.waiting) == 0 {
+			delete(sh.lines, id)
+		}
+		sh.Unlock()
+	}
 }
 
-func (l *locks) one(ctx context.Context, s span) error {
-	sh := l.shard(s.id)
-	sh.Lock()
-	ln := sh.lines[s.id]
-	if ln == nil {
-		ln = &line{}
-		sh.lines[s.id] = ln
-	}
-	if ln.free(s, len(ln.waiting)) {
-		ln.held = append(ln.held, s)
-		sh.Unlock()
+// some takes spans of one line.
+func (l *locks) some(ctx context.Context, spans []span) error {
+	ln, unlock := l.line(spans[0].id)
+	if ln.free(spans, len(ln.waiting)) {
+		ln.held = append(ln.held, spans...)
+		unlock()
 		return nil
 	}
-	w := &waiter{s, make(chan struct{})}
+	w := &waiter{spans, make(chan struct{})}
 	ln.waiting = append(ln.waiting, w)
-	sh.Unlock()
+	unlock()
 	select {
 	case <-w.ready:
 		return nil
 	case <-ctx.Done():
 	}
-	sh.Lock()
-	defer sh.Unlock()
-	select {
-	case <-w.ready: // meanwhile
-		ln.drop(s)
-	default:
-		ln.waiting = slices.Delete(ln.waiting, slices.Index(ln.waiting, w), slices.Index(ln.waiting, w)+1)
+	ln, unlock = l.line(spans[0].id)
+	defer unlock()
+	if i := slices.Index(ln.waiting, w); i >= 0 {
+		ln.waiting = slices.Delete(ln.waiting, i, i+1)
+	} else { // it was granted meanwhile
+		ln.drop(spans)
 	}
 	ln.grant()
-	l.tidy(sh.lines, s.id, ln)
 	return ctx.Err()
 }
 
 // try takes spans if none of them has to be waited for.
 func (l *locks) try(spans ...span) bool {
-	for i, s := range spans {
-		sh := l.shard(s.id)
-		sh.Lock()
-		ln := sh.lines[s.id]
-		if ln == nil {
-			ln = &line{}
-			sh.lines[s.id] = ln
-		}
-		ok := ln.free(s, len(ln.waiting))
+	for i := 0; i < len(spans); {
+		n := sameLine(spans[i:])
+		ln, unlock := l.line(spans[i].id)
+		ok := ln.free(spans[i:i+n], len(ln.waiting))
 		if ok {
-			ln.held = append(ln.held, s)
+			ln.held = append(ln.held, spans[i:i+n]...)
 		}
-		sh.Unlock()
+		unlock()
 		if !ok {
 			l.unlock(spans[:i]...)
 			return false
 		}
+		i += n
 	}
 	return true
 }
 
 // unlock gives spans free.
 func (l *locks) unlock(spans ...span) {
-	for _, s := range spans {
-		sh := l.shard(s.id)
-		sh.Lock()
-		ln := sh.lines[s.id]
-		ln.drop(s)
+	for i := 0; i < len(spans); {
+		n := sameLine(spans[i:])
+		ln, unlock := l.line(spans[i].id)
+		ln.drop(spans[i : i+n])
 		ln.grant()
-		l.tidy(sh.lines, s.id, ln)
-		sh.Unlock()
+		unlock()
+		i += n
 	}
 }
 
-func (l *locks) tidy(lines map[volume.ID]*line, id volume.ID, ln *line) {
-	if len(ln.held)+len(ln.waiting) == 0 {
-		delete(lines, id)
+// free reports whether spans conflict neither with what is held nor with the first n that wait.
+func (ln *line) free(spans []span, n int) bool {
+	conflict := func(s span) bool {
+		return slices.ContainsFunc(spans, func(t span) bool { return s.conflicts(t) })
 	}
-}
-
-// free reports whether s conflicts neither with what is held nor with the first n that wait.
-func (ln *line) free(s span, n int) bool {
-	for _, h := range ln.held {
-		if h.conflicts(s) {
-			return false
-		}
+	if slices.ContainsFunc(ln.held, conflict) {
+		return false
 	}
 	for _, w := range ln.waiting[:n] {
-		if w.conflicts(s) {
+		if slices.ContainsFunc(w.spans, conflict) {
 			return false
 		}
 	}
 	return true
 }
 
-func (ln *line) drop(s span) {
-	i := slices.Index(ln.held, s)
-	ln.held[i] = ln.held[len(ln.held)-1]
-	ln.held = ln.held[:len(ln.held)-1]
+func (ln *line) drop(spans []span) {
+	for _, s := range spans {
+		i := slices.Index(ln.held, s)
+		ln.held[i] = ln.held[len(ln.held)-1]
+		ln.held = ln.held[:len(ln.held)-1]
+	}
 }
 
 // grant gives those who wait what is free now.
 func (ln *line) grant() {
 	for i := 0; i < len(ln.waiting); {
 		w := ln.waiting[i]
-		if !ln.free(w.span, i) {
+		if !ln.free(w.spans, i) {
 			i++
 			continue
 		}
 		ln.waiting = slices.Delete(ln.waiting, i, i+1)
-		ln.held = append(ln.held, w.span)
+		ln.held = append(ln.held, w.spans...)
 		close(w.ready)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
 )
 
@@ -94,31 +93,17 @@ func (b *backup) settle(out bool, covered Seq) {
 // mend makes a failed backup equal again while patience lasts, and as long as the quorum
 // needs it; otherwise it takes it out of the list of those in sync.
 func (r *reign) mend(b *backup, patience time.Duration, own []Key) {
-	r.makeup.Lock()
-	defer r.makeup.Unlock()
 	until := now() + patience
 	waits := false
 	for !r.deposed() {
-		var err error
-		out := false
-		if now() >= until {
-			out, err = r.drop(b)
-			if !out && err == nil && !waits {
-				waits = true
-				r.log.Error("the set waits for a member: without it too few would be in sync", "member", r.s.nameOf(b.id))
-			}
-		}
-		covered := Seq(1<<64 - 1)
-		if !out && err == nil {
-			covered, err = r.align(r.ctx, b, own)
+		out, needed, err := r.mendOnce(b, now() >= until, own)
+		if needed && !waits {
+			waits = true
+			r.log.Error("the set waits for a member: without it too few would be in sync", "member", r.s.nameOf(b.id))
 		}
 		switch {
 		case err == nil:
-			b.settle(out, covered)
-			r.mu.Lock()
-			r.landOrphansLocked(covered)
-			r.mu.Unlock()
-			if waits {
+			if waits && !out {
 				r.log.Info("the member is in step again", "member", r.s.nameOf(b.id))
 			}
 			return
@@ -128,6 +113,28 @@ func (r *reign) mend(b *backup, patience time.Duration, own []Key) {
 		r.log.Debug("a failed member can't be seen to yet", "member", b.id, "error", err)
 		pause(r.ctx, 20*time.Millisecond)
 	}
+}
+
+// mendOnce tries it once. needed: the quorum forbids to take the member out.
+func (r *reign) mendOnce(b *backup, may bool, own []Key) (out, needed bool, err error) {
+	r.makeup.Lock()
+	defer r.makeup.Unlock()
+	if may {
+		out, err = r.drop(b)
+		needed = !out && err == nil
+	}
+	covered := Seq(1<<64 - 1)
+	if !out && err == nil {
+		covered, err = r.align(r.ctx, b, own)
+	}
+	if err != nil {
+		return out, needed, err
+	}
+	b.settle(out, covered)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.landOrphansLocked(covered)
+	return out, needed, nil
 }
 
 // landOrphansLocked takes changes out whose callers have given up: all members
@@ -301,139 +308,6 @@ func (r *reign) adopt(st spec.SetState, rev Revision) error {
 	defer r.mu.Unlock()
 	r.mu.state, r.mu.rev = st, rev
 	return nil
-}
-
-// align makes a member in sync equal to this one in all in which they may differ: what it had
-// under way when it was last heard of, what is in flight, and extra. It returns up to
-// which change the member has everything. r.makeup is held.
-func (r *reign) align(ctx context.Context, b *backup, extra []Key) (covered Seq, err error) {
-	ctx, cancel := context.WithTimeout(ctx, finishMax)
-	defer cancel()
-	keys := slices.Clone(extra)
-	// Nothing new begins meanwhile: what is in flight has its locks, and waits for this.
-	defer r.hold()()
-	r.mu.Lock()
-	covered = r.seq.Load()
-	for n, fl := range r.mu.flying {
-		for !fl.applied && r.mu.why == "" && r.mu.flying[n] == fl {
-			r.mu.local.Wait()
-		}
-		keys = append(keys, fl.keys...)
-	}
-	o := r.ordersLocked()
-	r.mu.Unlock()
-	t, err := r.introduce(ctx, b, o)
-	if err != nil {
-		return 0, err
-	}
-	if err := r.level(ctx, b, append(keys, t.keys...), true); err != nil {
-		return 0, err
-	}
-	if err := r.handOver(ctx, b, o, covered, t.requests); err != nil {
-		return 0, err
-	}
-	if seat, _ := o.state.Seat(b.id); seat.Boot != t.boot {
-		reseat := func(st spec.SetState) (spec.SetState, bool) { return With(st, b.id, t.boot), inSync(st, b.id) }
-		if ok, err := r.swap(ctx, reseat, func(st spec.SetState) bool { seat, _ := st.Seat(b.id); return seat.Boot == t.boot }); !ok {
-			return 0, errors.Join(err, errors.New("its place could not be noted"))
-		}
-	}
-	return covered, nil
-}
-
-// hold keeps changes from beginning until the function that it returns is called.
-func (r *reign) hold() (free func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.paused = true
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.mu.paused = false
-		r.mu.local.Broadcast()
-	}
-}
-
-// introduce fences a member: it obeys this primary from then on. It tells what it had under way.
-func (r *reign) introduce(ctx context.Context, b *backup, o orders) (tail, error) {
-	w := begin(msgFence, r.epoch)
-	w.text(r.s.cfg.Life)
-	w.orders(o)
-	answer, err := b.call(ctx, w.b, nil)
-	if err != nil {
-		return tail{}, err
-	}
-	rd := &reader{b: answer}
-	t := rd.tail()
-	if !rd.done() {
-		return tail{}, malformed("fence's answer")
-	}
-	return t, nil
-}
-
-// handOver gives a member that is equal to this one in its data what else it needs: the
-// queues of those who are absent, and the replies.
-func (r *reign) handOver(ctx context.Context, b *backup, o orders, covered Seq, void []volume.Request) error {
-	for _, id := range o.absent {
-		if id == b.id {
-			continue
-		}
-		keys, err := r.s.ledger.queue(id)
-		if err != nil {
-			return err
-		}
-		for i := 0; i == 0 || i < len(keys); i += queuePart {
-			part := keys[i:min(i+queuePart, len(keys))]
-			if err := r.sendQueue(ctx, b, id, i == 0, part); err != nil {
-				return err
-			}
-		}
-	}
-	var forget []volume.Request
-	for _, q := range void {
-		if _, known, _ := r.s.replies.find(q); !known {
-			forget = append(forget, q)
-		}
-	}
-	send := func(last bool, forget []volume.Request, data []byte) error {
-		w := begin(msgSettle, r.epoch)
-		w.orders(o)
-		w.u64(covered)
-		w.bool(last)
-		w.requests(forget)
-		_, err := b.call(ctx, w.b, data)
-		return err
-	}
-	const replySize = 256 // bytes, more than one takes
-	data := &writer{}
-	for q, rep := range r.s.replies.recent() {
-		data.reply(q, rep.outcome, rep.sure)
-		if len(data.b) > volume.IOMax-replySize {
-			if err := send(false, nil, data.b); err != nil {
-				return err
-			}
-			data.b = data.b[:0]
-		}
-	}
-	for len(forget) > 1024 {
-		if err := send(false, forget[:1024], nil); err != nil {
-			return err
-		}
-		forget = forget[1024:]
-	}
-	return send(true, forget, data.b)
-}
-
-// queuePart is how many keys of a queue go into a message.
-const queuePart = 256
-
-func (r *reign) sendQueue(ctx context.Context, b *backup, id string, first bool, keys []Key) error {
-	w := begin(msgQueue, r.epoch)
-	w.text(id)
-	w.bool(first)
-	w.keys(keys)
-	_, err := b.call(ctx, w.b, nil)
-	return err
 }
 
 // nameOf is a member's brick, for people.

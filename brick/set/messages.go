@@ -9,8 +9,11 @@ import (
 
 // message is a kind of message between members. Every message begins
 //
-//	uint8 kind │ uint64 epoch of the sender
+//	uint64 fence │ uint8 kind │ uint64 epoch of the sender
 //
+// fence is the number of the fence after which it was sent: a member carries out
+// nothing that was sent before its last one, however late it comes. It
+// is put before each message as it leaves (backup.call). Of join and who it is 0.
 // Kinds from 64 on are heal's (distant.go).
 //
 //	apply    primary → backup    config, seq, finished │ change │ data beside
@@ -38,11 +41,14 @@ const (
 )
 
 func begin(m message, epoch Epoch) *writer {
-	w := &writer{make([]byte, 0, 256)}
+	w := &writer{make([]byte, fenceSize, 256)}
 	w.u8(uint8(m))
 	w.u64(epoch)
 	return w
 }
+
+// fenceSize is the length of the number before each message, bytes.
+const fenceSize = 8
 
 // orders are what a primary tells a backup of the set's make-up.
 type orders struct {

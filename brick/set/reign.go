@@ -2,6 +2,7 @@ package set
 
 import (
 	"context"
+	"encoding/binary"
 	"log/slog"
 	"maps"
 	"slices"
@@ -15,7 +16,7 @@ import (
 
 // reign is a member's time as primary, from the epoch that it took until it is deposed.
 //
-// Locks: Set.locks; barrier; makeup; mu; backup.mu (leaf).
+// Locks: Set.locks; makeup; mu; backup.mu (leaf).
 type reign struct {
 	s     *Set
 	log   *slog.Logger
@@ -25,12 +26,12 @@ type reign struct {
 	wg    sync.WaitGroup
 
 	seq      atomic.Uint64
+	fences   atomic.Uint64 // numbers them, over all members
 	deposing chan struct{} // closed when the authority is gone: nothing begins any more
 	over     chan struct{} // closed when no answer reaches a client any more
 	hide     func()        // of the service; nil: none yet
 
-	barrier sync.RWMutex // held for reading by a change, for writing by who takes a member in
-	makeup  sync.Mutex   // held by who changes who is in sync; over messages and swaps
+	makeup sync.Mutex // held by who changes who is in sync; over messages and swaps
 
 	space space
 
@@ -42,14 +43,14 @@ type reign struct {
 		config   uint64
 		flying   map[Seq]*flight
 		local    *sync.Cond // a flight was applied here, or ended; or paused, or the reign
-		paused   bool       // nothing takes off
+		paused   int        // by how many; nothing takes off then
 		backups  []*backup  // in sync; replaced, never changed
 		absent   map[string]*absence
 		lives    map[string]string // of members, by the newest map
 		opens    map[volume.ID]int
 		kept     map[volume.ID]bool // without a name, kept on all members because open here
 		discards map[volume.Key]volume.ID
-		hidden   bool
+		own      bool // what this member had under way is settled: its state holds
 	}
 }
 
@@ -69,7 +70,8 @@ type backup struct {
 	id   string
 	peer func() Peer
 
-	answered atomic.Int64 // when the message was sent that was answered last, on now's clock
+	fence    atomic.Uint64 // the last it was sent
+	answered atomic.Int64  // when the message was sent that was answered last, on now's clock
 
 	mu struct {
 		sync.Mutex
@@ -106,7 +108,9 @@ func newReign(s *Set, st spec.SetState, rev Revision) *reign {
 	for _, m := range s.others() {
 		r.mu.lives[m.ID] = m.Life
 		if inSync(st, m.ID) {
-			r.mu.backups = append(r.mu.backups, r.newBackup(m.ID))
+			b := r.newBackup(m.ID) // that nobody knows anything of, until levelOthers has seen to it
+			b.mu.failed, b.mu.settled = true, make(chan struct{})
+			r.mu.backups = append(r.mu.backups, b)
 		} else {
 			r.mu.absent[m.ID] = &absence{id: m.ID}
 		}
@@ -276,12 +280,19 @@ func (r *reign) finishedLocked() Seq {
 
 // call carries a message to a backup, and notes its answer for the lease.
 func (b *backup) call(ctx context.Context, msg, data []byte) ([]byte, error) {
+	return b.callBehind(ctx, b.fence.Load(), msg, data)
+}
+
+// callBehind carries a message, which has room for it, with the number of a fence.
+func (b *backup) callBehind(ctx context.Context, fence uint64, msg, data []byte) ([]byte, error) {
 	p := b.peer()
 	if p == nil {
 		return nil, unavailable("member", "member %s is not in the map", b.id)
 	}
+	own := append(make([]byte, 0, len(msg)), msg...) // others are sent the same
+	binary.LittleEndian.PutUint64(own, fence)
 	sent := now()
-	answer, err := p.Call(ctx, msg, data)
+	answer, err := p.Call(ctx, own, data)
 	if err == nil {
 		for {
 			old := b.answered.Load()
@@ -305,10 +316,15 @@ func (r *reign) beats() {
 	defer t.Stop()
 	for {
 		r.mu.Lock()
-		backups, mark := r.mu.backups, r.finishedLocked()
+		backups, mark, serving := r.mu.backups, r.finishedLocked(), r.hide != nil
 		r.mu.Unlock()
 		for _, b := range backups {
 			r.wg.Go(func() { r.beat(b, mark) })
+		}
+		if serving && now()-Lease/3 > r.tenureUntil() {
+			// Its clients had better look for another one.
+			r.depose("members in sync do not answer")
+			return
 		}
 		select {
 		case <-r.ctx.Done():

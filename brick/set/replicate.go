@@ -26,9 +26,7 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 	c.request = volume.RequestOf(ctx)
 	c.cred = volume.CredOf(ctx)
 	c.cred.PID = 0 // of no use on another machine
-	c.now = volume.TimeOf(time.Now())
-	r.barrier.RLock()
-	defer r.barrier.RUnlock()
+	c.now, c.primary = volume.TimeOf(time.Now()), true
 	fl := r.takeOff(c)
 	if fl == nil {
 		return r.refuse(op)
@@ -71,7 +69,7 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 func (r *reign) takeOff(c *change) *flight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.mu.paused && r.mu.why == "" {
+	for r.mu.paused > 0 && r.mu.why == "" {
 		r.mu.local.Wait()
 	}
 	if r.mu.why != "" {

@@ -2,7 +2,6 @@ package set
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,7 +83,7 @@ func (s *Set) mapNewer(st spec.SetState) bool {
 // facts gathers what Next decides by.
 func (s *Set) facts(ctx context.Context, st spec.SetState) Facts {
 	f := Facts{
-		State: st, Self: s.cfg.Self, Boot: s.cfg.Boot, Lost: s.ledger.lost(),
+		State: st, Self: s.cfg.Self, Boot: s.cfg.Boot, Lost: s.ledger.log.Damage() != nil,
 		Now: now(), Started: s.mu.started, Arbiters: map[string]bool{},
 	}
 	s.follow.mu.Lock()
@@ -183,7 +182,11 @@ func (s *Set) promote(ctx context.Context, rev Revision, v Verdict) {
 	if !s.follow.try(next.Epoch) {
 		return
 	}
-	rev, err := s.swapAgain(ctx, rev, next)
+	// Once: if the outcome is not known it may come about yet, and then
+	// there is a newer epoch in which nobody reigns.
+	try, cancel := context.WithTimeout(ctx, swapTry)
+	rev, err := s.cfg.Authority.Swap(try, rev, next)
+	cancel()
 	st, err := s.follow.tried(next, err)
 	if err != nil {
 		s.log.Debug("another member, or an administrator, was faster", "error", err)
@@ -199,19 +202,6 @@ func (s *Set) promote(ctx context.Context, rev Revision, v Verdict) {
 	s.mu.Lock()
 	s.mu.reign = nil
 	s.mu.Unlock()
-}
-
-// swapAgain tries a swap until its outcome is known.
-func (s *Set) swapAgain(ctx context.Context, rev Revision, next spec.SetState) (Revision, error) {
-	for {
-		try, cancel := context.WithTimeout(ctx, swapTry)
-		newRev, err := s.cfg.Authority.Swap(try, rev, next)
-		cancel()
-		if err == nil || errors.Is(err, ErrConflict) || ctx.Err() != nil {
-			return newRev, err
-		}
-		pause(ctx, 50*time.Millisecond)
-	}
 }
 
 // try notes that this member tries to become the primary of an epoch: it obeys no older one meanwhile.
@@ -236,8 +226,12 @@ func (f *follower) tried(next spec.SetState, err error) (spec.SetState, error) {
 	case f.mu.state.Epoch >= next.Epoch:
 		return next, fmt.Errorf("epoch %d has begun meanwhile", f.mu.state.Epoch)
 	}
+	was := f.mu.reigned
 	f.mu.reigned = next.Epoch
-	return next, f.adoptLocked(next)
+	if err = f.adoptLocked(next); err != nil {
+		f.mu.reigned = was
+	}
+	return next, err
 }
 
 // patience is how long a new primary waits for a member in sync, before it
@@ -263,10 +257,13 @@ func (r *reign) run(ctx context.Context) {
 		r.depose("what this member had under way can't be settled: " + err.Error())
 		return
 	}
+	r.mu.Lock()
+	r.mu.own = true
+	r.mu.Unlock()
 	if !r.levelOthers(own) {
 		return
 	}
-	if err := r.s.ledger.settled(r.epoch, 0); err != nil {
+	if err := r.s.ledger.aligned(r.epoch, 0, r.s.cfg.Boot); err != nil {
 		r.depose("the log can't be cleared: " + err.Error())
 		return
 	}
@@ -310,9 +307,6 @@ func (r *reign) levelOthers(own []Key) bool {
 	r.mu.Lock()
 	backups := r.mu.backups
 	for _, b := range backups {
-		b.mu.Lock()
-		b.mu.failed, b.mu.settled = true, make(chan struct{})
-		b.mu.Unlock()
 		wait := patience
 		if r.mu.lives[b.id] == "" {
 			wait = 0 // it does not run

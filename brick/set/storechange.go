@@ -74,12 +74,24 @@ func (s store) locked(ctx context.Context, c *change, names []span, prepare func
 	}
 	defer s.r.s.locks.unlock(names...)
 	defer s.r.s.locks.unlock(want...)
-	c.keep = s.r.isOpen(c.id) || s.r.isOpen(c.old)
+	loser := c.loser()
+	c.keep = s.r.isOpen(loser)
 	err = s.r.change(ctx, c, s.here(c, &o))
-	if err == nil && c.keep {
-		s.r.kept(ctx, c)
+	if c.keep {
+		s.r.keepOpen(loser)
 	}
 	return o, err
+}
+
+// loser is the object that may lose its last name with the change.
+func (c *change) loser() volume.ID {
+	switch c.kind {
+	case doUnlink, doDiscard, doPurge:
+		return c.id
+	case doRename, doPut:
+		return c.old
+	}
+	return volume.ID{}
 }
 
 // lookHere tells what a name leads to on this member; a free name is no error.

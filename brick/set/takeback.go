@@ -24,7 +24,7 @@ func (r *reign) welcome(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.mu.absent[id]
-	if a == nil || a.job != nil || r.mu.why != "" || r.backupLocked(id) != nil || r.hide == nil {
+	if a == nil || a.job != nil || r.mu.why != "" || r.backupLocked(id) != nil || !r.mu.own {
 		return
 	}
 	a.job = &healing{began: time.Now()}
@@ -102,7 +102,7 @@ func (r *reign) healer(b *backup, keys healKeys) (h *healer, held *atomic.Bool) 
 type caller struct{ b *backup }
 
 func (c caller) Call(ctx context.Context, msg, data []byte) ([]byte, error) {
-	return c.b.call(ctx, msg, data)
+	return c.b.call(ctx, append(make([]byte, fenceSize, fenceSize+len(msg)), msg...), data)
 }
 
 func (c caller) Up() bool {
@@ -183,17 +183,17 @@ func (r *reign) swapFor(ctx context.Context, b *backup, boot string) (bool, erro
 func (r *reign) levelLast(ctx context.Context, b *backup, h *healer, held *atomic.Bool, t tail) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, Lease)
 	defer cancel()
-	r.barrier.Lock()
-	defer r.barrier.Unlock()
+	defer r.hold()()
+	keys, o, covered := r.flown()
+	if err := h.keys.Add(keys); err != nil {
+		return false, err
+	}
 	held.Store(true)
 	defer held.Store(false)
 	left, err := h.Drain(ctx)
 	if err != nil || left > 0 {
 		return false, err
 	}
-	r.mu.Lock()
-	o, covered := r.ordersLocked(), r.seq.Load()
-	r.mu.Unlock()
 	if err := r.handOver(ctx, b, o, covered, t.requests); err != nil {
 		return false, err
 	}

@@ -1,0 +1,153 @@
+package set
+
+import (
+	"context"
+	"errors"
+	"maps"
+
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// align makes a member in sync equal to this one in all in which they may differ: what it had
+// under way when it was last heard of, what is in flight, and extra. It returns up to
+// which change the member has everything. r.makeup is held.
+func (r *reign) align(ctx context.Context, b *backup, extra []Key) (covered Seq, err error) {
+	ctx, cancel := context.WithTimeout(ctx, finishMax)
+	defer cancel()
+	// Nothing new begins meanwhile: what is in flight has its locks, and waits for this.
+	defer r.hold()()
+	keys, o, covered := r.flown()
+	keys = append(keys, extra...)
+	t, err := r.introduce(ctx, b, o)
+	if err != nil {
+		return 0, err
+	}
+	if seat, _ := o.state.Seat(b.id); t.lost || seat.Boot != "" && seat.Boot != t.boot {
+		t.keys = append(t.keys, Key{Kind: FullKey}) // what it has lost nobody knows
+	}
+	if err := r.level(ctx, b, append(keys, t.keys...), true); err != nil {
+		return 0, err
+	}
+	if err := r.handOver(ctx, b, o, covered, t.requests); err != nil {
+		return 0, err
+	}
+	if seat, _ := o.state.Seat(b.id); seat.Boot != t.boot {
+		reseat := func(st spec.SetState) (spec.SetState, bool) { return With(st, b.id, t.boot), inSync(st, b.id) }
+		if ok, err := r.swap(ctx, reseat, func(st spec.SetState) bool { seat, _ := st.Seat(b.id); return seat.Boot == t.boot }); !ok {
+			return 0, errors.Join(err, errors.New("its place could not be noted"))
+		}
+	}
+	return covered, nil
+}
+
+// flown waits until all that is in flight is applied here, and returns its keys, how
+// the set is made up, and the number of the last change. Nothing takes off meanwhile (hold).
+func (r *reign) flown() (keys []Key, o orders, last Seq) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for n, fl := range maps.Clone(r.mu.flying) {
+		for !fl.applied && r.mu.why == "" && r.mu.flying[n] == fl {
+			r.mu.local.Wait()
+		}
+		keys = append(keys, fl.keys...)
+	}
+	return keys, r.ordersLocked(), r.seq.Load()
+}
+
+// hold keeps changes from beginning until the function that it returns is called.
+func (r *reign) hold() (free func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.paused++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.mu.paused--
+		r.mu.local.Broadcast()
+	}
+}
+
+// introduce fences a member: it obeys this primary from then on. It tells what it had under way.
+func (r *reign) introduce(ctx context.Context, b *backup, o orders) (tail, error) {
+	fence := r.fences.Add(1)
+	w := begin(msgFence, r.epoch)
+	w.text(r.s.cfg.Life)
+	w.orders(o)
+	answer, err := b.callBehind(ctx, fence, w.b, nil)
+	if err != nil {
+		return tail{}, err
+	}
+	b.fence.Store(fence)
+	rd := &reader{b: answer}
+	t := rd.tail()
+	if !rd.done() {
+		return tail{}, malformed("fence's answer")
+	}
+	return t, nil
+}
+
+// handOver gives a member that is equal to this one in its data what else it needs: the
+// queues of those who are absent, and the replies.
+func (r *reign) handOver(ctx context.Context, b *backup, o orders, covered Seq, void []volume.Request) error {
+	for _, id := range o.absent {
+		if id == b.id {
+			continue
+		}
+		keys, err := r.s.ledger.queue(id)
+		if err != nil {
+			return err
+		}
+		for i := 0; i == 0 || i < len(keys); i += queuePart {
+			part := keys[i:min(i+queuePart, len(keys))]
+			if err := r.sendQueue(ctx, b, id, i == 0, part); err != nil {
+				return err
+			}
+		}
+	}
+	var forget []volume.Request
+	for _, q := range void {
+		if _, known, _ := r.s.replies.find(q); !known {
+			forget = append(forget, q)
+		}
+	}
+	send := func(last bool, forget []volume.Request, data []byte) error {
+		w := begin(msgSettle, r.epoch)
+		w.orders(o)
+		w.u64(covered)
+		w.bool(last)
+		w.requests(forget)
+		_, err := b.call(ctx, w.b, data)
+		return err
+	}
+	const replySize = 256 // bytes, more than one takes
+	data := &writer{}
+	for q, rep := range r.s.replies.recent() {
+		data.reply(q, rep.outcome, rep.sure)
+		if len(data.b) > volume.IOMax-replySize {
+			if err := send(false, nil, data.b); err != nil {
+				return err
+			}
+			data.b = data.b[:0]
+		}
+	}
+	for len(forget) > 1024 {
+		if err := send(false, forget[:1024], nil); err != nil {
+			return err
+		}
+		forget = forget[1024:]
+	}
+	return send(true, forget, data.b)
+}
+
+// queuePart is how many keys of a queue go into a message.
+const queuePart = 256
+
+func (r *reign) sendQueue(ctx context.Context, b *backup, id string, first bool, keys []Key) error {
+	w := begin(msgQueue, r.epoch)
+	w.text(id)
+	w.bool(first)
+	w.keys(keys)
+	_, err := b.call(ctx, w.b, nil)
+	return err
+}

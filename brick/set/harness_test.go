@@ -1,0 +1,359 @@
+package set
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mortarfs/mortar/test/model"
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// authority is a configuration store in memory, whose outcomes can be made unknown.
+type authority struct {
+	mu    sync.Mutex
+	state spec.SetState
+	rev   Revision
+	down  bool
+	lose  int // answers of swaps that get lost
+}
+
+var errStore = errors.New("the store does not answer")
+
+func (a *authority) Read(ctx context.Context) (spec.SetState, Revision, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.down {
+		return spec.SetState{}, 0, errStore
+	}
+	return a.state, a.rev, nil
+}
+
+func (a *authority) Swap(ctx context.Context, r Revision, next spec.SetState) (Revision, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.down {
+		return 0, errStore
+	}
+	if r != a.rev {
+		return 0, ErrConflict
+	}
+	a.state, a.rev = next, a.rev+1
+	if a.lose > 0 {
+		a.lose--
+		return 0, errStore
+	}
+	return a.rev, nil
+}
+
+// cluster is a set of several members in this process.
+type cluster struct {
+	t       *testing.T
+	auth    *authority
+	options map[string]string
+	nodes   []*node
+	mu      sync.Mutex
+	version uint64
+	cut     map[[2]int]bool // no calls from, to
+	log     *slog.Logger
+}
+
+// node is a member's machine.
+type node struct {
+	c      *cluster
+	i      int
+	id     string
+	member volume.Member
+	dir    string
+	boot   string
+	life   string // "": it does not run
+
+	set    *Set
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu    sync.Mutex
+	serve *served
+}
+
+// served is the service of a primary in the tests: its store.
+type served struct {
+	store  volume.Store
+	hidden chan struct{}
+}
+
+func (s *served) Hide() { close(s.hidden) }
+func (s *served) Stop() {}
+
+// wire is how one node calls another.
+type wirePeer struct{ from, to *node }
+
+func (p wirePeer) Up() bool { return true }
+
+func (p wirePeer) Call(ctx context.Context, msg, data []byte) ([]byte, error) {
+	c := p.from.c
+	reach := func() (*Set, bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return p.to.set, p.to.life != "" && !c.cut[[2]int{p.from.i, p.to.i}]
+	}
+	s, ok := reach()
+	if !ok {
+		return nil, &volume.Error{Op: "peer", Errno: 5, Reason: volume.Unavailable}
+	}
+	answer, err := s.Handle(ctx, append([]byte(nil), msg...), append([]byte(nil), data...))
+	if s2, ok := reach(); !ok || s2 != s {
+		return nil, &volume.Error{Op: "peer", Errno: 5, Reason: volume.Unavailable}
+	}
+	return answer, err
+}
+
+func newCluster(t *testing.T, members int, make func(t *testing.T, i int) (volume.Member, string)) *cluster {
+	c := &cluster{t: t, auth: &authority{rev: 1}, cut: map[[2]int]bool{}, options: map[string]string{}}
+	var out io.Writer = io.Discard
+	if os.Getenv("MORTAR_TEST_LOG") != "" {
+		out = os.Stderr
+	}
+	c.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	for i := range members {
+		n := &node{c: c, i: i, id: fmt.Sprintf("m%d", i), boot: "boot"}
+		n.member, n.dir = make(t, i)
+		c.nodes = append(c.nodes, n)
+		c.auth.state.InSync = append(c.auth.state.InSync, spec.Seat{Member: n.id})
+	}
+	t.Cleanup(func() {
+		for _, n := range c.nodes {
+			n.stop()
+		}
+	})
+	return c
+}
+
+// inMemory makes members in memory.
+func inMemory(t *testing.T, i int) (volume.Member, string) {
+	return model.NewStore(1), t.TempDir()
+}
+
+// publish gives all that run a newer map.
+func (c *cluster) publish() {
+	c.mu.Lock()
+	c.version++
+	m := &spec.Map{Version: c.version, Volume: "v", ID: "v", Started: true, RootHome: 1, Options: c.options}
+	set := spec.Set{ID: 1}
+	for _, n := range c.nodes {
+		set.Members = append(set.Members, spec.Member{Brick: n.id, ID: n.id, Life: n.life})
+	}
+	c.auth.mu.Lock()
+	set.State = c.auth.state
+	c.auth.mu.Unlock()
+	m.Sets = []spec.Set{set}
+	var sets []*Set
+	var peers []map[string]Peer
+	for _, n := range c.nodes {
+		if n.set == nil {
+			continue
+		}
+		ps := map[string]Peer{}
+		for _, o := range c.nodes {
+			if o != n {
+				ps[o.id] = wirePeer{n, o}
+			}
+		}
+		sets, peers = append(sets, n.set), append(peers, ps)
+	}
+	c.mu.Unlock()
+	for i, s := range sets {
+		if err := s.Update(m, peers[i]); err != nil {
+			c.t.Error(err)
+		}
+	}
+}
+
+// start begins a process of the node.
+func (n *node) start() {
+	n.c.t.Helper()
+	life := fmt.Sprintf("%s-%d", n.id, time.Now().UnixNano())
+	s, err := New(Config{
+		Set: 1, Self: n.id, Life: life, Boot: n.boot, Member: n.member, Dir: n.dir, Authority: n.c.auth, Serve: n.service,
+		Logger: n.c.log.With("node", n.id),
+	})
+	if err != nil {
+		n.c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.c.mu.Lock()
+	n.set, n.life, n.cancel, n.done = s, life, cancel, make(chan struct{})
+	n.c.mu.Unlock()
+	n.c.publish()
+	go func() { defer close(n.done); s.Run(ctx) }()
+}
+
+func (n *node) service(r Reign) (Service, error) {
+	s := &served{store: r.Store, hidden: make(chan struct{})}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.serve = s
+	return s, nil
+}
+
+// stop ends the node's process, as far as that goes in one process: nothing of it is
+// heard any more from the first moment on.
+func (n *node) stop() {
+	n.c.mu.Lock()
+	s, cancel, done := n.set, n.cancel, n.done
+	n.life, n.set = "", nil
+	n.c.mu.Unlock()
+	if s == nil {
+		return
+	}
+	cancel()
+	<-done
+	if err := s.Close(); err != nil {
+		n.c.t.Error(err)
+	}
+	n.mu.Lock()
+	n.serve = nil
+	n.mu.Unlock()
+	n.c.publish()
+}
+
+// primary returns the node that serves, and its store.
+func (c *cluster) primary(within time.Duration) (*node, volume.Store) {
+	c.t.Helper()
+	var found *node
+	var store volume.Store
+	c.eventually("somebody serves", within, func() bool {
+		for _, n := range c.nodes {
+			n.mu.Lock()
+			s := n.serve
+			n.mu.Unlock()
+			if s == nil {
+				continue
+			}
+			select {
+			case <-s.hidden:
+			default:
+				found, store = n, s.store
+				return true
+			}
+		}
+		return false
+	})
+	return found, store
+}
+
+func (c *cluster) eventually(what string, within time.Duration, f func() bool) {
+	c.t.Helper()
+	for end := time.Now().Add(within); !f(); {
+		if time.Now().After(end) {
+			c.t.Fatalf("%s: not within %v", what, within)
+		}
+		pause(context.Background(), 5*time.Millisecond)
+	}
+}
+
+// allInSync waits until all members are in sync.
+func (c *cluster) allInSync(within time.Duration) {
+	c.t.Helper()
+	c.eventually("all in sync", within, func() bool {
+		c.auth.mu.Lock()
+		defer c.auth.mu.Unlock()
+		return len(c.auth.state.InSync) == len(c.nodes)
+	})
+}
+
+// equal compares all members with the first. What has no name and was closed goes a moment later.
+func (c *cluster) equal() {
+	c.t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); pause(context.Background(), 20*time.Millisecond) {
+		want, same := dump(c.t, c.nodes[0].member), true
+		for _, n := range c.nodes[1:] {
+			same = same && dump(c.t, n.member) == want
+		}
+		if same {
+			return
+		}
+	}
+	want := dump(c.t, c.nodes[0].member)
+	for _, n := range c.nodes[1:] {
+		if got := dump(c.t, n.member); got != want {
+			c.t.Errorf("members %s and %s differ:\n%s", c.nodes[0].id, n.id, differ(want, got))
+		}
+	}
+}
+
+// dump lists all that a member has.
+func dump(t *testing.T, m volume.Member) string {
+	ctx := context.Background()
+	var out string
+	var walk func(dir volume.ID, at string)
+	walk = func(dir volume.ID, at string) {
+		var after volume.Cookie
+		for {
+			es, end, err := m.ReadDir(ctx, dir, after, 1000, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range es {
+				after = e.Cookie
+				path := filepath.Join(at, e.Name)
+				if e.Held != 0 {
+					out += fmt.Sprintf("%s → %s at %d\n", path, e.ID, e.Held)
+					continue
+				}
+				o, err := m.Describe(ctx, e.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a := o.Attr
+				out += fmt.Sprintf("%s %s %o %d:%d nlink %d size %d mtime %v %s %v", path, e.ID, a.Mode, a.UID, a.GID, a.Nlink, a.Size, a.Mtime, o.Target, o.Xattrs)
+				if a.IsRegular() {
+					sums, err := m.Sums(ctx, e.ID, 0, 1<<16, 1<<16)
+					if err != nil {
+						t.Fatal(err)
+					}
+					out += fmt.Sprintf(" %x", sums)
+				}
+				out += "\n"
+				if a.IsDir() {
+					walk(e.ID, path)
+				}
+			}
+			if end {
+				return
+			}
+		}
+	}
+	walk(volume.Root, "/")
+	ids, err := m.Nameless(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out + fmt.Sprintf("nameless %v\n", ids)
+}
+
+// differ lists the lines that only one of two texts has.
+func differ(a, b string) (out string) {
+	as, bs := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for _, l := range as {
+		if !slices.Contains(bs, l) {
+			out += "- " + l + "\n"
+		}
+	}
+	for _, l := range bs {
+		if !slices.Contains(as, l) {
+			out += "+ " + l + "\n"
+		}
+	}
+	return out
+}
