@@ -205,8 +205,8 @@ func (s *Store) Close() error {
 
 // Hold makes all that has no name stay until Release, as if it had lost its name
 // with volume.Fixed.Keep: what a start finds in .mortar/open was open at the
-// set's primary, which alone can tell whether it still is. It is called by who serves a
-// member of a set, before that.
+// set's primary, which alone can tell whether it still is. So nothing waits for
+// Orphans any more. It is called by who serves a member of a set, before that.
 func (s *Store) Hold() {
 	for i := range s.objs.stripes {
 		st := &s.objs.stripes[i]
@@ -219,6 +219,7 @@ func (s *Store) Hold() {
 		}
 		st.Unlock()
 	}
+	s.waiting.Store(false)
 }
 
 // Orphans removes what is kept in .mortar/open without a name and is neither

@@ -129,6 +129,9 @@ func (s *Store) putOver(op string, p *put, f *found, k volume.Key) error {
 			s.sys.Unlink(s.discardFD, key, 0)
 			return err
 		}
+		if p.fx.is {
+			s.keepTime(f, s.discardFD, key)
+		}
 		s.named(p)
 		return nil
 	})

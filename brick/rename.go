@@ -3,6 +3,7 @@ package brick
 import (
 	"context"
 
+	"github.com/mortarfs/mortar/brick/internal/sys"
 	"github.com/mortarfs/mortar/volume"
 	"golang.org/x/sys/unix"
 )
@@ -231,7 +232,25 @@ func (s *Store) renameDir(op string, r *rename) error {
 	if replaced {
 		s.dirGone(&r.target)
 	}
+	if exchange && r.fx.is && r.from != r.to {
+		s.keepTime(&r.old, r.to.fd, r.newName)
+		s.keepTime(&r.target, r.from.fd, r.oldName)
+	}
 	return nil
+}
+
+// keepTime gives a directory that was moved the mtime that it had: XFS counts
+// it as changed when directories change places, others do not.
+func (s *Store) keepTime(f *found, fd int, name string) {
+	if !f.isDir() {
+		return
+	}
+	err := s.times.keep(f.ID, f.info.Mtime, func(t volume.Time) error {
+		return s.sys.Utimens(fd, name, sys.Timespec{Omit: true}, sys.Timespec{Time: t}, noFollow)
+	})
+	if err != nil {
+		s.log.Warn("a directory's times could not be kept", "brick", s.path, "id", f.ID, "err", err)
+	}
 }
 
 // noteMove notes where a directory will be when it has moved. The tree's lock is held.

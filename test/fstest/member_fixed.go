@@ -1,6 +1,8 @@
 package fstest
 
 import (
+	"fmt"
+	"sync"
 	"syscall"
 
 	"github.com/mortarfs/mortar/volume"
@@ -156,6 +158,35 @@ var fixedTests = []memberTest{
 		e.mtime(d, 61)
 		e.ok(e.m.MakeCopy(e.fixed(62, false).ctx, d, "copy", volume.Copy{ID: volume.NewID(2), Mode: syscall.S_IFDIR}))
 		e.mtime(d, 61)
+	}},
+	{"times side by side", func(e *memberEnv) {
+		id, most := e.file(e.dir, "f", ""), int64(300)
+		f := e.open(id, volume.Read|volume.Write)
+		d := e.mkdir(e.dir, "d")
+		var all sync.WaitGroup
+		for i := range most {
+			all.Go(func() {
+				// Each of the times once, in no order.
+				ctx := volume.WithFixed(e.ctx, volume.Fixed{Now: volume.Time{Sec: 1000, Nsec: uint32(i*7%most) + 1}})
+				if _, err := f.WriteAt(ctx, []byte("x"), i, 0); err != nil {
+					e.Error(err)
+				}
+				name := fmt.Sprint(i)
+				if _, err := e.m.Make(ctx, d, name, volume.Node{Mode: syscall.S_IFREG}); err != nil {
+					e.Error(err)
+				}
+				if i%2 == 0 {
+					if err := e.m.Unlink(ctx, d, name); err != nil {
+						e.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		last := volume.Time{Sec: 1000, Nsec: uint32(most)}
+		if a, b := e.attr(id), e.attr(d); a.Mtime != last || b.Mtime != last {
+			e.Errorf("mtimes %v and %v, want %v", a.Mtime, b.Mtime, last)
+		}
 	}},
 	{"keep", func(e *memberEnv) {
 		k := volume.Key{Set: 1, Intent: 1}

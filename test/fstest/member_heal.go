@@ -189,6 +189,15 @@ func (h *healer) discard() error {
 				return err
 			}
 		}
+		if d.Pointer.Held == 0 && d.Pointer.Mode == syscall.S_IFDIR {
+			err := h.empty(d.Pointer.ID)
+			if err == nil {
+				err = h.install(d.Pointer.ID) // again: its mtime has changed
+			}
+			if err != nil {
+				return err
+			}
+		}
 		if _, err := h.to.Getattr(h.ctx, d.Dir); volume.ErrnoOf(err) == syscall.ESTALE {
 			o := volume.Object{
 				Attr:   volume.Attr{ID: d.Dir, Mode: syscall.S_IFDIR | 0o700},
@@ -207,6 +216,15 @@ func (h *healer) discard() error {
 		}
 	}
 	return nil
+}
+
+// empty clears all names of a directory, which is to be a discard.
+func (h *healer) empty(dir volume.ID) error {
+	all, err := entries(h.ctx, h.to, dir)
+	for name := range all {
+		err = cmp.Or(err, h.to.Place(h.ctx, dir, name, volume.Pointer{}))
+	}
+	return err
 }
 
 // placeAll gives all names, from the top down: what lies above a directory

@@ -49,6 +49,9 @@ type memberWalker struct {
 }
 
 func (w *memberWalker) walk(ops int) error {
+	if err := heal(w.ctx, w.members[0], w.members[1]); err != nil { // the root's times
+		return err
+	}
 	for i := range ops {
 		w.step()
 		if i%100 != 99 {
