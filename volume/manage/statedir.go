@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -96,7 +98,7 @@ func lockFile(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the state directory can't be locked: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err = flock(f)
 	if err == nil {
 		if err = f.Truncate(0); err == nil {
 			_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
@@ -107,13 +109,36 @@ func lockFile(path string) (*os.File, error) {
 		}
 		return f, nil
 	}
-	var pid int
-	_, _ = fmt.Fscan(f, &pid) // 0 if the other has not written it yet
+	pid := holder(f)
 	f.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, fmt.Errorf("another daemon (process %d) uses the state directory %s", pid, filepath.Dir(path))
 	}
 	return nil, fmt.Errorf("the state directory can't be locked: %w", err)
+}
+
+// lockPatience is how long a lock may outlive the daemon that held it: a brick's process that
+// was being started when the daemon was killed holds it until it runs.
+const lockPatience = 2 * time.Second
+
+// flock locks the file without waiting for another daemon.
+func flock(f *os.File) error {
+	for began := time.Now(); ; time.Sleep(lockPatience / 100) {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Since(began) > lockPatience {
+			return err
+		}
+		if pid := holder(f); pid == 0 || unix.Kill(pid, 0) != unix.ESRCH {
+			return err
+		}
+	}
+}
+
+// holder is the process that has locked the file, as it has written into it; 0 if it has not yet.
+func holder(f *os.File) int {
+	var pid int
+	_, _ = fmt.Fscan(io.NewSectionReader(f, 0, 32), &pid)
+	return pid
 }
 
 func readIdentity(dir string) (string, error) {
