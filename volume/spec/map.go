@@ -60,11 +60,13 @@ type Member struct {
 	Addr  string // HOST:PORT where the brick process listens; "" while it does not run
 	ID    string // UUID, the brick's own, as in BRICK/.mortar/brick
 	// Life tells one process of the brick from another: a random number that the
-	// process chose when it started, "" while none runs, or none is known. That a newer map of the
-	// same daemon has another one than before says that the process of before has ended.
+	// process chose when it started, "" while none runs, or none is known. A map after a
+	// recover or restore of the cluster may name an older life than one before it.
 	Life string
 	// Ended is the life of the last process of the brick that its daemon saw end: that
-	// one is no more, whatever else the map says and however old it is. "": none.
+	// one is no more, whatever else the map says and however old it is. "": none. That
+	// a member is not in the map any more says nothing of its process: a brick is
+	// replaced too whose server is only cut off.
 	Ended string `json:",omitempty"`
 	// Arbiter: it holds names and attributes, but no contents.
 	Arbiter bool
