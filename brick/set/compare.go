@@ -20,6 +20,7 @@ type walk struct {
 		sync.Mutex
 		seen    map[volume.ID]struct{} // compared, or pending
 		pending []volume.ID
+		objects map[volume.ID]struct{} // others to be compared, found by the keys of their entries
 		active  int
 		err     error
 		changed *sync.Cond // of pending, active and err
@@ -28,7 +29,7 @@ type walk struct {
 
 func newWalk() *walk {
 	w := &walk{}
-	w.mu.seen = map[volume.ID]struct{}{}
+	w.mu.seen, w.mu.objects = map[volume.ID]struct{}{}, map[volume.ID]struct{}{}
 	w.mu.changed = sync.NewCond(&w.mu)
 	return w
 }
@@ -94,6 +95,58 @@ func (w *walk) run(ctx context.Context, workers int, f func(context.Context, vol
 	return w.mu.err
 }
 
+// forget has a directory compared again when it turns up again: it could not be.
+func (w *walk) forget(d volume.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.mu.seen, d)
+}
+
+// compareLater has an object that is no directory compared by the walk, if there is one.
+func (h *healer) compareLater(id volume.ID) {
+	h.mu.Lock()
+	w := h.mu.walk
+	h.mu.Unlock()
+	if w != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.mu.objects[id] = struct{}{}
+	}
+}
+
+// takeObjects returns the objects that are to be compared.
+func (w *walk) takeObjects() (ids []volume.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := range w.mu.objects {
+		ids = append(ids, id)
+	}
+	clear(w.mu.objects)
+	return ids
+}
+
+// runWalk compares what is pending.
+func (h *healer) runWalk(ctx context.Context, w *walk) error {
+	for {
+		if err := w.run(ctx, h.workers, h.compareDir); err != nil {
+			return err
+		}
+		ids := w.takeObjects()
+		if len(ids) == 0 {
+			return nil
+		}
+		err := h.parallel(ctx, len(ids), func(ctx context.Context, i int) error {
+			return h.compareObject(ctx, ids[i], ids[i], "")
+		})
+		if err != nil {
+			for _, id := range ids {
+				h.compareLater(id)
+			}
+			return err
+		}
+	}
+}
+
 // walkMore hands a directory to the walk, if there is one.
 func (h *healer) walkMore(dir volume.ID) {
 	h.mu.Lock()
@@ -128,7 +181,7 @@ func (h *healer) walkAll(ctx context.Context, keys []queuedKey, failed map[Key]e
 		}
 		w.add(root)
 	}
-	err := w.run(ctx, h.workers, h.compareDir)
+	err := h.runWalk(ctx, w)
 	if err == nil && full {
 		err = h.compareRest(ctx)
 	}

@@ -109,7 +109,8 @@ func (h *healer) compareDir(ctx context.Context, dir volume.ID) error {
 	for {
 		p, end, err := nextPair(ctx, here, there)
 		if isStale(err) || volume.ErrnoOf(err) == syscall.ENOTDIR {
-			break // it was removed: that has its key
+			h.walkLater(dir) // it was removed, or is a discard now: that has its key, and if it comes back, so has that
+			return nil
 		}
 		if err != nil {
 			return err
@@ -138,6 +139,14 @@ func (h *healer) compareDir(ctx context.Context, dir volume.ID) error {
 	}
 	h.touch(dir)
 	return check(1)
+}
+
+// walkLater has the walk forget a directory that can't be compared now.
+func (h *healer) walkLater(dir volume.ID) {
+	h.mu.Lock()
+	w := h.mu.walk
+	h.mu.Unlock()
+	w.forget(dir)
 }
 
 // compareObjects compares objects by their digests, and in full those that

@@ -137,6 +137,7 @@ func (h *healer) lockedEntry(ctx context.Context, dir volume.ID, name string, hi
 	case !id.IsZero() && !there.known:
 		return h.birth(ctx, dir, name, now, there)
 	case there.entry == now && !there.damaged:
+		h.walkEntry(now)
 		return actNone, "", nil
 	}
 	err = h.to.place(ctx, dir, name, now)
@@ -147,6 +148,7 @@ func (h *healer) lockedEntry(ctx context.Context, dir volume.ID, name string, hi
 		return actNone, "", err
 	}
 	h.placed(dir, now, there)
+	h.walkEntry(now)
 	return actNone, wrongEntry(now, there), nil
 }
 
@@ -185,8 +187,18 @@ func (h *healer) placed(dir volume.ID, now volume.Pointer, there sight) {
 		h.mu.scope[old.ID] = struct{}{}
 		h.mu.Unlock()
 	}
-	if now.Held == 0 && now.Mode == syscall.S_IFDIR {
-		h.walkMore(now.ID)
+}
+
+// walkEntry hands what an entry leads to on to the walk, if there is one: it may
+// have moved from where the walk has yet to come to where it has been.
+func (h *healer) walkEntry(now volume.Pointer) {
+	id := local(now)
+	switch {
+	case id.IsZero():
+	case now.Mode == syscall.S_IFDIR:
+		h.walkMore(id)
+	default:
+		h.compareLater(id)
 	}
 }
 
@@ -217,6 +229,9 @@ func (h *healer) birth(ctx context.Context, dir volume.ID, name string, p volume
 	}
 	h.setBorn(p.ID)
 	h.placed(dir, p, there)
+	if p.Mode == syscall.S_IFDIR {
+		h.walkMore(p.ID)
+	}
 	return actNone, wrongEntry(p, there), nil
 }
 

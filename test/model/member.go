@@ -122,7 +122,7 @@ func (s *Store) Install(ctx context.Context, x volume.Object) error {
 		}
 		s.mu.objects[id] = o
 	}
-	o.held = o.nameless()
+	o.held = o.nameless() || o.isDir() && !o.alive() // a directory that is a discard is not here
 	o.mode, o.uid, o.gid, o.target = x.Attr.Mode, x.Attr.UID, x.Attr.GID, x.Target
 	if t := x.Attr.Type(); t == syscall.S_IFCHR || t == syscall.S_IFBLK {
 		o.rdev = x.Attr.Rdev
