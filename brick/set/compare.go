@@ -95,6 +95,17 @@ func (w *walk) run(ctx context.Context, workers int, f func(context.Context, vol
 	return w.mu.err
 }
 
+// restart has all compared again that keys lead to from now on: they are younger
+// than what was compared.
+func (w *walk) restart() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.mu.seen)
+	for _, d := range w.mu.pending {
+		w.mu.seen[d] = struct{}{}
+	}
+}
+
 // forget has a directory compared again when it turns up again: it could not be.
 func (w *walk) forget(d volume.ID) {
 	w.mu.Lock()
@@ -167,6 +178,9 @@ func (h *healer) walkAll(ctx context.Context, keys []queuedKey, failed map[Key]e
 	h.mu.Unlock()
 	if w == nil {
 		return nil
+	}
+	if len(keys) > 0 {
+		w.restart()
 	}
 	full := false
 	for _, k := range keys {

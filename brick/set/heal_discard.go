@@ -56,20 +56,44 @@ func setOf(ids []volume.ID) map[volume.ID]bool {
 // has queued keys. The keys of entries are healed before it, so what a discard at
 // the target kept that has come back has its name again.
 func (h *healer) discards(ctx context.Context) (more bool, err error) {
-	missing, err := h.missingDiscards(ctx)
-	if err != nil || len(missing) == 0 {
+	missing, needless, err := h.compareDiscards(ctx)
+	if err != nil {
 		return false, err
 	}
-	// The names are used on the way: a crash in that must leave their keys.
+	// The names are used on the way: a crash in that must leave their keys. What only a
+	// discard kept at the target goes with that, though it may be open at the source.
 	var keys []Key
+	for _, d := range needless {
+		if id := local(d.Pointer); !id.IsZero() {
+			if _, err := h.from.describe(ctx, id); err == nil {
+				keys = append(keys, Key{Kind: ObjectKey, ID: id})
+			} else if !isStale(err) {
+				return false, err
+			}
+		}
+	}
 	for _, d := range missing {
 		keys = append(keys, Key{Kind: EntryKey, ID: d.Dir, Name: d.Name})
 	}
-	if err := h.keys.Add(keys); err != nil {
-		return false, err
+	if len(keys) > 0 {
+		if err := h.keys.Add(keys); err != nil {
+			return false, err
+		}
 	}
-	err = h.parallel(ctx, len(missing), func(ctx context.Context, i int) error { return h.discard(ctx, missing[i]) })
-	return true, err
+	for _, d := range needless {
+		if err := h.to.purge(ctx, d.Key); err != nil {
+			return false, err
+		}
+	}
+	// Directories come last: others may have been discarded from them before.
+	first := slices.DeleteFunc(slices.Clone(missing), func(d lack) bool { return d.Pointer.Mode == syscall.S_IFDIR })
+	err = h.parallel(ctx, len(first), func(ctx context.Context, i int) error { return h.discard(ctx, first[i]) })
+	for _, d := range missing {
+		if err == nil && d.Pointer.Mode == syscall.S_IFDIR {
+			err = h.discard(ctx, d)
+		}
+	}
+	return len(keys) > 0, err
 }
 
 // lack is a discard that the target lacks, or one whose object it does not hold
@@ -79,15 +103,15 @@ type lack struct {
 	held bool
 }
 
-// missingDiscards purges the discards that only the target has, and returns those that it lacks.
-func (h *healer) missingDiscards(ctx context.Context) (missing []lack, err error) {
+// compareDiscards returns the discards that the target lacks, and those that only it has.
+func (h *healer) compareDiscards(ctx context.Context) (missing []lack, needless []volume.Discarded, err error) {
 	want, err := allDiscards(ctx, h.from)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	have, err := allDiscards(ctx, h.to)
 	if err != nil || len(want) == 0 && len(have) == 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	if h.partial {
 		other := func(d volume.Discarded) bool { return !h.concerns(d) }
@@ -95,11 +119,11 @@ func (h *healer) missingDiscards(ctx context.Context) (missing []lack, err error
 	}
 	here, err := allNameless(ctx, h.from)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	there, err := allNameless(ctx, h.to)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	held, holds := setOf(here), setOf(there)
 	same := func(a, b volume.Discarded) bool {
@@ -117,13 +141,11 @@ func (h *healer) missingDiscards(ctx context.Context) (missing []lack, err error
 			missing = append(missing, lack{want[0], held[local(want[0].Pointer)]})
 			want = want[1:]
 		default:
-			if err := h.to.purge(ctx, have[0].Key); err != nil {
-				return nil, err
-			}
+			needless = append(needless, have[0])
 			have = have[1:]
 		}
 	}
-	return missing, nil
+	return missing, needless, nil
 }
 
 // concerns reports whether a discard is one of which the keys of a partial heal tell.
@@ -153,10 +175,36 @@ func (h *healer) discard(ctx context.Context, d lack) error {
 			return err
 		}
 		free()
-		if again, _, err := h.ensure(ctx, d.Dir); err != nil || !again {
-			return err // its directory is gone, at the source too: nothing can come back to it
+		again, _, err := h.ensure(ctx, d.Dir)
+		if err == nil && !again {
+			err = h.lend(ctx, d.Dir)
+		}
+		if err != nil {
+			return err
 		}
 	}
+}
+
+// lend makes a directory at the target, without a name, that at the source is a
+// discard itself, or gone: something was discarded from it before. clear releases it again.
+func (h *healer) lend(ctx context.Context, dir volume.ID) error {
+	free, err := h.ownObject(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer free()
+	if _, err := h.to.describe(ctx, dir); !isStale(err) {
+		return err
+	}
+	o, err := h.from.m.Describe(ctx, dir)
+	if isStale(err) {
+		o, err = h.from.describe(ctx, volume.Root) // any directory will do
+		o.Attr.ID = dir
+	}
+	if err != nil {
+		return err
+	}
+	return h.to.install(ctx, o)
 }
 
 func (h *healer) ownedDiscard(ctx context.Context, d lack, there sight) error {

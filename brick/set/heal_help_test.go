@@ -303,7 +303,7 @@ func snapshot(ctx context.Context, m volume.Member) map[string]string {
 			for _, e := range entries {
 				after = e.Cookie
 				at := path + "/" + e.Name
-				lines[at] = fmt.Sprint(e.ID, e.Mode&syscall.S_IFMT, e.Held)
+				lines[at] = fmt.Sprint(e.ID, e.Mode&syscall.S_IFMT, e.Held, " in ", dir)
 				switch {
 				case e.Held != 0:
 				case e.Mode&syscall.S_IFMT == syscall.S_IFDIR:

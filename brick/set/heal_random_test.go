@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -47,7 +47,7 @@ func (w *healWalker) at(dir volume.ID, name string) volume.Attr {
 // change makes one and logs it. That it fails as a client's may is no matter.
 func (w *healWalker) change(c *change) bool {
 	_, err := w.do(c)
-	w.log = append(w.log, fmt.Sprintf("%v %v/%q id %v: %v", c, c.dir2, c.name2, c.id, err))
+	w.log = append(w.log, fmt.Sprintf("%v node %v to %v/%q old %v keep %v: %v", c, c.node.ID, c.dir2, c.name2, c.old, c.keep, err))
 	if volume.ErrnoOf(err) == syscall.EIO {
 		w.t.Errorf("%v: %v", c, err)
 	}
@@ -208,8 +208,11 @@ func (w *healWalker) settleScene(tries int) {
 	d := differences(w.ctx, w.source, w.target)
 	if err != nil || left > 0 || len(d) > 0 {
 		last := w.log[max(0, len(w.log)-60):]
-		if id := os.Getenv("MORTAR_TRACE"); id != "" {
-			last = slices.DeleteFunc(slices.Clone(w.log), func(l string) bool { return !strings.Contains(l, id) })
+		if len(d) > 0 { // rather those that are about the objects that differ
+			ids := regexp.MustCompile("[0-9a-f]{28}0001").FindAllString(join(d), -1)
+			last = slices.DeleteFunc(slices.Clone(w.log), func(l string) bool {
+				return !slices.ContainsFunc(ids, func(id string) bool { return strings.Contains(l, id) })
+			})
 		}
 		w.t.Fatalf("%d keys left: %v\n%d differences, the first:\n%s\nthe last changes:\n%s", left, err, len(d), join(d[:min(len(d), 10)]), join(last))
 	}
