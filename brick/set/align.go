@@ -122,8 +122,12 @@ func (r *reign) handOver(ctx context.Context, b *backup, o orders, covered Seq, 
 	}
 	const replySize = 256 // bytes, more than one takes
 	data := &writer{}
-	for q, rep := range r.s.replies.recent() {
-		data.reply(q, rep.outcome, rep.sure)
+	for _, t := range r.s.replies.recent() {
+		var o Outcome
+		if t.outcome != nil {
+			o = *t.outcome
+		}
+		data.reply(t.request, o, t.sure)
 		if len(data.b) > volume.IOMax-replySize {
 			if err := send(false, nil, data.b); err != nil {
 				return err

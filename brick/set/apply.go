@@ -78,7 +78,6 @@ func applyToFile(ctx context.Context, m volume.Member, files *files, c *change) 
 	defer files.put(f)
 	switch c.kind {
 	case doWrite:
-		o.Offset = c.off
 		if _, err = f.WriteAt(ctx, c.data, c.off, volume.WriteFlags(c.flags)); err == nil && c.sync != 0 {
 			err = f.Sync(ctx, c.sync == 1)
 		}
@@ -87,6 +86,24 @@ func applyToFile(ctx context.Context, m volume.Member, files *files, c *change) 
 	case doFileSync:
 		err = f.Sync(ctx, c.flags != 0)
 	}
+	return o, err
+}
+
+// applyHollow applies a write on an arbiter, which has sizes and times but no contents.
+func applyHollow(ctx context.Context, m volume.Member, _ *files, c *change) (o Outcome, err error) {
+	ctx = c.fixed(ctx)
+	a, err := m.Getattr(ctx, c.id)
+	if err != nil {
+		return o, err
+	}
+	ch := volume.Change{Mask: volume.SetMtimeNow}
+	if end := c.off + c.len; end > a.Size {
+		ch.Mask, ch.Size = ch.Mask|volume.SetSize, end
+	}
+	if volume.WriteFlags(c.flags)&volume.WriteKillPriv != 0 {
+		ch.Mask |= volume.ClearPriv
+	}
+	_, err = m.Setattr(ctx, c.id, ch)
 	return o, err
 }
 

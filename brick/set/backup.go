@@ -31,14 +31,13 @@ type follower struct {
 		finished Seq
 		seen     map[Seq]*applied // above finished
 		promise  Promise
-		fence    uint64            // number of the last fence of this epoch
-		lives    map[string]string // of the members, by the last map
-		gone     bool              // the process promised to has ended
-		tried    Epoch             // of a swap under way that would make this member the primary
-		reigned  Epoch             // the newest in which this brick reigned; on disk
-		sight    time.Duration     // when the newest epoch was seen first
-		known    bool              // an epoch was on the disk when this process began
-		news     chan struct{}     // closed, and made anew, when config changes
+		fence    uint64        // number of the last fence of this epoch
+		gone     bool          // the process promised to has ended
+		tried    Epoch         // of a swap under way that would make this member the primary
+		reigned  Epoch         // the newest in which this brick reigned; on disk
+		sight    time.Duration // when the newest epoch was seen first
+		known    bool          // an epoch was on the disk when this process began
+		news     chan struct{} // closed, and made anew, when config changes
 	}
 }
 
@@ -93,13 +92,10 @@ func (f *follower) close() { f.files.close() }
 func (f *follower) hear(t *spec.Set) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	// That the map does not know the process proves nothing: it may not know it yet.
+	// That the map knows another process, or none, proves nothing: only that its daemon saw it end.
 	to := f.mu.promise.To
-	m := t.Member(to.Member)
-	f.mu.gone = f.mu.gone || to.Life != "" && (f.mu.lives[to.Member] == to.Life && (m == nil || m.Life != to.Life) || m != nil && m.Ended == to.Life)
-	f.mu.lives = map[string]string{}
-	for _, m := range t.Members {
-		f.mu.lives[m.ID] = m.Life
+	if m := t.Member(to.Member); m != nil && to.Life != "" && m.Ended == to.Life {
+		f.mu.gone = true
 	}
 }
 
@@ -395,8 +391,12 @@ func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byt
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyMax)
 	defer cancel()
+	do := apply
+	if c.kind == doWrite && f.s.isArbiter() {
+		do = applyHollow
+	}
 	mine.err = f.s.keep(ctx, epoch, n, finished, &c, func(ctx context.Context) (Outcome, error) {
-		return apply(ctx, f.s.member, f.files, &c)
+		return do(ctx, f.s.member, f.files, &c)
 	})
 	close(mine.done)
 	return mine.err
@@ -417,8 +417,13 @@ func (s *Set) keep(ctx context.Context, epoch Epoch, n, finished Seq, c *change,
 	if err != nil {
 		return err
 	}
+	if c.appends {
+		o.Offset = c.off
+	}
 	if c.request != (volume.Request{}) {
-		s.ledger.outcome(epoch, n, o)
+		if c.kind != doWrite { // that a write was whole can be seen, and need not be noted
+			s.ledger.outcome(epoch, n, o)
+		}
 		s.replies.note(c.request, o, true)
 	}
 	return s.ledger.sync(ctx, &until)

@@ -66,6 +66,7 @@ type change struct {
 	sync     uint8 // of a write: 1 data are made durable with it, 2 attributes too
 	now      volume.Time
 	keep     bool
+	appends  bool // a write that was an append
 	cred     volume.Cred
 	request  volume.Request
 	id, old  volume.ID
@@ -99,6 +100,7 @@ const (
 	hasSync = 1 << iota
 	hasNow
 	hasKeep
+	hasAppends
 	hasCred
 	hasRequest
 	hasID
@@ -128,6 +130,7 @@ func (c *change) fields() (m uint32) {
 	add(hasSync, c.sync != 0)
 	add(hasNow, c.now != volume.Time{})
 	add(hasKeep, c.keep)
+	add(hasAppends, c.appends)
 	add(hasCred, c.cred != volume.Cred{})
 	add(hasRequest, c.request != volume.Request{})
 	add(hasID, !c.id.IsZero())
@@ -232,7 +235,7 @@ func (c *change) parse(r *reader) error {
 	if has(hasNow) {
 		c.now = r.time()
 	}
-	c.keep = has(hasKeep)
+	c.keep, c.appends = has(hasKeep), has(hasAppends)
 	if has(hasCred) {
 		c.cred = volume.Cred{UID: r.u32(), GID: r.u32(), Umask: r.u32(), PID: r.u32()}
 	}

@@ -245,7 +245,7 @@ func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.Wr
 	}
 	n := 0
 	c := f.write(p, off, flags)
-	err := f.changeUnder(volume.WithRequest(ctx, volume.Request{}), c, f.writeHere(c, &n), at)
+	err := f.changeUnder(ctx, c, f.writeHere(c, &n), at)
 	return n, err
 }
 
@@ -262,7 +262,7 @@ func (f *file) writeHere(c *change, n *int) func(context.Context) (Outcome, erro
 		if err == nil && c.sync != 0 {
 			err = f.local.Sync(ctx, c.sync == 1)
 		}
-		return Outcome{Offset: c.off}, err
+		return Outcome{}, err
 	}
 }
 
@@ -285,6 +285,7 @@ func (f *file) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (i
 	}
 	n := 0
 	c := f.write(p, a.Size, flags)
+	c.appends = true
 	if err := f.r.change(ctx, c, f.writeHere(c, &n)); err != nil {
 		return 0, err
 	}

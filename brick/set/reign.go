@@ -50,7 +50,9 @@ type reign struct {
 		opens    map[volume.ID]int
 		kept     map[volume.ID]bool // without a name, kept on all members because open here
 		discards map[volume.Key]volume.ID
-		own      bool // what this member had under way is settled: its state holds
+		checks   map[string]*healer // of members in sync: everything is being compared
+		asked    bool               // an administrator has asked for healing
+		own      bool               // what this member had under way is settled: its state holds
 	}
 }
 
@@ -67,8 +69,9 @@ type flight struct {
 
 // backup is a member in sync, as its primary sees it.
 type backup struct {
-	id   string
-	peer func() Peer
+	id      string
+	arbiter bool // it takes no contents
+	peer    func() Peer
 
 	fence    atomic.Uint64 // the last it was sent
 	answered atomic.Int64  // when the message was sent that was answered last, on now's clock
@@ -105,6 +108,7 @@ func newReign(s *Set, st spec.SetState, rev Revision) *reign {
 	r.mu.opens = map[volume.ID]int{}
 	r.mu.kept = map[volume.ID]bool{}
 	r.mu.discards = map[volume.Key]volume.ID{}
+	r.mu.checks = map[string]*healer{}
 	for _, m := range s.others() {
 		r.mu.lives[m.ID] = m.Life
 		if inSync(st, m.ID) {
@@ -119,7 +123,8 @@ func newReign(s *Set, st spec.SetState, rev Revision) *reign {
 }
 
 func (r *reign) newBackup(id string) *backup {
-	b := &backup{id: id, peer: func() Peer { return r.s.peer(id) }}
+	m := r.s.memberOf(id)
+	b := &backup{id: id, arbiter: m != nil && m.Arbiter, peer: func() Peer { return r.s.peer(id) }}
 	b.answered.Store(int64(-Forever / 2)) // nothing yet, in this epoch
 	return b
 }

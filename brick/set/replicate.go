@@ -146,6 +146,10 @@ func (d *delivery) wait() error {
 // send begins to bring a change to the backups.
 func (r *reign) send(ctx context.Context, d *delivery, fl *flight, msg, data []byte) {
 	for i, b := range fl.backups {
+		data := data
+		if b.arbiter {
+			data = nil
+		}
 		d.wg.Go(func() { d.errs[i] = r.deliver(ctx, b, fl.seq, msg, data) })
 	}
 }

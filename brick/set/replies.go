@@ -8,21 +8,21 @@ import (
 )
 
 // replies remembers which requests took effect, at every member: a client that
-// lost its answer with a primary learns from the next one what became of it.
-// It is bounded in time: no request lives longer than repliesKept.
+// lost its answer with a primary learns from the next one what became of its request.
+// Their number is bounded, and so is the time that they are remembered; a request
+// that may be older than what was forgotten last can't be told of.
 type replies struct {
 	mu struct {
 		sync.Mutex
 		known map[volume.Request]reply
 		queue []dated   // in order of time
-		since time.Time // what came before is not known here
+		since time.Time // what was executed before is not known here, or not all of it
 	}
 }
 
 type reply struct {
-	outcome Outcome
-	sure    bool // that it took effect; else it was begun, and what lies in the store tells
-	at      time.Time
+	outcome *Outcome // nil: there is nothing to tell but that
+	sure    bool     // that it took effect; else it was begun, and the process died
 }
 
 type dated struct {
@@ -30,17 +30,25 @@ type dated struct {
 	at      time.Time
 }
 
-// repliesKept is how long a reply is remembered. Requests end sooner: the server
-// bounds them by a minute.
-const repliesKept = 90 * time.Second
-
-// repliesMax bounds their number: a minute of more changes than one set can do.
-const repliesMax = 1 << 21
+const (
+	// repliesKept is how long a reply is remembered; most requests end within
+	// network.timeout, all within a minute.
+	repliesKept = 75 * time.Second
+	// repliesMax bounds their number.
+	repliesMax = 1 << 18
+	// requestAge is how old a request is at most that is asked about: network.timeout
+	// is seldom more.
+	requestAge = 12 * time.Second
+)
 
 // note remembers that a request took effect.
 func (t *replies) note(q volume.Request, o Outcome, sure bool) {
 	if q == (volume.Request{}) {
 		return
+	}
+	r := reply{sure: sure}
+	if o != (Outcome{}) {
+		r.outcome = &o
 	}
 	at := time.Now()
 	t.mu.Lock()
@@ -48,9 +56,10 @@ func (t *replies) note(q volume.Request, o Outcome, sure bool) {
 	if _, there := t.mu.known[q]; !there {
 		t.mu.queue = append(t.mu.queue, dated{q, at})
 	}
-	t.mu.known[q] = reply{o, sure, at}
+	t.mu.known[q] = r
 	for len(t.mu.queue) > 0 && (at.Sub(t.mu.queue[0].at) > repliesKept || len(t.mu.queue) > repliesMax) {
 		delete(t.mu.known, t.mu.queue[0].request)
+		t.mu.since = t.mu.queue[0].at
 		t.mu.queue = t.mu.queue[1:]
 	}
 }
@@ -62,22 +71,27 @@ func (t *replies) forget(q volume.Request) {
 	delete(t.mu.known, q)
 }
 
-// find tells what is remembered of a request; covered: had it taken effect within
-// the last minute, it would be.
+// find tells what is remembered of a request; covered: had it taken effect, it would be.
 func (t *replies) find(q volume.Request) (r reply, known, covered bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r, known = t.mu.known[q]
-	return r, known, time.Since(t.mu.since) > repliesKept || t.mu.since.IsZero()
+	return r, known, time.Since(t.mu.since) > requestAge
+}
+
+// told is a request and what is remembered of it.
+type told struct {
+	request volume.Request
+	reply
 }
 
 // recent lists all that is remembered, for a member that has not seen it.
-func (t *replies) recent() map[volume.Request]reply {
+func (t *replies) recent() []told {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make(map[volume.Request]reply, len(t.mu.known))
+	out := make([]told, 0, len(t.mu.known))
 	for q, r := range t.mu.known {
-		out[q] = r
+		out = append(out, told{q, r})
 	}
 	return out
 }
@@ -89,8 +103,8 @@ func (t *replies) complete() {
 	t.mu.since = time.Time{}
 }
 
-// lapse forgets everything: what this member has done is void.
-func (t *replies) lapse() {
+// begin forgets everything; what was executed before now is not known.
+func (t *replies) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.mu.known, t.mu.queue, t.mu.since = map[volume.Request]reply{}, nil, time.Now()

@@ -389,7 +389,10 @@ func (r *reign) tookEffect(ctx context.Context, c *change) (o Outcome, done bool
 		a, err := leads(c.dir2, c.name2)
 		return o, err == nil && a.ID == c.id, err
 	case doWrite:
-		// An append: it is whole if the file reaches to its end; a part of it is cut off.
+		if !c.appends {
+			return o, false, nil // nobody can tell; the client may repeat it
+		}
+		// It is whole if the file reaches to its end; a part of it is cut off.
 		a, err := m.Getattr(ctx, c.id)
 		if volume.ErrnoOf(err) == estale {
 			return o, false, nil

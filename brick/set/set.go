@@ -67,6 +67,7 @@ type Set struct {
 	mu struct {
 		sync.Mutex
 		members  []spec.Member   // of the set, by the newest map
+		heals    bool            // members are healed by themselves
 		quorum   int             // below which in-sync must not shrink
 		peers    map[string]Peer // the other members
 		version  uint64          // of the map
@@ -98,7 +99,7 @@ func New(cfg Config) (*Set, error) {
 	s.mu.started = now()
 	s.mu.peers = map[string]Peer{}
 	s.mu.fullHeal = map[string]bool{}
-	s.replies.lapse()
+	s.replies.begin()
 	if err := l.replies(s.replies.note); err != nil {
 		return nil, err
 	}
@@ -134,6 +135,7 @@ func (s *Set) Update(m *spec.Map, peers map[string]Peer) error {
 		return nil
 	}
 	s.mu.version, s.mu.members, s.mu.peers, s.mu.told = m.Version, t.Members, peers, t.State
+	s.mu.heals = spec.Values(m.Options).Bool("cluster.self-heal-daemon")
 	s.mu.quorum = spec.QuorumOf(m.Options, len(t.Members), arbiters)
 	s.rate.set(int64(spec.Values(m.Options).Size("cluster.heal-rate")))
 	r := s.mu.reign
@@ -190,6 +192,12 @@ func (s *Set) memberOf(id string) *spec.Member {
 		}
 	}
 	return nil
+}
+
+// isArbiter reports whether this member has no contents.
+func (s *Set) isArbiter() bool {
+	m := s.memberOf(s.cfg.Self)
+	return m != nil && m.Arbiter
 }
 
 // Close gives the files of the Set free; Run has ended.

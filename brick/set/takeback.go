@@ -21,8 +21,14 @@ type healing struct {
 
 // welcome begins to take a member back that asks for it.
 func (r *reign) welcome(id string) {
+	r.s.mu.Lock()
+	heals := r.s.mu.heals
+	r.s.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !heals && !r.mu.asked {
+		return
+	}
 	a := r.mu.absent[id]
 	if a == nil || a.job != nil || r.mu.why != "" || r.backupLocked(id) != nil || !r.mu.own {
 		return

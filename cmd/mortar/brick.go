@@ -100,10 +100,12 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 	}
 	sets := client.NewSets(o.set, "brick "+o.path, o.log)
 	defer sets.Close()
-	owner, err := dht.NewOwner(dht.OwnerConfig{Self: o.set, Map: m, Store: store, Peers: sets.Update(m), Logger: o.log})
+	life := newLife()
+	part, err := newPart(o, life, store, sets, m)
 	if err != nil {
 		return err
 	}
+	defer part.close()
 	listener, err := listenBrick(o.listen)
 	if err != nil {
 		return err
@@ -113,7 +115,7 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 		listener.Close()
 		return fmt.Errorf("the brick's own socket: %w", err)
 	}
-	srv := server.New(server.Config{Set: owner, VolumeID: o.volumeID, BrickID: o.brick, Logger: o.log})
+	srv := part.serveWith(server.Config{VolumeID: o.volumeID, BrickID: o.brick, Logger: o.log})
 	o.obey(srv, m)
 
 	var tasks sync.WaitGroup
@@ -127,16 +129,15 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 			}
 		})
 	}
-	tasks.Go(func() { owner.Run(ctx) })
-	tasks.Go(func() { sweep(ctx, store, o.log) })
+	tasks.Go(func() { part.run(ctx) })
 	tasks.Go(func() {
-		hello := api.BrickHello{Volume: o.volume, Brick: o.brick, PID: os.Getpid(), Port: listener.Addr().(*net.TCPAddr).Port}
+		hello := api.BrickHello{Volume: o.volume, Brick: o.brick, PID: os.Getpid(), Port: listener.Addr().(*net.TCPAddr).Port, Life: life}
 		err := api.KeepAttached(ctx, o.daemon, hello, func(m *spec.Map) {
 			if err := store.NoteSeen(brick.Seen{Map: m.Version, Layout: m.Layouts[0].Version}); err != nil {
 				o.log.Error("the map's version can't be noted on the brick", "version", m.Version, "error", err)
 			}
 			o.obey(srv, m)
-			if err := owner.Update(m, sets.Update(m)); err != nil {
+			if err := part.update(m); err != nil {
 				o.log.Error("a new map of the volume can't be used; going on with the last", "version", m.Version, "error", err)
 			}
 		})
@@ -183,8 +184,54 @@ func listenBrick(addr string) (net.Listener, error) {
 	return l, err
 }
 
+// part is what a brick does for its set.
+type part interface {
+	serveWith(conf server.Config) *server.Server // called once, first
+	run(ctx context.Context)                     // until ctx ends
+	update(m *spec.Map) error
+	close() // after run has ended
+}
+
+// newPart returns the part of a brick that is a set of its own, or one member of several.
+func newPart(o brickOptions, life string, store *brick.Store, sets *client.Sets, m *spec.Map) (part, error) {
+	for _, set := range m.Sets {
+		if set.ID == o.set && len(set.Members) > 1 {
+			return newMember(o, life, store, sets, m)
+		}
+	}
+	owner, err := dht.NewOwner(dht.OwnerConfig{Self: o.set, Map: m, Store: store, Peers: sets.Update(m), Logger: o.log})
+	if err != nil {
+		return nil, err
+	}
+	return &singleBrick{o, store, sets, owner}, nil
+}
+
+// singleBrick is a brick that is a set of its own: server → owner → store.
+type singleBrick struct {
+	o     brickOptions
+	store *brick.Store
+	sets  *client.Sets
+	owner *dht.Owner
+}
+
+func (b *singleBrick) serveWith(conf server.Config) *server.Server {
+	conf.Set = b.owner
+	return server.New(conf)
+}
+
+func (b *singleBrick) run(ctx context.Context) {
+	var tasks sync.WaitGroup
+	tasks.Go(func() { b.owner.Run(ctx) })
+	tasks.Go(func() { sweep(ctx, b.store, b.o.log) })
+	tasks.Wait()
+}
+
+func (b *singleBrick) update(m *spec.Map) error { return b.owner.Update(m, b.sets.Update(m)) }
+
+func (b *singleBrick) close() {}
+
 // sweep removes files without a name that no client came back for.
-func sweep(ctx context.Context, store *brick.Store, log *slog.Logger) {
+func sweep(ctx context.Context, store volume.Store, log *slog.Logger) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(comeBack):
