@@ -178,6 +178,7 @@ func (s *Set) StartHeal(ctx context.Context, full bool) error {
 			continue
 		}
 		h, _ := r.healer(b, newListKeys([]Key{oplog.Full}))
+		h.partial = true
 		r.mu.checks[b.id] = h
 		r.wg.Go(func() { r.check(b, h) })
 	}

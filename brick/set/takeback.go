@@ -124,6 +124,7 @@ func (r *reign) level(ctx context.Context, b *backup, keys []Key, quiet bool) er
 	}
 	list := newListKeys(keys)
 	h, held := r.healer(b, list)
+	h.partial = true
 	held.Store(quiet)
 	for range 4 {
 		left, err := h.Drain(ctx)
