@@ -135,7 +135,7 @@ func (s *Store) releaseName(op string, d *dir, name string) (below *level, err e
 }
 
 // releaseEmpty removes a directory that has become empty, as Rmdir does.
-func (s *Store) releaseEmpty(op string, above volume.ID, l *level) error {
+func (s *Store) releaseEmpty(op string, above volume.ID, l *level) (err error) {
 	fd := s.openFD
 	if above != nowhere {
 		d, err := s.dir(op, above)
@@ -143,7 +143,11 @@ func (s *Store) releaseEmpty(op string, above volume.ID, l *level) error {
 			return dropStale(err)
 		}
 		defer s.dirs.put(d)
-		defer d.list.remove(l.name)
+		defer func() {
+			if err == nil {
+				d.list.remove(l.name)
+			}
+		}()
 		fd = d.fd
 	}
 	m := s.names.one(above, l.name)

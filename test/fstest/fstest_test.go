@@ -42,4 +42,4 @@ var memberOnModel = fstest.MemberConfig{
 
 func TestMember(t *testing.T) { fstest.Member(t, memberOnModel) }
 
-func TestRandomMember(t *testing.T) { fstest.RandomMember(t, memberOnModel, 3000) }
+func TestRandomMember(t *testing.T) { fstest.RandomMember(t, memberOnModel, 2000) }

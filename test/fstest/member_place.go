@@ -1,6 +1,10 @@
 package fstest
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
 	"syscall"
 
 	"github.com/mortarfs/mortar/volume"
@@ -138,6 +142,41 @@ var placeTests = []memberTest{
 		e.place(b, "a", a)
 		e.nameless()
 		e.holds(b, "a", a)
+	}},
+	{"place side by side", func(e *memberEnv) {
+		dirs, files := []volume.ID{e.dir}, []volume.ID{}
+		for i := range 12 {
+			dirs = append(dirs, e.mkdir(e.dir, fmt.Sprint("d", i)))
+			files = append(files, e.file(e.dir, fmt.Sprint("f", i), fmt.Sprint(i)))
+		}
+		seed := seedOf(e.T)
+		var all sync.WaitGroup
+		for i := range uint64(6) {
+			rng := rand.New(rand.NewPCG(seed, i))
+			all.Go(func() {
+				for range e.count(150) {
+					dir, name := dirs[rng.IntN(len(dirs))], alphabet[rng.IntN(4)]
+					p := []volume.Pointer{{}, aPointer, {ID: files[rng.IntN(len(files))]}, {ID: dirs[1+rng.IntN(len(dirs)-1)]}, {ID: dirs[1+rng.IntN(len(dirs)-1)]}}[rng.IntN(5)]
+					if err := e.m.Place(e.ctx, dir, name, p); err != nil && volume.ErrnoOf(err) != syscall.ELOOP {
+						e.Errorf("place %+v: %v", p, err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		e.restart()
+		there, _, err := reach(e.ctx, e.m)
+		e.ok(err)
+		for i, id := range append(dirs, files...) {
+			if !slices.Contains(there, id) {
+				e.Errorf("object %d can't be reached", i)
+			}
+		}
+		for i, id := range files {
+			if o := e.describe(id); o.Attr.Size != int64(len(fmt.Sprint(i))) {
+				e.Errorf("file %d has %d bytes", i, o.Attr.Size)
+			}
+		}
 	}},
 	{"place nonsense", func(e *memberEnv) {
 		f := e.file(e.dir, "f", "")
