@@ -23,10 +23,10 @@ func (r *reign) align(ctx context.Context, b *backup, extra []Key) (covered Seq,
 	if err != nil {
 		return 0, err
 	}
-	if seat, _ := o.state.Seat(b.id); t.lost || seat.Boot != "" && seat.Boot != t.boot {
-		t.keys = append(t.keys, Key{Kind: FullKey}) // what it has lost nobody knows
+	if t.lost {
+		t.keys = append(t.keys, Key{Kind: FullKey})
 	}
-	if err := r.level(ctx, b, append(keys, t.keys...), true); err != nil {
+	if err := r.level(ctx, b, append(keys, t.keys...), t.since, true); err != nil {
 		return 0, err
 	}
 	if err := r.handOver(ctx, b, o, covered, t.requests); err != nil {

@@ -230,7 +230,7 @@ func (f *follower) obey(fence uint64, epoch Epoch, r *reader) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.life, t.boot = f.s.cfg.Life, f.s.cfg.Boot
+	t.life = f.s.cfg.Life
 	w := &writer{}
 	w.tail(t)
 	return w.b, nil
@@ -409,11 +409,12 @@ const applyMax = time.Minute
 // is absent and for a loss of power what it touches, apply it, remember the reply.
 func (s *Set) keep(ctx context.Context, epoch Epoch, n, finished Seq, c *change, do func(context.Context) (Outcome, error)) error {
 	keys := c.touches()
-	until, err := s.ledger.record(epoch, n, finished, keys, c)
+	noted, err := s.ledger.record(ctx, epoch, n, finished, keys, c)
 	if err != nil {
 		return err
 	}
 	o, err := do(ctx)
+	s.ledger.release(&noted)
 	if err != nil {
 		return err
 	}
@@ -426,7 +427,7 @@ func (s *Set) keep(ctx context.Context, epoch Epoch, n, finished Seq, c *change,
 		}
 		s.replies.note(c.request, o, true)
 	}
-	return s.ledger.sync(ctx, &until)
+	return s.ledger.sync(ctx, &noted)
 }
 
 // fill tells the primary how full this member is.

@@ -351,6 +351,25 @@ func (c *change) allTouched() []Key {
 	return nil
 }
 
+// dirties returns the keys that stand in the dirty list for a change, coarser than
+// those of touches, so that many changes share them: a directory for its entries, a
+// file as a whole.
+func (c *change) dirties() []Key {
+	var keys []Key
+	for _, k := range c.touches() {
+		switch {
+		case k.Kind == EntryKey:
+			k.Name = ""
+		case k.Kind == ExtentKey:
+			k.Off, k.Len = 0, 0
+		case k.Kind == ObjectKey && c.kind != doSetattr && c.kind != doSetxattr && c.kind != doRemovexattr && c.kind != doRefreshCopy && c.kind != doWrite && c.kind != doAllocate:
+			continue // only its names change
+		}
+		keys = append(keys, k)
+	}
+	return keys
+}
+
 // numbered reports whether the change changes something.
 func (k kind) numbered() bool { return k < doSync }
 

@@ -16,6 +16,8 @@ import (
 // place on to the walk (walkMore), which remembers those it has compared, and a wide
 // key is done only when nothing else is queued.
 type walk struct {
+	full bool // of everything; guarded by healer.mu
+
 	mu struct {
 		sync.Mutex
 		seen    map[volume.ID]struct{} // compared, or pending
@@ -175,6 +177,9 @@ func (h *healer) walkAll(ctx context.Context, keys []queuedKey, failed map[Key]e
 		h.mu.walk = newWalk()
 	}
 	w := h.mu.walk
+	for _, k := range keys {
+		w.full = w.full || k.Kind == FullKey
+	}
 	h.mu.Unlock()
 	if w == nil {
 		return nil

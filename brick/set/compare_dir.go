@@ -2,6 +2,7 @@ package set
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"syscall"
@@ -119,18 +120,22 @@ func (h *healer) compareDir(ctx context.Context, dir volume.ID) error {
 			break
 		}
 		if !p.same() {
-			was, err := h.entry(ctx, dir, p.name())
-			if err != nil {
+			if err := h.differing(ctx, dir, p); err != nil {
 				return err
 			}
-			h.note(ctx, dir, p.name(), was)
 		}
 		if p.here == nil || p.here.Held != 0 {
 			continue
 		}
 		if p.here.Mode&syscall.S_IFMT == syscall.S_IFDIR {
-			h.walkMore(p.here.ID)
-			continue
+			deep, err := h.deep(ctx, p.here.ID)
+			if err != nil {
+				return err
+			}
+			if deep {
+				h.walkMore(p.here.ID)
+				continue
+			}
 		}
 		ids, names = append(ids, p.here.ID), append(names, p.here.Name)
 		if err := check(digestsMax); err != nil {
@@ -139,6 +144,26 @@ func (h *healer) compareDir(ctx context.Context, dir volume.ID) error {
 	}
 	h.touch(dir)
 	return check(1)
+}
+
+// deep reports whether what is in a directory that a walk has come to is to be compared too.
+func (h *healer) deep(ctx context.Context, dir volume.ID) (bool, error) {
+	h.mu.Lock()
+	all := h.mu.walk.full
+	h.mu.Unlock()
+	if all || h.since == (volume.Time{}) {
+		return all, nil
+	}
+	for _, s := range []side{h.from, h.to} {
+		o, err := s.describe(ctx, dir)
+		if isStale(err) {
+			return true, nil
+		}
+		if err != nil || !o.Attr.Btime.Before(h.since) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // walkLater has the walk forget a directory that can't be compared now.
@@ -203,24 +228,35 @@ func (h *healer) compareObject(ctx context.Context, id, dir volume.ID, name stri
 		return err
 	}
 	var wrong []string
-	differed, err := h.attributes(ctx, id, h.partial && name == "")
-	if err != nil {
-		return err
-	}
-	if differed && !h.isTouched(id) {
-		wrong = append(wrong, "its attributes differed")
-	}
-	if o.Attr.IsRegular() {
-		changed, err := h.extents(ctx, id, 0, endless, false)
+	if h.partial && o.Attr.IsRegular() && !h.arbiter {
+		was, err := h.mendChanged(ctx, o)
 		if err != nil {
 			return err
 		}
-		if changed > 0 {
+		h.note(ctx, dir, name, was)
+	}
+	differed, err := h.attributes(ctx, id, h.partial && name == "")
+	if err == nil && differed && !h.isTouched(id) {
+		wrong = append(wrong, "its attributes differed")
+	}
+	if err == nil && o.Attr.IsRegular() {
+		var sent int64
+		if sent, err = h.extents(ctx, id, 0, endless, false); err == nil && sent > 0 {
 			wrong = append(wrong, "its contents differed")
-			if _, err := h.attributes(ctx, id, false); err != nil {
-				return err
-			}
+			_, err = h.attributes(ctx, id, false)
 		}
+	}
+	if h.partial && damagedRead(err) {
+		was, e := h.mendUnreadable(ctx, id)
+		if e != nil {
+			return errors.Join(err, e)
+		}
+		wrong, err = append(wrong, was), nil
+	}
+	if err != nil {
+		return err
+	}
+	if o.Attr.IsRegular() {
 		h.setWhole(id)
 	}
 	if len(wrong) > 0 {

@@ -56,6 +56,11 @@ type healConfig struct {
 	// nothing that the keys tell of changes at the source.
 	lock func(ctx context.Context, keys ...Key) (unlock func(), err error)
 
+	// since: with a key of a directory's entries that has no name, directories that were
+	// born from then on, at either side, are compared with all that is in them; older ones are
+	// not. FullKey compares all.
+	since volume.Time
+
 	rate    *healRate // nil: no limit
 	arbiter bool      // the target keeps no contents
 	workers int       // how many keys are healed at a time; 0: healWorkers

@@ -149,18 +149,22 @@ type scene struct {
 	source volume.Member
 	target volume.Member
 	path   string // of the target, if it is a brick
-	peer   *loop
-	keys   *testKeys
-	gate   sync.Mutex // held by changes, and as the engine's lock
-	files  *files
-	now    int64
-	h      *healer
+	both   bool   // the target is in sync: changes are made there too
+
+	sourcePath string
+	peer       *loop
+	keys       *testKeys
+	gate       sync.Mutex // held by changes, and as the engine's lock
+	files      *files
+	now        int64
+	h          *healer
 }
 
 func newScene(t testing.TB) *scene {
 	path := newBrick(t)
-	s := sceneOf(t, openMember(t, newBrick(t)), openMember(t, path))
-	s.path = path
+	source := newBrick(t)
+	s := sceneOf(t, openMember(t, source), openMember(t, path))
+	s.path, s.sourcePath = path, source
 	return s
 }
 
@@ -197,7 +201,11 @@ func (s *scene) do(c *change) (Outcome, error) {
 	s.now++
 	c.now = volume.Time{Sec: s.now, Nsec: 7}
 	o, err := apply(s.ctx, s.source, s.files, c)
-	if err == nil {
+	if s.both {
+		if _, e := apply(s.ctx, s.target, s.peer.files, c); volume.ErrnoOf(e) != volume.ErrnoOf(err) {
+			s.t.Errorf("%v: %v at the source, %v at the target", c, err, e)
+		}
+	} else if err == nil {
 		must(s.t, s.keys.Add(c.touches()))
 	}
 	return o, err

@@ -2,6 +2,7 @@ package set
 
 import (
 	"context"
+	"slices"
 	"syscall"
 
 	"github.com/mortarfs/mortar/volume"
@@ -258,7 +259,8 @@ func (c *chunk) heal(ctx context.Context) error {
 }
 
 // sums asks both sides for the sums of the chunk's blocks, and returns as many of
-// both as the source has blocks: one that the target lacks is zero there.
+// both as the source has blocks: one that the target lacks is zero there. Blocks
+// that it can't read are none that the source has.
 func (c *chunk) sums(ctx context.Context) (here, there []uint64, err error) {
 	if !c.fresh {
 		done := make(chan error, 1)
@@ -268,7 +270,11 @@ func (c *chunk) sums(ctx context.Context) (here, there []uint64, err error) {
 			done <- err
 		}()
 		defer func() {
-			if e := <-done; err == nil {
+			e := <-done
+			if damagedRead(e) {
+				e, there = nil, slices.Repeat([]uint64{^uint64(0)}, c.n)
+			}
+			if err == nil {
 				err = e
 			}
 			there = append(there, make([]uint64, len(here))...)[:len(here)]

@@ -369,16 +369,17 @@ func (s near) digests(ctx context.Context, ids []volume.ID) ([]digest, error) {
 			all = append(all, digest{})
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
 		d := digest{known: true, meta: metaSum(o)}
 		d.large = o.Attr.IsRegular() && o.Attr.Size > digestBytes
-		if o.Attr.IsRegular() && !d.large {
+		if err == nil && o.Attr.IsRegular() && !d.large {
 			left -= o.Attr.Size
-			if d.data, err = s.contentSum(ctx, o); err != nil {
-				return nil, err
-			}
+			d.data, err = s.contentSum(ctx, o)
+		}
+		if damagedRead(err) {
+			d, err = digest{known: true, large: true}, nil // equal to none
+		}
+		if err != nil {
+			return nil, err
 		}
 		all = append(all, d)
 	}

@@ -3,6 +3,7 @@ package set
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -28,6 +29,7 @@ type ledger struct {
 	dir, self string
 	slog      *slog.Logger
 	log       *oplog.Log
+	dirty     *oplog.Dirty
 
 	mu struct {
 		sync.Mutex
@@ -67,7 +69,16 @@ func openLedger(dir, self string, log *slog.Logger) (*ledger, error) {
 	if l.log, err = oplog.Open(dir, oplog.Options{}); err != nil {
 		return nil, err
 	}
+	if l.dirty, err = oplog.OpenDirty(dir, oplog.DirtyOptions{}); err != nil {
+		_ = l.log.Close()
+		return nil, err
+	}
 	return l, nil
+}
+
+// checkpoint makes durable what was changed so far, and forgets that it may be lost.
+func (l *ledger) checkpoint(ctx context.Context, m volume.Member) error {
+	return l.dirty.Checkpoint(ctx, m.Settle)
 }
 
 func (l *ledger) state() (spec.SetState, Epoch) {
@@ -98,12 +109,21 @@ func (l *ledger) keepLocked(next stateFile) error {
 	return nil
 }
 
-// lost reports whether what this member lacks can't be told from its own notes:
-// the log is damaged, or the machine was booted since, and what was not synced may be gone.
+// lost reports whether what this member may lack can't be told from its notes. With
+// the machine booted anew what matters is the dirty list, not the log.
 func (l *ledger) lost(boot string) bool {
+	if l.rebooted(boot) {
+		return l.dirty.Damage() != nil
+	}
+	return l.log.Damage() != nil
+}
+
+// rebooted reports whether the machine was booted since the member was equal to
+// the others: what was not synced may be gone.
+func (l *ledger) rebooted(boot string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.log.Damage() != nil || l.mu.kept.Boot != "" && l.mu.kept.Boot != boot
+	return l.mu.kept.Boot != "" && l.mu.kept.Boot != boot
 }
 
 // aligned notes that this member is equal to the others, and has everything up to n.
@@ -118,37 +138,51 @@ func (l *ledger) aligned(epoch Epoch, n Seq, boot string) error {
 	return l.keepLocked(next)
 }
 
-// stamps are until when queues must be durable for a change.
-type stamps struct {
+// noted is what was written down for a change, and until when it must be durable.
+type noted struct {
 	queues []*oplog.KeySet
 	until  [membersMax]oplog.Stamp
+	hold   oplog.Hold
 }
 
-// record writes a change down before it is applied: into the log, and into the
-// queues of those who are absent, which sync makes durable.
-func (l *ledger) record(epoch Epoch, n, finished Seq, keys []Key, c *change) (s stamps, err error) {
+// record writes a change down before it is applied: into the dirty list, durably, into the log, and into the
+// queues of those who are absent, which sync makes durable. release must follow, when it was applied.
+func (l *ledger) record(ctx context.Context, epoch Epoch, n, finished Seq, keys []Key, c *change) (d noted, err error) {
+	if c.kind == doMake {
+		d.hold = l.dirty.Born(c.node.ID, c.dir)
+	} else {
+		d.hold = l.dirty.Add(c.dirties()...)
+	}
+	if err = l.dirty.Sync(ctx, d.hold); err != nil {
+		l.dirty.Release(d.hold)
+		return d, err
+	}
 	l.log.Finished(oplog.Point{Epoch: epoch, Seq: finished})
 	rec := oplog.Record{Point: oplog.Point{Epoch: epoch, Seq: n}, Keys: keys, Request: c.request}
 	if c.request != (volume.Request{}) && decidable[c.kind] {
 		rec.Body = c.append(nil)
 	}
 	if err := l.log.Append(rec); err != nil {
-		return s, err
+		l.dirty.Release(d.hold)
+		return d, err
 	}
-	s.queues = *l.absent.Load()
-	for i, q := range s.queues {
-		s.until[i] = q.Add(keys...)
+	d.queues = *l.absent.Load()
+	for i, q := range d.queues {
+		d.until[i] = q.Add(keys...)
 	}
-	return s, nil
+	return d, nil
 }
+
+// release notes that a change that was recorded has been applied, or won't be.
+func (l *ledger) release(d *noted) { l.dirty.Release(d.hold) }
 
 // decidable are the kinds of which tookEffect can tell whether they were applied.
 var decidable = [kinds]bool{doMake: true, doLink: true, doUnlink: true, doRmdir: true, doRename: true, doWrite: true}
 
 // sync makes durable in the queues what record has put there.
-func (l *ledger) sync(ctx context.Context, s *stamps) error {
-	for i, q := range s.queues {
-		if err := q.Sync(ctx, s.until[i]); err != nil {
+func (l *ledger) sync(ctx context.Context, d *noted) error {
+	for i, q := range d.queues {
+		if err := q.Sync(ctx, d.until[i]); err != nil {
 			return err
 		}
 	}
@@ -183,8 +217,12 @@ type entry struct {
 	sure   bool // it was applied
 }
 
-// unfinished returns the changes above the mark, and their keys.
-func (l *ledger) unfinished() ([]entry, []Key, error) {
+// unfinished returns the changes above the mark, and the keys in which this member
+// may differ from others: theirs and, if it has lost what was not synced, those of the dirty list.
+func (l *ledger) unfinished(boot string) ([]entry, []Key, error) {
+	if l.rebooted(boot) {
+		return nil, l.dirty.Keys(), nil // what the log says of the end is as uncertain as the end
+	}
 	recs, err := l.log.Tail()
 	if err != nil {
 		return nil, nil, err
@@ -205,25 +243,35 @@ func (l *ledger) unfinished() ([]entry, []Key, error) {
 
 // tail is what this member tells a primary that fences it.
 func (l *ledger) tail(boot string) (t tail, err error) {
-	entries, keys, err := l.unfinished()
+	entries, keys, err := l.unfinished(boot)
 	if err != nil {
 		return t, err
 	}
-	t.keys, t.lost = keys, l.lost(boot)
-	if len(t.keys) > tailMax {
+	t.boot, t.keys, t.lost = boot, keys, l.lost(boot)
+	if l.rebooted(boot) {
+		t.since = volume.TimeOf(l.dirty.Since())
+	}
+	size := 0
+	for _, k := range keys {
+		size += keySize + len(k.Name)
+	}
+	if size > tailMax {
 		t.keys, t.lost = nil, true
 	}
 	for _, e := range entries {
-		if e.change.request != (volume.Request{}) && len(t.requests) < tailMax {
+		if e.change.request != (volume.Request{}) && len(t.requests) < requestsMax {
 			t.requests = append(t.requests, e.change.request)
 		}
 	}
 	return t, nil
 }
 
-// tailMax bounds the keys that a member tells of its log's end, so that they fit
-// into an answer; beyond it everything is compared.
-const tailMax = 3000
+// Limits of what a member tells of its log's end, so that it fits into an answer: bytes
+// of keys, beyond which everything is compared, and requests.
+const (
+	tailMax     = 768 << 10
+	requestsMax = 4096
+)
 
 // replies calls f with what is remembered of requests.
 func (l *ledger) replies(f func(q volume.Request, o Outcome, sure bool)) error {
@@ -354,7 +402,7 @@ func (l *ledger) keepQueues(ids []string) error {
 func (l *ledger) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	err := l.log.Close()
+	err := errors.Join(l.log.Close(), l.dirty.Close())
 	for _, q := range l.mu.queues {
 		if e := q.Close(); err == nil {
 			err = e

@@ -71,7 +71,8 @@ func (r *reader) orders() orders {
 // from the others', and the requests of these changes.
 type tail struct {
 	life, boot string
-	lost       bool // what it lacks can't be told: everything must be compared
+	since      volume.Time // what was born from then on may not be among keys by itself; zero: it is
+	lost       bool        // what it lacks can't be told: everything must be compared
 	keys       []Key
 	requests   []volume.Request
 }
@@ -79,13 +80,14 @@ type tail struct {
 func (w *writer) tail(t tail) {
 	w.text(t.life)
 	w.text(t.boot)
+	w.time(t.since)
 	w.bool(t.lost)
 	w.keys(t.keys)
 	w.requests(t.requests)
 }
 
 func (r *reader) tail() tail {
-	return tail{r.text(memberMax), r.text(memberMax), r.bool(), r.keys(), r.requests()}
+	return tail{r.text(memberMax), r.text(memberMax), r.time(), r.bool(), r.keys(), r.requests()}
 }
 
 func (w *writer) requests(qs []volume.Request) {

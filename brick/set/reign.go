@@ -27,6 +27,7 @@ type reign struct {
 
 	seq      atomic.Uint64
 	fences   atomic.Uint64 // numbers them, over all members
+	clock    atomic.Int64  // the last time that was given, ns of the Unix epoch
 	deposing chan struct{} // closed when the authority is gone: nothing begins any more
 	over     chan struct{} // closed when no answer reaches a client any more
 	hide     func()        // of the service; nil: none yet
@@ -34,6 +35,8 @@ type reign struct {
 	makeup sync.Mutex // held by who changes who is in sync; over messages and swaps
 
 	space space
+
+	since volume.Time // what was born here from then on may have no keys of its own; zero: it has
 
 	mu struct {
 		sync.Mutex

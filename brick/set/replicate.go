@@ -26,7 +26,7 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 	c.request = volume.RequestOf(ctx)
 	c.cred = volume.CredOf(ctx)
 	c.cred.PID = 0 // of no use on another machine
-	c.now, c.primary = volume.TimeOf(time.Now()), true
+	c.now, c.primary = r.present(), true
 	fl := r.takeOff(c)
 	if fl == nil {
 		return r.refuse(op)
@@ -63,6 +63,16 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 	}
 	r.land(fl)
 	return err
+}
+
+// present is the time that a change is made at: later than that of any other of this reign.
+func (r *reign) present() volume.Time {
+	for {
+		last, now := r.clock.Load(), time.Now().UnixNano()
+		if next := max(now, last+1); r.clock.CompareAndSwap(last, next) {
+			return volume.TimeOf(time.Unix(0, next))
+		}
+	}
 }
 
 // takeOff enters a change among those under way; nil: the reign is over.
@@ -210,7 +220,7 @@ func (r *reign) levelAll(ctx context.Context, fl *flight) error {
 		if done, err := b.ready(ctx, r, 0); done || err != nil {
 			continue
 		}
-		if err := r.level(ctx, b, fl.keys, true); err != nil && !r.judge(err) {
+		if err := r.level(ctx, b, fl.keys, volume.Time{}, true); err != nil && !r.judge(err) {
 			r.fail(b, "what failed at the primary can't be undone there: "+err.Error())
 			if _, err := b.ready(ctx, r, fl.seq); err != nil {
 				return unavailable("member", "%w", err)

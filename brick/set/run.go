@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mortarfs/mortar/volume"
@@ -17,6 +18,9 @@ const lookEvery = Lease / 2
 // Run plays the member's part until ctx ends: it obeys, asks to be taken back, or
 // reigns, as Next says. It waits for all that it started.
 func (s *Set) Run(ctx context.Context) {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	tasks.Go(func() { s.checkpoints(ctx) })
 	for ctx.Err() == nil {
 		st, rev, err := s.read(ctx)
 		if err != nil {
@@ -42,6 +46,28 @@ func (s *Set) Run(ctx context.Context) {
 			s.await(ctx, v.Until)
 		}
 	}
+}
+
+// checkpointEvery is how often what was changed is made durable without anybody asking.
+const checkpointEvery = 30 * time.Second
+
+// checkpoints makes durable what was changed, time and again, and once more when all ends
+// well: then a reboot loses nothing, and nothing needs to be compared.
+func (s *Set) checkpoints(ctx context.Context) {
+	once := func(ctx context.Context) {
+		if err := s.ledger.checkpoint(ctx, s.member); err != nil && ctx.Err() == nil {
+			s.log.Error("what was changed can't be made durable", "error", err)
+		}
+	}
+	for ctx.Err() == nil {
+		pause(ctx, checkpointEvery)
+		if ctx.Err() == nil {
+			once(ctx)
+		}
+	}
+	last, cancel := context.WithTimeout(context.Background(), checkpointEvery)
+	defer cancel()
+	once(last)
 }
 
 // read reads the set's state, in bounded time.
@@ -328,6 +354,10 @@ func (r *reign) remember(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	nameless, err := r.s.member.Nameless(ctx)
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, d := range list {
@@ -335,15 +365,21 @@ func (r *reign) remember(ctx context.Context) error {
 			r.mu.discards[d.Key] = d.Pointer.ID
 		}
 	}
+	for _, id := range nameless { // clients may open them again; see store.Orphans
+		r.mu.kept[id] = true
+	}
 	return nil
 }
 
 // settleOwn finds out what became of the changes that this member's last
 // process had under way, and returns the keys in which it may differ from others.
 func (r *reign) settleOwn(ctx context.Context) ([]Key, error) {
-	recs, keys, err := r.s.ledger.unfinished()
+	recs, keys, err := r.s.ledger.unfinished(r.s.cfg.Boot)
 	if err != nil {
 		return nil, err
+	}
+	if r.s.ledger.rebooted(r.s.cfg.Boot) {
+		r.since = volume.TimeOf(r.s.ledger.dirty.Since())
 	}
 	for _, rec := range recs {
 		if rec.sure || rec.change.request == (volume.Request{}) {

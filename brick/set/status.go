@@ -177,7 +177,7 @@ func (s *Set) StartHeal(ctx context.Context, full bool) error {
 		if r.mu.checks[b.id] != nil || r.mu.why != "" {
 			continue
 		}
-		h, _ := r.healer(b, newListKeys([]Key{oplog.Full}))
+		h, _ := r.healer(b, newListKeys([]Key{oplog.Full}), volume.Time{})
 		h.partial = true
 		r.mu.checks[b.id] = h
 		r.wg.Go(func() { r.check(b, h) })

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mortarfs/mortar/brick/set/oplog"
+	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
 )
 
@@ -73,7 +74,7 @@ func (r *reign) tryTakeBack(ctx context.Context, a *absence) error {
 	}
 	source := &queueKeys{KeySet: queue, out: map[Key]oplog.Taken{}}
 	defer source.back()
-	h, held := r.healer(b, source)
+	h, held := r.healer(b, source, t.since)
 	r.mu.Lock()
 	a.job.healer, a.job.full = h, queue.Has(oplog.Full)
 	r.mu.Unlock()
@@ -95,13 +96,23 @@ func (r *reign) tryTakeBack(ctx context.Context, a *absence) error {
 }
 
 // healer makes a healer of a member from this one; held is to be set while nothing changes.
-func (r *reign) healer(b *backup, keys healKeys) (h *healer, held *atomic.Bool) {
+// What was born since may have no keys of its own, if that is not zero.
+func (r *reign) healer(b *backup, keys healKeys, since volume.Time) (h *healer, held *atomic.Bool) {
 	l := &healLocks{locks: r.s.locks}
 	m := r.s.memberOf(b.id)
 	return newHealer(healConfig{
 		source: r.s.member, keys: keys, lock: l.lock, rate: &r.s.rate, arbiter: m != nil && m.Arbiter,
+		since:  earlier(since, r.since),
 		target: distant{peer: caller{b}, epoch: func() Epoch { return r.epoch }},
 	}), &l.held
+}
+
+// earlier returns the earlier of two times, of which zero is none.
+func earlier(a, b volume.Time) volume.Time {
+	if a == (volume.Time{}) || b != (volume.Time{}) && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // caller is a backup as a Peer, whose answers count for the lease.
@@ -118,12 +129,12 @@ func (c caller) Up() bool {
 
 // level makes a member equal to this one in some keys, at once. With quiet nothing
 // changes in them meanwhile; otherwise they are locked one by one.
-func (r *reign) level(ctx context.Context, b *backup, keys []Key, quiet bool) error {
+func (r *reign) level(ctx context.Context, b *backup, keys []Key, since volume.Time, quiet bool) error {
 	if len(keys) == 0 {
 		return nil
 	}
 	list := newListKeys(keys)
-	h, held := r.healer(b, list)
+	h, held := r.healer(b, list, since)
 	h.partial = true
 	held.Store(quiet)
 	for range 4 {

@@ -55,6 +55,7 @@ type memberBrick struct {
 func newMember(o brickOptions, life string, store *brick.Store, sets *client.Sets, m *spec.Map) (*memberBrick, error) {
 	b := &memberBrick{o: o, store: store, sets: sets, peers: client.NewPeers(o.brick, "brick "+o.path, o.log)}
 	b.m.Store(m)
+	store.Hold()
 	var err error
 	b.set, err = set.New(set.Config{
 		Set: o.set, Self: o.brick, Life: life, Member: store, Dir: filepath.Join(o.path, volume.Reserved, "log"),
