@@ -204,8 +204,12 @@ func (s *Store) enterDir(op string, o *volume.Object, tmp string) error {
 	s.tree.Lock()
 	defer s.tree.Unlock()
 	if d, err := s.resolve(op, id, 0); err == nil {
+		info, err := s.sys.Stat(d.fd, "", unix.AT_EMPTY_PATH)
 		s.dirs.put(d)
-		return unix.EEXIST
+		if err != nil || info.Nlink > 0 {
+			return unix.EEXIST
+		}
+		s.dirs.drop(id) // others have removed it from the brick while it was open
 	}
 	if _, err := s.sys.Lgetxattr(s.indexProc+indexPath(id), attrID, make([]byte, idLen)); err == nil {
 		return unix.EEXIST // what is no directory

@@ -141,7 +141,8 @@ func TestCompareInSync(t *testing.T) {
 		for i := 0; !stop.Load(); i++ {
 			name := fmt.Sprint("new", i%50)
 			id := s.create(d, name, []byte("new"))
-			s.rename(id, d, name, d, name+"-renamed", volume.ID{}, 0)
+			old, _ := s.source.Lookup(s.ctx, d, name+"-renamed")
+			s.rename(id, d, name, d, name+"-renamed", old.ID, 0)
 			if i > 20 {
 				s.must(&change{kind: doUnlink, id: id, dir: d, name: name + "-renamed"})
 			}

@@ -157,7 +157,7 @@ func (r *reader) status() error {
 	if cause := r.text(textMax); cause != "" {
 		e.Err = errors.New(cause)
 	}
-	if e.Reason > volume.Damaged {
+	if e.Reason > volume.NotPrimary {
 		r.bad = true
 	}
 	return e
