@@ -84,26 +84,40 @@ func (v *Verdict) judge(name string, ops []porcupine.Operation, result porcupine
 }
 
 // shown is how many operations are shown before and after the place where no order goes on.
-const shown = 12
+const shown = 10
 
-// stuck shows the operations around the first that the longest order which was found does not explain.
+// stuck shows the operations around the first to end that the longest order
+// which was found does not explain.
 func stuck(ops []porcupine.Operation, info porcupine.LinearizationInfo) string {
-	longest := 0
+	type mark struct {
+		client int
+		call   int64
+	}
+	longest := map[mark]bool{}
 	for _, partial := range info.PartialLinearizationsOperations() {
 		for _, order := range partial {
-			longest = max(longest, len(order))
+			if len(order) > len(longest) {
+				clear(longest)
+				for _, o := range order {
+					longest[mark{o.ClientId, o.Call}] = true
+				}
+			}
 		}
 	}
 	ordered := slices.Clone(ops)
-	slices.SortFunc(ordered, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
+	slices.SortFunc(ordered, func(a, b porcupine.Operation) int { return cmp.Compare(a.Return, b.Return) })
+	first := slices.IndexFunc(ordered, func(o porcupine.Operation) bool { return !longest[mark{o.ClientId, o.Call}] })
 	var b strings.Builder
-	fmt.Fprintf(&b, "  %d operations, of which an order explains %d\n", len(ops), longest)
-	for _, o := range ordered[max(0, min(longest, len(ordered))-shown):min(longest+shown, len(ordered))] {
-		end := "never"
+	fmt.Fprintf(&b, "  %d operations, of which an order explains %d; in order of their end, ! marks one that it does not:\n", len(ops), len(longest))
+	for _, o := range ordered[max(0, first-shown):min(first+shown, len(ordered))] {
+		end, sign := "never", ' '
 		if o.Return != forever {
 			end = time.Duration(o.Return).String()
 		}
-		fmt.Fprintf(&b, "  client %d, %v to %s: %s\n", o.ClientId, time.Duration(o.Call), end, describe(o.Input.(Op), o.Output.(told).Outcome))
+		if !longest[mark{o.ClientId, o.Call}] {
+			sign = '!'
+		}
+		fmt.Fprintf(&b, "  %c client %d, %v to %s: %s\n", sign, o.ClientId, time.Duration(o.Call), end, describe(o.Input.(Op), o.Output.(told).Outcome))
 	}
 	return b.String()
 }

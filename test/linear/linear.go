@@ -46,7 +46,7 @@ const (
 	Create                 // Name comes into being, leads to Outcome.Value (which nothing else is), or Exists
 	Unlink                 // Name is no more, or Missing
 	Rename                 // To leads where Name led, which is no more, or Missing
-	Link                   // Name leads to Value, or Exists
+	Link                   // Name leads to Value, a file with a name, or Exists, or Missing
 	Look                   // Name leads to Outcome.Value, or Missing
 )
 

@@ -35,6 +35,7 @@ var faults = map[string]Kind{
 	"rename leaves both":    Create,
 	"rename loses":          Create,
 	"create says it exists": Create,
+	"link raises the dead":  Create,
 }
 
 // strikes says whether the fault is the machine's and shows this time.
@@ -66,6 +67,9 @@ func (m *machine) do(op Op) Outcome {
 	case Link:
 		if m.names[op.Name] != 0 {
 			return Outcome{Result: Exists}
+		}
+		if !slices.Contains(m.names[:], op.Value) && !m.strikes("link raises the dead") {
+			return Outcome{Result: Missing}
 		}
 		m.names[op.Name] = op.Value
 	case Create:
@@ -254,6 +258,7 @@ func TestVerdicts(t *testing.T) {
 		"nobody's file":                         {[]ask{{Op{Kind: Look}, value(9)}}, false},
 		"a retried unlink says missing":         {[]ask{{Op{Kind: Create}, value(9)}, {Op{Kind: Unlink}, Outcome{Result: Missing}}, {Op{Kind: Look}, Outcome{Result: Missing}}}, false},
 		"a link leads to the file":              {[]ask{{Op{Kind: Create}, value(9)}, {Op{Kind: Link, Name: 1, Value: 9}, Outcome{}}, {Op{Kind: Unlink}, Outcome{}}, {Op{Kind: Look, Name: 1}, value(9)}}, true},
+		"a link to a file without a name":       {[]ask{{Op{Kind: Create}, value(9)}, {Op{Kind: Unlink}, Outcome{}}, {Op{Kind: Link, Name: 1, Value: 9}, Outcome{}}}, false},
 		"a link over what is there":             {[]ask{{Op{Kind: Create}, value(9)}, {Op{Kind: Create, Name: 1}, value(8)}, {Op{Kind: Link, Name: 1, Value: 9}, Outcome{}}}, false},
 		"a rename of nothing":                   {[]ask{{Op{Kind: Rename, To: 1}, Outcome{}}}, false},
 		"a rename after the same by another":    {[]ask{{Op{Kind: Create, Name: 1}, value(9)}, {Op{Kind: Rename, To: 1}, Outcome{}}, {Op{Kind: Look, Name: 1}, value(9)}}, true},

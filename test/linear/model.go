@@ -100,10 +100,11 @@ func stepNames(s state, op Op, out told) (bool, state) {
 		switch {
 		case out.Result == Exists:
 			return there, s
-		case !there:
-			*at = op.Value
+		case there || !slices.Contains(s.names[:], op.Value): // a file without a name gets none again
+			return out.Unknown, s
 		}
-		return out.Unknown || !there, s
+		*at = op.Value
+		return true, s
 	case Unlink:
 		*at = 0
 		return out.Unknown || there == (out.Result == Done), s

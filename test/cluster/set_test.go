@@ -1,0 +1,205 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mortarfs/mortar/test/treecmp"
+)
+
+// seedOf returns MORTAR_SEED, or a new seed, and prints it.
+func seedOf(t testing.TB) uint64 {
+	t.Helper()
+	seed := rand.Uint64()
+	if s, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64); err == nil {
+		seed = s
+	}
+	t.Logf("%s=%d", seedVariable, seed)
+	return seed
+}
+
+// strict are mounts whose kernel believes nothing.
+const strict = "entry-timeout=0,attribute-timeout=0"
+
+// The whole of it, short: clients of a set of three, and of two such sets, while members are killed,
+// stopped and cut off at random.
+func TestSetUnderFaults(t *testing.T) {
+	t.Parallel()
+	seed := seedOf(t)
+	for _, sets := range []int{1, 2} {
+		t.Run(fmt.Sprintf("%dx3", sets), func(t *testing.T) {
+			t.Parallel()
+			newTrial(t, sets).round(seed+uint64(sets), 12*time.Second, 1<<20)
+		})
+	}
+}
+
+// soakKills is how many processes a soak kills at least, if it is given the time.
+const soakKills = 1000
+
+// The same for as long as the soak lasts, in rounds, each with new clients and a verdict of its own.
+func TestSoakSetUnderFaults(t *testing.T) {
+	if !soaking() {
+		t.Skip("make soak")
+	}
+	t.Parallel()
+	seed := seedOf(t)
+	for _, sets := range []int{1, 2} {
+		t.Run(fmt.Sprintf("%dx3", sets), func(t *testing.T) {
+			t.Parallel()
+			x := newTrial(t, sets)
+			for end, n := time.Now().Add(soakFor()), uint64(0); time.Now().Before(end) && !t.Failed(); n++ {
+				t.Logf("round %d", n)
+				x.round(seed+n*16+uint64(sets), time.Minute, 1<<20)
+				t.Log(x)
+			}
+			if x.kills < soakKills {
+				t.Logf("only %d kills: a longer soak has %d", x.kills, soakKills)
+			}
+		})
+	}
+}
+
+// trial is a volume under faults, and what came of it.
+type trial struct {
+	t    *testing.T
+	c    *Cluster
+	sets int
+
+	kills, primaries, failovers  int
+	operations, unknown, groups  int
+	undecided                    int
+	acknowledged, synced, lost   int
+	errors                       map[string]int
+	slowest, longest, healedLast time.Duration
+}
+
+func newTrial(t *testing.T, sets int) *trial {
+	c := New(t, 3)
+	c.Pool()
+	c.Replicated("v", sets)
+	return &trial{t: t, c: c, sets: sets, errors: map[string]int{}}
+}
+
+func (x *trial) String() string {
+	var errs []string
+	for _, what := range slices.Sorted(maps.Keys(x.errors)) {
+		errs = append(errs, fmt.Sprintf("%s × %d", what, x.errors[what]))
+	}
+	return fmt.Sprintf("in all: %d kills, %d of primaries; %d failovers; %d operations in %d groups, %d with unknown outcome, %d groups undecided; "+
+		"%d changes acknowledged in the ledger, %d synced, %d lost; longest wait %v; errors seen: %s", x.kills, x.primaries, x.failovers,
+		x.operations, x.groups, x.unknown, x.undecided, x.acknowledged, x.synced, x.lost, x.longest.Round(time.Millisecond), strings.Join(errs, ", "))
+}
+
+// round has clients at work under faults for a while; then all must be well.
+func (x *trial) round(seed uint64, for_ time.Duration, kills int) {
+	x.t.Helper()
+	phase := Phases(x.t)
+	var mounts []string
+	for i := range 3 {
+		mounts = append(mounts, x.c.Mount(i, "v", strict))
+	}
+	before := x.epochs()
+	phase("mounts")
+	ledger := StartLedger(x.t, seed, 3, mounts...)
+	witnesses := StartWitnesses(x.t, seed, 1, mounts...)
+	s := &Saboteur{c: x.c, volume: "v", sets: x.sets, dice: rand.New(rand.NewPCG(seed, 99))}
+	s.Harass(for_, kills)
+	phase("faults: " + s.String())
+	x.c.AwaitInSync("v")
+	phase("heal")
+	account := ledger.Finish(mounts[0])
+	said := witnesses.Finish(os.Getenv("MORTAR_PICTURES"))
+	phase("verdict")
+	x.t.Log(said.Verdict)
+	for set, epoch := range x.epochs() {
+		x.failovers += int(epoch - before[set])
+	}
+	x.c.AwaitInSync("v")
+	phase("in sync again")
+	x.c.AwaitEqual("v")
+	phase("equal")
+	for _, m := range mounts {
+		x.c.Client.Unmount(m)
+	}
+	phase("unmounted")
+	x.add(s, account, said)
+	x.t.Log(x)
+}
+
+func (x *trial) add(s *Saboteur, a Account, said Testimony) {
+	x.kills, x.primaries = x.kills+s.Kills, x.primaries+s.Primary
+	x.operations, x.unknown, x.groups = x.operations+said.Operations, x.unknown+said.Unknown, x.groups+said.Groups
+	x.undecided += len(said.Undecided)
+	x.acknowledged, x.synced, x.lost = x.acknowledged+a.Acknowledged, x.synced+a.Synced, x.lost+a.Lost
+	x.longest = max(x.longest, a.Slowest, said.Slowest)
+	for _, errs := range []map[string]int{a.Failures, said.Errors} {
+		for what, n := range errs {
+			x.errors[what] += n
+		}
+	}
+}
+
+// epochs returns the sets' epochs.
+func (x *trial) epochs() map[int]uint64 {
+	members, err := x.c.Members("v")
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	epochs := map[int]uint64{}
+	for _, m := range members {
+		epochs[m.Set] = max(epochs[m.Set], m.Epoch)
+	}
+	return epochs
+}
+
+// AwaitEqual waits until the members of each set of a volume hold the same on
+// their disks, behind Mortar's back; nobody may change anything.
+func (c *Cluster) AwaitEqual(name string) {
+	c.t.Helper()
+	for set, bricks := range c.bricksOf(name) {
+		Eventually(c.t, fmt.Sprintf("the members of set %d are equal", set), func() error {
+			return equal(bricks)
+		})
+	}
+}
+
+// equal says in what bricks differ or contradict themselves.
+func equal(bricks []string) error {
+	var wrong []string
+	for i, b := range bricks {
+		lines, err := treecmp.Check(b)
+		if err != nil {
+			return err
+		}
+		for _, l := range lines {
+			wrong = append(wrong, filepath.Base(filepath.Dir(b))+": "+l)
+		}
+		if i == 0 {
+			continue
+		}
+		if lines, err = treecmp.Compare(bricks[0], b, treecmp.Options{Mtime: true}); err != nil {
+			return err
+		}
+		for _, l := range lines {
+			// The root of a brick is as old as that; in sets that are nobody's home it may never change.
+			if strings.HasPrefix(l, ".: mtime") {
+				continue
+			}
+			wrong = append(wrong, fmt.Sprintf("members 1 and %d: %s", i+1, l))
+		}
+	}
+	if len(wrong) > 0 {
+		return errors.New(fmt.Sprint(len(wrong), " differences:\n", strings.Join(wrong[:min(len(wrong), 20)], "\n")))
+	}
+	return nil
+}
