@@ -405,31 +405,6 @@ func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byt
 // applyMax bounds the application of one change, disk included.
 const applyMax = time.Minute
 
-// keep is what every member does with a change: record it, note for whoever
-// is absent and for a loss of power what it touches, apply it, remember the reply.
-func (s *Set) keep(ctx context.Context, epoch Epoch, n, finished Seq, c *change, do func(context.Context) (Outcome, error)) error {
-	keys := c.touches()
-	noted, err := s.ledger.record(ctx, epoch, n, finished, keys, c)
-	if err != nil {
-		return err
-	}
-	o, err := do(ctx)
-	s.ledger.release(&noted)
-	if err != nil {
-		return err
-	}
-	if c.appends {
-		o.Offset = c.off
-	}
-	if c.request != (volume.Request{}) {
-		if c.kind != doWrite { // that a write was whole can be seen, and need not be noted
-			s.ledger.outcome(epoch, n, o)
-		}
-		s.replies.note(c.request, o, true)
-	}
-	return s.ledger.sync(ctx, &noted)
-}
-
 // fill tells the primary how full this member is.
 func (f *follower) fill(ctx context.Context) []byte {
 	st, err := f.s.member.Statfs(ctx)

@@ -25,7 +25,8 @@ type authority struct {
 	state spec.SetState
 	rev   Revision
 	down  bool
-	lose  int // answers of swaps that get lost
+	deaf  map[int]bool // nodes that do not reach it
+	lose  int          // answers of swaps that get lost
 }
 
 var errStore = errors.New("the store does not answer")
@@ -56,7 +57,8 @@ func (a *authority) Swap(ctx context.Context, r Revision, next spec.SetState) (R
 	return a.rev, nil
 }
 
-// cluster is a set of several members in this process.
+// cluster is a set of several members in this process. See network_test.go for
+// what may happen to their messages.
 type cluster struct {
 	t       *testing.T
 	auth    *authority
@@ -64,8 +66,10 @@ type cluster struct {
 	nodes   []*node
 	mu      sync.Mutex
 	version uint64
-	cut     map[[2]int]bool // no calls from, to
+	cut     map[[2]int]bool // nothing comes from, to
+	weather *weather        // nil: every message arrives once and at once
 	log     *slog.Logger
+	late    sync.WaitGroup // messages and answers that nobody waits for
 }
 
 // node is a member's machine.
@@ -77,6 +81,8 @@ type node struct {
 	dir    string
 	boot   string
 	life   string // "": it does not run
+	ended  string // life of the last process that was seen to end; "": none was
+	proc   *process
 
 	set    *Set
 	cancel context.CancelFunc
@@ -86,40 +92,8 @@ type node struct {
 	serve *served
 }
 
-// served is the service of a primary in the tests: its store.
-type served struct {
-	store  volume.Store
-	hidden chan struct{}
-}
-
-func (s *served) Hide() { close(s.hidden) }
-func (s *served) Stop() {}
-
-// wire is how one node calls another.
-type wirePeer struct{ from, to *node }
-
-func (p wirePeer) Up() bool { return true }
-
-func (p wirePeer) Call(ctx context.Context, msg, data []byte) ([]byte, error) {
-	c := p.from.c
-	reach := func() (*Set, bool) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return p.to.set, p.to.life != "" && !c.cut[[2]int{p.from.i, p.to.i}]
-	}
-	s, ok := reach()
-	if !ok {
-		return nil, &volume.Error{Op: "peer", Errno: 5, Reason: volume.Unavailable}
-	}
-	answer, err := s.Handle(ctx, append([]byte(nil), msg...), append([]byte(nil), data...))
-	if s2, ok := reach(); !ok || s2 != s {
-		return nil, &volume.Error{Op: "peer", Errno: 5, Reason: volume.Unavailable}
-	}
-	return answer, err
-}
-
 func newCluster(t *testing.T, members int, make func(t *testing.T, i int) (volume.Member, string)) *cluster {
-	c := &cluster{t: t, auth: &authority{rev: 1}, cut: map[[2]int]bool{}, options: map[string]string{}}
+	c := &cluster{t: t, auth: &authority{rev: 1, deaf: map[int]bool{}}, cut: map[[2]int]bool{}, options: map[string]string{}}
 	var out io.Writer = io.Discard
 	if os.Getenv("MORTAR_TEST_LOG") != "" {
 		out = os.Stderr
@@ -132,9 +106,11 @@ func newCluster(t *testing.T, members int, make func(t *testing.T, i int) (volum
 		c.auth.state.InSync = append(c.auth.state.InSync, spec.Seat{Member: n.id})
 	}
 	t.Cleanup(func() {
+		c.clear()
 		for _, n := range c.nodes {
 			n.stop()
 		}
+		c.late.Wait()
 	})
 	return c
 }
@@ -151,7 +127,7 @@ func (c *cluster) publish() {
 	m := &spec.Map{Version: c.version, Volume: "v", ID: "v", Started: true, RootHome: 1, Options: c.options}
 	set := spec.Set{ID: 1}
 	for _, n := range c.nodes {
-		set.Members = append(set.Members, spec.Member{Brick: n.id, ID: n.id, Life: n.life})
+		set.Members = append(set.Members, spec.Member{Brick: n.id, ID: n.id, Life: n.life, Ended: n.ended})
 	}
 	c.auth.mu.Lock()
 	set.State = c.auth.state
@@ -166,7 +142,7 @@ func (c *cluster) publish() {
 		ps := map[string]Peer{}
 		for _, o := range c.nodes {
 			if o != n {
-				ps[o.id] = wirePeer{n, o}
+				ps[o.id] = wirePeer{n.proc, o}
 			}
 		}
 		sets, peers = append(sets, n.set), append(peers, ps)
@@ -183,48 +159,57 @@ func (c *cluster) publish() {
 func (n *node) start() {
 	n.c.t.Helper()
 	life := fmt.Sprintf("%s-%d", n.id, time.Now().UnixNano())
+	p := &process{n: n, life: life}
 	s, err := New(Config{
-		Set: 1, Self: n.id, Life: life, Boot: n.boot, Member: n.member, Dir: n.dir, Authority: n.c.auth, Serve: n.service,
-		Logger: n.c.log.With("node", n.id),
+		Set: 1, Self: n.id, Life: life, Boot: n.boot, Member: gated{n.member, p}, Dir: n.dir, Authority: asked{n.c.auth, p},
+		Serve: p.service, Logger: n.c.log.With("node", n.id),
 	})
 	if err != nil {
 		n.c.t.Fatal(err)
 	}
+	p.set = s
 	ctx, cancel := context.WithCancel(context.Background())
 	n.c.mu.Lock()
-	n.set, n.life, n.cancel, n.done = s, life, cancel, make(chan struct{})
+	n.set, n.life, n.proc, n.cancel, n.done = s, life, p, cancel, make(chan struct{})
 	n.c.mu.Unlock()
 	n.c.publish()
 	go func() { defer close(n.done); s.Run(ctx) }()
 }
 
-func (n *node) service(r Reign) (Service, error) {
-	s := &served{store: r.Store, hidden: make(chan struct{})}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.serve = s
-	return s, nil
-}
+// stop ends the node's process as kill -9 would, as far as that goes in one process: from
+// the first moment on it applies nothing and says nothing. Its daemon does not tell of it.
+func (n *node) stop() { n.end(false) }
 
-// stop ends the node's process, as far as that goes in one process: nothing of it is
-// heard any more from the first moment on.
-func (n *node) stop() {
+// end is stop; seen: the daemon tells that this very process has ended.
+func (n *node) end(seen bool) {
 	n.c.mu.Lock()
-	s, cancel, done := n.set, n.cancel, n.done
-	n.life, n.set = "", nil
+	s, p, cancel, done := n.set, n.proc, n.cancel, n.done
+	if s != nil && seen {
+		n.ended = n.life
+	}
+	n.life, n.set, n.proc = "", nil, nil
 	n.c.mu.Unlock()
 	if s == nil {
 		return
 	}
+	n.c.log.Info("the process is killed", "node", n.id)
+	p.kill()
+	n.c.publish() // the others may act on it at once
 	cancel()
 	<-done
+	p.calls.Wait()
 	if err := s.Close(); err != nil {
 		n.c.t.Error(err)
+	}
+	if m, ok := n.member.(interface{ Crash() }); ok {
+		m.Crash()
+	}
+	if m, ok := n.member.(interface{ Hold() }); ok {
+		m.Hold()
 	}
 	n.mu.Lock()
 	n.serve = nil
 	n.mu.Unlock()
-	n.c.publish()
 }
 
 // primary returns the node that serves, and its store.

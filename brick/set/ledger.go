@@ -179,10 +179,11 @@ func (l *ledger) release(d *noted) { l.dirty.Release(d.hold) }
 // decidable are the kinds of which tookEffect can tell whether they were applied.
 var decidable = [kinds]bool{doMake: true, doLink: true, doUnlink: true, doRmdir: true, doRename: true, doWrite: true}
 
-// sync makes durable in the queues what record has put there.
+// sync makes durable in the queues what record has put there. A queue that is kept no
+// more is of a member that has come back meanwhile: it has the change as the others have it.
 func (l *ledger) sync(ctx context.Context, d *noted) error {
 	for i, q := range d.queues {
-		if err := q.Sync(ctx, d.until[i]); err != nil {
+		if err := q.Sync(ctx, d.until[i]); err != nil && slices.Contains(*l.absent.Load(), q) {
 			return err
 		}
 	}

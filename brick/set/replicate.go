@@ -41,6 +41,12 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 	}
 	err := r.s.keep(ctx, r.epoch, fl.seq, fl.mark, c, do)
 	r.appliedHere(fl)
+	if lame := (queueError{}); errors.As(err, &lame) {
+		r.depose("the queue of an absent member can't be kept: " + err.Error())
+		_ = sending.wait()
+		r.land(fl)
+		return r.refuse(op)
+	}
 	if c.kind != doWrite {
 		if err != nil {
 			r.land(fl)
