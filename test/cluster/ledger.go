@@ -179,6 +179,25 @@ func (w *bookkeeper) book(then map[string][]byte, synced bool, f func() error) b
 	return true
 }
 
+// count returns how many changes were acknowledged.
+func (l *Ledger) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.acked
+}
+
+// Progress waits until n more changes are acknowledged.
+func (l *Ledger) Progress(n int) {
+	l.t.Helper()
+	from := l.count()
+	Eventually(l.t, "changes are acknowledged", func() error {
+		if now := l.count(); now < from+n {
+			return fmt.Errorf("%d of %d", now-from, n)
+		}
+		return nil
+	})
+}
+
 // Account is what a ledger comes to.
 type Account struct {
 	Acknowledged, Synced, Lost int

@@ -32,7 +32,9 @@ type Machine struct {
 
 // enter is run by sh as machine $2: its host name, and $1 as /etc/hosts, seen by
 // nobody else. Mounts below the test's directory, which is shared, are seen by all.
-const enter = `mount --make-private /; mount --bind "$1" /etc/hosts; hostname "$2"; shift 3; exec "$@"`
+const enter = `mount --make-private /; mount --bind "$1" /etc/hosts; hostname "$2"
+if [ -e "$3/boot_id" ]; then mount --bind "$3/boot_id" /proc/sys/kernel/random/boot_id; fi
+shift 3; exec "$@"`
 
 // command prepares a program to run on the machine; start starts it.
 func (m *Machine) command(ctx context.Context, name string, args ...string) *exec.Cmd {
@@ -129,4 +131,27 @@ func (m *Machine) Hosts(lines ...string) {
 	if err := os.WriteFile(m.hostsFile(), []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
 		m.t.Fatal(err)
 	}
+}
+
+// Reboots gives the machine a boot ID of its own, which is another after each
+// PowerOff: programs started after that take it for booted anew.
+func (m *Machine) Reboots() {
+	m.t.Helper()
+	id, err := os.ReadFile("/proc/sys/kernel/random/uuid")
+	if err == nil {
+		// A new file: the processes of the former boot keep theirs.
+		os.Remove(m.bootFile())
+		err = os.WriteFile(m.bootFile(), id, 0o444)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *Machine) bootFile() string { return filepath.Join(m.Dir, "boot_id") }
+
+// reboots tells whether Reboots was called.
+func (m *Machine) reboots() bool {
+	_, err := os.Stat(m.bootFile())
+	return err == nil
 }

@@ -287,6 +287,9 @@ func (s *Server) PowerOff() {
 	if err := killAll(s.Dir); err != nil {
 		s.t.Fatal(err)
 	}
+	if s.reboots() {
+		s.Reboots()
+	}
 	if s.daemon.cmd != nil {
 		<-s.daemon.done
 		*s.daemon = daemon{}

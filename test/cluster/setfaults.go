@@ -132,10 +132,10 @@ func (s *Saboteur) Mend() {
 }
 
 // Harass strikes again and again for so long, each time one or two faults
-// together, which last for a moment; in the end all is mended. It stops early when enough were killed.
-func (s *Saboteur) Harass(for_ time.Duration, enough int) {
+// together, which last for a moment; in the end all is mended.
+func (s *Saboteur) Harass(length time.Duration) {
 	s.c.t.Helper()
-	for end := time.Now().Add(for_); time.Now().Before(end) && s.Kills < enough; {
+	for end := time.Now().Add(length); time.Now().Before(end); {
 		said := s.Strike()
 		if s.dice.IntN(4) == 0 {
 			s.rest()
