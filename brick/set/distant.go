@@ -36,7 +36,7 @@ import (
 //	zero           id, uint64 off, n
 //	discards       key after                                           uint32 n, n × (key, dir, name, pointer)
 //	discard        dir, name, id, key, bool keep
-//	purge          key
+//	purge          key, id
 //	journal        uint64 n                                            uint64 records, sum
 //	setjournal     bool anew                          n × (uint32 length, record)
 //	settle

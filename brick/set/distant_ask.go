@@ -253,9 +253,10 @@ func (s distant) discard(ctx context.Context, dir volume.ID, name string, id vol
 	return s.do(ctx, w, nil)
 }
 
-func (s distant) purge(ctx context.Context, k volume.Key) error {
+func (s distant) purge(ctx context.Context, k volume.Key, id volume.ID) error {
 	w := s.ask(askPurge)
 	w.key(k)
+	w.id(id)
 	return s.do(ctx, w, nil)
 }
 

@@ -284,11 +284,11 @@ func (s *server) serveDiscard(ctx context.Context) error {
 }
 
 func (s *server) servePurge(ctx context.Context) error {
-	k := s.r.key()
+	k, id := s.r.key(), s.r.id()
 	if err := s.r.end(); err != nil {
 		return err
 	}
-	return s.purge(ctx, k)
+	return s.purge(ctx, k, id)
 }
 
 func (s *server) serveJournal(ctx context.Context) error {

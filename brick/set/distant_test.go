@@ -56,7 +56,7 @@ func askAll(ctx context.Context, s side) {
 	s.zero(ctx, id, 13, 14)
 	s.discards(ctx, k)
 	s.discard(ctx, dir, "name", id, k, true)
-	s.purge(ctx, k)
+	s.purge(ctx, k, id)
 	s.journal(ctx, 15)
 	s.setJournal(ctx, [][]byte{[]byte("one"), []byte("two")}, true)
 	s.settle(ctx)

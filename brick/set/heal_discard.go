@@ -81,7 +81,7 @@ func (h *healer) discards(ctx context.Context) (more bool, err error) {
 		}
 	}
 	for _, d := range needless {
-		if err := h.to.purge(ctx, d.Key); err != nil {
+		if err := h.to.purge(ctx, d.Key, local(d.Pointer)); err != nil {
 			return false, err
 		}
 	}
@@ -169,7 +169,7 @@ func (h *healer) discard(ctx context.Context, d lack) error {
 		there, err := h.to.look(ctx, d.Dir, d.Name, id)
 		if err != nil || there.dir {
 			if err == nil {
-				err = h.ownedDiscard(ctx, d, there)
+				err = dropStale(h.ownedDiscard(ctx, d, there)) // purged meanwhile: it is compared again
 			}
 			free()
 			return err

@@ -62,7 +62,7 @@ func entryKeys(dir volume.ID, name string, id volume.ID) []Key {
 func (h *healer) entryOnce(ctx context.Context, dir volume.ID, name string) (again bool, was string, err error) {
 	hint, err := h.sourceEntry(ctx, dir, name)
 	if isStale(err) {
-		return false, "", nil // it went with its directory
+		return h.vanished(ctx, dir, name)
 	}
 	if err != nil {
 		return false, "", err
@@ -102,6 +102,33 @@ func (h *healer) entryOnce(ctx context.Context, dir volume.ID, name string) (aga
 		return true, "", h.unloop(ctx, dir, id)
 	}
 	return act == actAgain, was, err
+}
+
+// vanished heals an entry of a directory that is not at the source: the name
+// goes, so that what it led to does not go with the directory, for it may be open.
+func (h *healer) vanished(ctx context.Context, dir volume.ID, name string) (again bool, was string, err error) {
+	free, err := h.own(ctx, entryKeys(dir, name, volume.ID{})...)
+	if err != nil {
+		return false, "", err
+	}
+	defer free()
+	there, err := h.to.look(ctx, dir, name, volume.ID{})
+	if err != nil || there.entry.ID.IsZero() {
+		return false, "", err
+	}
+	unlock, err := h.lock(ctx, Key{Kind: EntryKey, ID: dir, Name: name})
+	if err != nil {
+		return false, "", err
+	}
+	defer unlock()
+	if _, err := h.sourceEntry(ctx, dir, name); !isStale(err) {
+		return err == nil, "", err
+	}
+	if err := h.to.place(ctx, dir, name, volume.Pointer{}); err != nil {
+		return false, "", dropStale(err)
+	}
+	h.placed(dir, volume.Pointer{}, there)
+	return false, "", nil
 }
 
 // What is to be done before an entry can be healed.
@@ -323,7 +350,7 @@ func (h *healer) clear(ctx context.Context, before []volume.ID, discards bool) e
 		return err
 	}
 	held := setOf(here)
-	return h.parallel(ctx, len(ids), func(ctx context.Context, i int) error {
+	err = h.parallel(ctx, len(ids), func(ctx context.Context, i int) error {
 		o, err := h.from.describe(ctx, ids[i])
 		switch {
 		case err == nil && (!discards || held[ids[i]] || o.Attr.IsDir() || o.Attr.Nlink > 0):
@@ -336,4 +363,20 @@ func (h *healer) clear(ctx context.Context, before []volume.ID, discards bool) e
 		h.mu.Unlock()
 		return h.to.release(ctx, ids[i])
 	})
+	if err != nil {
+		return err
+	}
+	// A directory may have taken what is open at the source with it, where no key told of its names.
+	var lost []Key
+	for _, id := range here {
+		if _, err := h.to.describe(ctx, id); isStale(err) {
+			lost = append(lost, Key{Kind: ObjectKey, ID: id})
+		} else if err != nil {
+			return err
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return h.keys.Add(lost)
 }

@@ -53,7 +53,8 @@ type side interface {
 	discards(ctx context.Context, after volume.Key) ([]volume.Discarded, error)
 	// discard is Member's; with keep what loses its last name is held, as if it were open.
 	discard(ctx context.Context, dir volume.ID, name string, id volume.ID, k volume.Key, keep bool) error
-	purge(ctx context.Context, k volume.Key) error
+	// purge is Member's; id is the object's, zero for a pointer.
+	purge(ctx context.Context, k volume.Key, id volume.ID) error
 
 	// journal tells how many records the journal has, and a hash of the first n of them.
 	journal(ctx context.Context, n int) (records int, sum uint64, err error)
@@ -313,7 +314,10 @@ func (s near) discard(ctx context.Context, dir volume.ID, name string, id volume
 	return s.m.Discard(ctx, dir, name, id, k)
 }
 
-func (s near) purge(ctx context.Context, k volume.Key) error { return s.m.Purge(ctx, k) }
+func (s near) purge(ctx context.Context, k volume.Key, id volume.ID) error {
+	s.drop(id) // open, it would be kept for this side's sake alone
+	return s.m.Purge(ctx, k)
+}
 
 // settle closes files too, since it comes last: what went while it was open here goes then.
 func (s near) settle(ctx context.Context) error {
