@@ -2,6 +2,8 @@ package set
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/mortarfs/mortar/brick/set/oplog"
@@ -51,45 +53,61 @@ func (q *queueKeys) back() {
 
 // listKeys are keys that are healed at once, and forgotten if that fails.
 type listKeys struct {
-	keys map[Key]uint64
-	gen  uint64
+	mu struct {
+		sync.Mutex
+		gens  map[Key]uint64
+		order []Key // as they were added
+		gen   uint64
+	}
 }
 
 func newListKeys(keys []Key) *listKeys {
-	l := &listKeys{keys: map[Key]uint64{}}
+	l := &listKeys{}
+	l.mu.gens = map[Key]uint64{}
 	_ = l.Add(keys)
 	return l
 }
 
 func (l *listKeys) Take(n int) []queuedKey {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var list []queuedKey
-	for k, gen := range l.keys {
-		if len(list) == n {
-			break
-		}
-		list = append(list, queuedKey{k, gen})
+	for _, k := range l.mu.order[:min(n, len(l.mu.order))] {
+		list = append(list, queuedKey{k, l.mu.gens[k]})
 	}
 	return list
 }
 
 func (l *listKeys) Done(keys []queuedKey) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, k := range keys {
-		if l.keys[k.Key] == k.gen {
-			delete(l.keys, k.Key)
+		if l.mu.gens[k.Key] == k.gen {
+			delete(l.mu.gens, k.Key)
 		}
 	}
+	l.mu.order = slices.DeleteFunc(l.mu.order, func(k Key) bool { return l.mu.gens[k] == 0 })
 	return nil
 }
 
 func (l *listKeys) Add(keys []Key) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, k := range keys {
-		l.gen++
-		l.keys[k] = l.gen
+		l.mu.gen++
+		if l.mu.gens[k] == 0 {
+			l.mu.order = append(l.mu.order, k)
+		}
+		l.mu.gens[k] = l.mu.gen
 	}
 	return nil
 }
 
-func (l *listKeys) Len() int { return len(l.keys) }
+func (l *listKeys) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.mu.gens)
+}
 
 // healLocks takes the set's locks for a healer; while held is set, nothing changes anyway.
 type healLocks struct {

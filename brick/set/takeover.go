@@ -1,0 +1,197 @@
+package set
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// patience is how long a new primary waits for a member in sync, before it
+// goes on without it.
+const patience = 500 * time.Millisecond
+
+// run takes over and reigns, until ctx ends or another member takes over.
+func (r *reign) run(ctx context.Context) {
+	defer r.wg.Wait()
+	defer r.depose("this process ends")
+	stop := context.AfterFunc(ctx, func() { r.depose("this process ends") })
+	defer stop()
+	r.hush(func() { r.wg.Go(r.beats) })
+	r.mu.Lock()
+	absent := slices.Collect(maps.Keys(r.mu.absent))
+	r.mu.Unlock()
+	if err := r.s.ledger.keepQueues(absent); err != nil {
+		r.depose("the queues of absent members can't be kept: " + err.Error())
+		return
+	}
+	own, err := r.settleOwn(r.ctx)
+	if err != nil {
+		r.depose("what this member had under way can't be settled: " + err.Error())
+		return
+	}
+	r.mu.Lock()
+	r.mu.own = true
+	r.mu.Unlock()
+	if !r.levelOthers(own) {
+		return
+	}
+	if err := r.s.ledger.aligned(r.epoch, 0, r.s.cfg.Boot); err != nil {
+		r.depose("the log can't be cleared: " + err.Error())
+		return
+	}
+	if err := r.remember(r.ctx); err != nil {
+		r.depose("what this member holds can't be listed: " + err.Error())
+		return
+	}
+	service, err := r.s.cfg.Serve(Reign{Store: r.store(), Epoch: r.epoch, Boot: fmt.Sprintf("power %d", r.stateNow().Power)})
+	if err != nil {
+		r.depose("the set can't be served: " + err.Error())
+		pause(ctx, time.Second)
+		return
+	}
+	if !r.serving(service.Hide) {
+		service.Hide()
+	}
+	r.s.say("")
+	r.log.Info("the set is served")
+	<-r.over
+	service.Stop()
+}
+
+// hush calls f, which starts goroutines, unless the reign is over.
+func (r *reign) hush(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.why == "" {
+		f()
+	}
+}
+
+func (r *reign) stateNow() spec.SetState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.state
+}
+
+// levelOthers makes the others in sync equal to this member, or takes them out.
+// False: the reign is over.
+func (r *reign) levelOthers(own []Key) bool {
+	r.mu.Lock()
+	backups := r.mu.backups
+	for _, b := range backups {
+		wait := patience
+		if r.mu.lives[b.id] == "" {
+			wait = 0 // it does not run
+		}
+		r.wg.Go(func() { r.mend(b, wait, own) })
+	}
+	r.mu.Unlock()
+	for _, b := range backups {
+		if _, err := b.ready(r.ctx, r, 0); err != nil {
+			return false
+		}
+	}
+	return !r.deposed()
+}
+
+// remember lists what a primary knows of its set beside its store.
+func (r *reign) remember(ctx context.Context) error {
+	list, err := r.s.member.Discards(ctx)
+	if err != nil {
+		return err
+	}
+	nameless, err := r.s.member.Nameless(ctx)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range list {
+		if d.Pointer.Held == 0 {
+			r.mu.discards[d.Key] = d.Pointer.ID
+		}
+	}
+	for _, id := range nameless { // clients may open them again; see store.Orphans
+		r.mu.kept[id] = true
+	}
+	return nil
+}
+
+// settleOwn finds out what became of the changes that this member's last
+// process had under way, and returns the keys in which it may differ from others.
+func (r *reign) settleOwn(ctx context.Context) ([]Key, error) {
+	recs, keys, err := r.s.ledger.unfinished(r.s.cfg.Boot)
+	if err != nil {
+		return nil, err
+	}
+	if r.s.ledger.rebooted(r.s.cfg.Boot) {
+		r.since = volume.TimeOf(r.s.ledger.dirty.Since())
+	}
+	for _, rec := range recs {
+		if rec.sure || rec.change.request == (volume.Request{}) {
+			continue
+		}
+		o, done, err := r.tookEffect(ctx, &rec.change)
+		switch {
+		case err != nil:
+			return nil, err
+		case done:
+			r.s.replies.note(rec.change.request, o, true)
+		default:
+			r.s.replies.forget(rec.change.request)
+		}
+	}
+	return keys, nil
+}
+
+// tookEffect tells from what lies in the store whether a change that was
+// recorded was applied: a process that dies can leave it either way. What was under
+// way at a time concerned different things, so nothing else has changed them since.
+func (r *reign) tookEffect(ctx context.Context, c *change) (o Outcome, done bool, err error) {
+	m := r.s.member
+	leads := func(dir volume.ID, name string) (volume.Attr, error) {
+		a, err := m.Lookup(ctx, dir, name)
+		switch volume.ErrnoOf(err) {
+		case 0, enoent, estale, enotdir:
+			return a, nil
+		}
+		return a, err
+	}
+	switch c.kind {
+	case doMake:
+		o.Attr, err = leads(c.dir, c.name)
+		return o, err == nil && o.Attr.ID == c.node.ID, err
+	case doLink:
+		o.Attr, err = leads(c.dir, c.name)
+		return o, err == nil && o.Attr.ID == c.id, err
+	case doUnlink, doRmdir:
+		a, err := leads(c.dir, c.name)
+		return o, err == nil && a.ID != c.id, err
+	case doRename:
+		a, err := leads(c.dir2, c.name2)
+		return o, err == nil && a.ID == c.id, err
+	case doWrite:
+		if !c.appends {
+			return o, false, nil // nobody can tell; the client may repeat it
+		}
+		// It is whole if the file reaches to its end; a part of it is cut off.
+		a, err := m.Getattr(ctx, c.id)
+		if volume.ErrnoOf(err) == estale {
+			return o, false, nil
+		}
+		o.Offset = c.off
+		if err != nil || a.Size >= c.off+c.len {
+			return o, err == nil, err
+		}
+		if a.Size > c.off {
+			_, err = m.Setattr(ctx, c.id, volume.Change{Mask: volume.SetSize, Size: c.off})
+		}
+		return o, false, err
+	}
+	return o, false, nil // the client may repeat it
+}
