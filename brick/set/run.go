@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
 )
 
