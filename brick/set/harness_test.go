@@ -60,7 +60,7 @@ func (a *authority) Swap(ctx context.Context, r Revision, next spec.SetState) (R
 // cluster is a set of several members in this process. See network_test.go for
 // what may happen to their messages.
 type cluster struct {
-	t       *testing.T
+	t       testing.TB
 	auth    *authority
 	options map[string]string
 	nodes   []*node
@@ -92,7 +92,7 @@ type node struct {
 	serve *served
 }
 
-func newCluster(t *testing.T, members int, make func(t *testing.T, i int) (volume.Member, string)) *cluster {
+func newCluster(t testing.TB, members int, make func(t testing.TB, i int) (volume.Member, string)) *cluster {
 	c := &cluster{t: t, auth: &authority{rev: 1, deaf: map[int]bool{}}, cut: map[[2]int]bool{}, options: map[string]string{}}
 	var out io.Writer = io.Discard
 	if os.Getenv("MORTAR_TEST_LOG") != "" {
@@ -116,7 +116,7 @@ func newCluster(t *testing.T, members int, make func(t *testing.T, i int) (volum
 }
 
 // inMemory makes members in memory.
-func inMemory(t *testing.T, i int) (volume.Member, string) {
+func inMemory(t testing.TB, i int) (volume.Member, string) {
 	return model.NewStore(1), t.TempDir()
 }
 
@@ -278,7 +278,7 @@ func (c *cluster) equal() {
 }
 
 // dump lists all that a member has.
-func dump(t *testing.T, m volume.Member) string {
+func dump(t testing.TB, m volume.Member) string {
 	ctx := context.Background()
 	var out string
 	var walk func(dir volume.ID, at string)

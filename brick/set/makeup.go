@@ -16,9 +16,10 @@ var ErrConflict = errors.New("the set's state has changed meanwhile")
 // swapTry bounds one attempt to read or change the configuration store.
 const swapTry = 2 * time.Second
 
-// ready waits while somebody sees to a backup that failed. done: it has the
+// ready waits while somebody sees to a backup that failed, finishMax at most. done: it has the
 // change n (if not 0) otherwise, or is not in sync any more.
 func (b *backup) ready(ctx context.Context, r *reign, n Seq) (done bool, err error) {
+	var late <-chan time.Time
 	for {
 		b.mu.Lock()
 		failed, settled := b.mu.failed, b.mu.settled
@@ -27,15 +28,24 @@ func (b *backup) ready(ctx context.Context, r *reign, n Seq) (done bool, err err
 		if done || !failed {
 			return done, nil
 		}
+		if late == nil {
+			t := time.NewTimer(finishMax)
+			defer t.Stop()
+			late = t.C
+		}
 		select {
 		case <-settled:
 		case <-r.deposing:
 			return false, errDeposed
 		case <-ctx.Done():
 			return false, ctx.Err()
+		case <-late:
+			return false, errLate
 		}
 	}
 }
+
+var errLate = errors.New("a member in sync does not answer, and can't be done without")
 
 var errDeposed = errors.New("another member is the primary")
 
@@ -46,16 +56,15 @@ func (b *backup) down() bool {
 	return b.mu.failed || b.mu.out
 }
 
-// while returns ctx, ended when the backup is found to have failed.
-func (b *backup) while(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
+// alive returns a context for calls to the backup, which ends with the reign, and when it is
+// found to have failed.
+func (b *backup) alive(r *reign) context.Context {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.mu.life == nil {
-		b.mu.life, b.mu.kill = context.WithCancel(context.Background())
+		b.mu.life, b.mu.kill = context.WithCancel(r.ctx)
 	}
-	stop := context.AfterFunc(b.mu.life, cancel)
-	return ctx, func() { stop(); cancel() }
+	return b.mu.life
 }
 
 // fail has somebody see to a backup that does not do what it should.
@@ -188,7 +197,7 @@ func (r *reign) drop(b *backup) (out bool, err error) {
 		r.depose("the queue of an absent member can't be kept: " + err.Error())
 		return false, err
 	}
-	r.tellConfig(ctx, rest, o, b.id, keys)
+	r.tellConfig(rest, o, b.id, keys)
 	out, err = r.swap(ctx, func(st spec.SetState) (spec.SetState, bool) { return Without(st, r.s.cfg.Self, b.id, quorum) },
 		func(st spec.SetState) bool { return !inSync(st, b.id) })
 	if out {
@@ -217,29 +226,27 @@ func (r *reign) announce() {
 		r.depose("the queue of an absent member can't be kept: " + err.Error())
 		return
 	}
-	r.tellConfig(r.ctx, backups, o, "", nil)
+	r.tellConfig(backups, o, "", nil)
 }
 
 // tellConfig tells backups how the set is made up, and which keys a member may
 // lack that has just left.
-func (r *reign) tellConfig(ctx context.Context, backups []*backup, o orders, who string, keys []Key) {
+func (r *reign) tellConfig(backups []*backup, o orders, who string, keys []Key) {
 	w := begin(msgConfig, r.epoch)
 	w.orders(o)
 	w.text(who)
 	w.keys(keys)
-	r.tell(ctx, backups, w.b)
+	r.tell(backups, w.b)
 }
 
 // tell brings a message about the make-up to backups. One that fails is seen to
 // later: until then nothing is acknowledged, and then it is aligned, or out.
-func (r *reign) tell(ctx context.Context, backups []*backup, msg []byte) {
+func (r *reign) tell(backups []*backup, msg []byte) {
 	for _, b := range backups {
 		if b.down() {
 			continue
 		}
-		callCtx, cancel := b.while(ctx)
-		_, err := b.call(callCtx, msg, nil)
-		cancel()
+		_, err := b.call(b.alive(r), msg, nil)
 		if err != nil && !r.judge(err) {
 			r.fail(b, err.Error())
 		}

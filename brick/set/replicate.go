@@ -31,13 +31,11 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 	if fl == nil {
 		return r.refuse(op)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishMax)
-	defer cancel()
-
+	ctx = context.WithoutCancel(ctx)
 	msg := r.message(fl, c)
 	var sending delivery
 	if c.kind == doWrite { // there is nothing to learn from its application that the others must know
-		r.send(ctx, &sending, fl, msg, c.data)
+		r.send(&sending, fl, msg, c.data)
 	}
 	err := r.s.keep(ctx, r.epoch, fl.seq, fl.mark, c, do)
 	r.appliedHere(fl)
@@ -52,7 +50,7 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 			r.land(fl)
 			return err
 		}
-		r.send(ctx, &sending, fl, msg, c.data)
+		r.send(&sending, fl, msg, c.data)
 	}
 	if e := sending.wait(); e != nil { // not all have it, and it stays in flight until they are made equal
 		if r.deposed() {
@@ -160,34 +158,30 @@ func (d *delivery) wait() error {
 }
 
 // send begins to bring a change to the backups.
-func (r *reign) send(ctx context.Context, d *delivery, fl *flight, msg, data []byte) {
+func (r *reign) send(d *delivery, fl *flight, msg, data []byte) {
 	for i, b := range fl.backups {
 		data := data
 		if b.arbiter {
 			data = nil
 		}
-		d.wg.Go(func() { d.errs[i] = r.deliver(ctx, b, fl.seq, msg, data) })
+		d.wg.Go(func() { d.errs[i] = r.deliver(b, fl.seq, msg, data) })
 	}
 }
 
 // deliver brings a message to a backup. It returns when the backup has carried
 // it out, or has the change (n, if not 0) otherwise, or is not in sync any
-// more; with an error when the reign or ctx has ended before.
-func (r *reign) deliver(ctx context.Context, b *backup, n Seq, msg, data []byte) error {
+// more; with an error when the reign has ended, or finishMax has passed, before.
+func (r *reign) deliver(b *backup, n Seq, msg, data []byte) error {
 	for {
-		done, err := b.ready(ctx, r, n)
+		done, err := b.ready(r.ctx, r, n)
 		if done || err != nil {
 			return err
 		}
-		callCtx, cancel := b.while(ctx)
-		_, err = b.call(callCtx, msg, data)
-		cancel()
+		_, err = b.call(b.alive(r), msg, data)
 		switch {
 		case err == nil:
 			return nil
 		case r.judge(err):
-			return err
-		case ctx.Err() != nil:
 			return err
 		}
 		r.fail(b, err.Error())
@@ -206,7 +200,7 @@ func (r *reign) durable(ctx context.Context, c *change, do func(ctx context.Cont
 	}
 	msg := r.message(fl, c)
 	var sending delivery
-	r.send(ctx, &sending, fl, msg, nil)
+	r.send(&sending, fl, msg, nil)
 	err := do(ctx)
 	if e := sending.wait(); e != nil && err == nil {
 		err = unavailable(op, "%w", e)

@@ -177,7 +177,7 @@ func (r *reign) seat(ctx context.Context, b *backup, h *healer, held *atomic.Boo
 	r.mu.config++
 	o, backups := r.ordersLocked(), r.mu.backups
 	r.mu.Unlock()
-	r.tellConfig(ctx, backups, o, "", nil)
+	r.tellConfig(backups, o, "", nil)
 	r.s.clearFullHeal(b.id)
 	r.log.Info("a member is in sync again", "member", r.s.nameOf(b.id), "healed", h.Progress().Keys)
 	return true, r.s.ledger.keepQueues(o.absent)
