@@ -84,7 +84,7 @@ type change struct {
 	copy     volume.Copy
 
 	data    []byte // of a write: not part of the encoding
-	primary bool   // it is applied at the primary, where what is open is open; likewise
+	primary bool   // it is applied at the primary; likewise
 }
 
 // Limits of what is decoded, bytes.
@@ -299,7 +299,7 @@ func malformed(what string) error {
 
 // fixed returns the context in which the change is applied, at every member.
 func (c *change) fixed(ctx context.Context) context.Context {
-	ctx = volume.WithFixed(ctx, volume.Fixed{Now: c.now, Keep: c.keep && !c.primary})
+	ctx = volume.WithFixed(ctx, volume.Fixed{Now: c.now, Keep: c.keep})
 	if c.cred != (volume.Cred{}) {
 		ctx = volume.WithCred(ctx, c.cred)
 	}

@@ -52,6 +52,7 @@ func (s store) Create(ctx context.Context, dir volume.ID, name string, n volume.
 		}
 		return nil, volume.Attr{}, err
 	}
+	s.r.noteBorn(a.ID)
 	return s.opened(local, a.ID, f), a, nil
 }
 
@@ -119,62 +120,6 @@ func (s store) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.F
 		return nil, err
 	}
 	return s.opened(local, id, f), nil
-}
-
-// opened enters a file that was opened.
-func (s store) opened(local volume.File, id volume.ID, f volume.Flags) *file {
-	s.r.mu.Lock()
-	defer s.r.mu.Unlock()
-	s.r.mu.opens[id]++
-	return &file{store: s, id: id, local: local, flags: f}
-}
-
-// isOpen reports whether somebody has the object open.
-func (r *reign) isOpen(id volume.ID) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !id.IsZero() && r.mu.opens[id] > 0
-}
-
-// keepOpen notes that all members were told to keep an object, if it has lost its last
-// name, until its last handle is closed.
-func (r *reign) keepOpen(id volume.ID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.mu.opens[id] > 0 {
-		r.mu.kept[id] = true
-	} else {
-		r.releaseLocked(id)
-	}
-}
-
-// releaseLocked lets an object go soon that is kept and not open any more.
-func (r *reign) releaseLocked(id volume.ID) {
-	delete(r.mu.kept, id)
-	if r.mu.why != "" {
-		return
-	}
-	r.wg.Go(func() {
-		if err := r.releaseIfClosed(r.ctx, id); err != nil && !r.deposed() {
-			r.log.Warn("a file without a name could not be removed", "id", id, "error", err)
-		}
-	})
-}
-
-// releaseIfClosed lets an object go, on all members, that has no name and is not open.
-func (r *reign) releaseIfClosed(ctx context.Context, id volume.ID) error {
-	s := store{r}
-	at := whole(id, false)
-	if err := s.lock(ctx, "release", at); err != nil {
-		return err
-	}
-	defer r.s.locks.unlock(at)
-	if r.isOpen(id) {
-		return nil
-	}
-	c := &change{kind: doRelease, id: id}
-	var o Outcome
-	return r.change(ctx, c, s.here(c, &o))
 }
 
 func (r *reign) noteDiscard(k volume.Key, id volume.ID) {
@@ -334,22 +279,3 @@ func (f *file) Sync(ctx context.Context, dataOnly bool) error {
 
 // Flush implements volume.File.
 func (f *file) Flush(ctx context.Context) error { return f.local.Flush(ctx) }
-
-// Close implements volume.File. With the last handle of what has no name any more
-// that goes on all members, a moment later.
-func (f *file) Close() (err error) {
-	f.closed.Do(func() {
-		err = f.local.Close()
-		r := f.r
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.mu.opens[f.id]--; r.mu.opens[f.id] > 0 {
-			return
-		}
-		delete(r.mu.opens, f.id)
-		if r.mu.kept[f.id] {
-			r.releaseLocked(f.id)
-		}
-	})
-	return err
-}

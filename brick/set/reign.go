@@ -52,6 +52,8 @@ type reign struct {
 		lives    map[string]string // of members, by the newest map
 		opens    map[volume.ID]int
 		kept     map[volume.ID]bool // without a name, kept on all members because open here
+		waiting  bool               // clients of an earlier primary may still come back; see opens.go
+		born     map[volume.ID]bool // while waiting: made in this reign
 		discards map[volume.Key]volume.ID
 		checks   map[string]*healer // of members in sync: everything is being compared
 		asked    bool               // an administrator has asked for healing
@@ -110,6 +112,7 @@ func newReign(s *Set, st spec.SetState, rev Revision) *reign {
 	r.mu.lives = map[string]string{}
 	r.mu.opens = map[volume.ID]int{}
 	r.mu.kept = map[volume.ID]bool{}
+	r.mu.waiting, r.mu.born = st.Epoch > 1, map[volume.ID]bool{}
 	r.mu.discards = map[volume.Key]volume.ID{}
 	r.mu.checks = map[string]*healer{}
 	for _, m := range s.others() {

@@ -194,20 +194,6 @@ func (s store) Settle(ctx context.Context) error {
 	return s.r.durable(ctx, &change{kind: doSettle}, s.member().Settle)
 }
 
-// Orphans implements volume.Store: what has no name and is not open here goes, on all members.
-func (s store) Orphans(ctx context.Context) error {
-	ids, err := s.member().Nameless(ctx)
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		if err := s.r.releaseIfClosed(ctx, id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Journal implements volume.Store.
 func (s store) Journal() volume.Journal { return journal{s} }
 

@@ -75,7 +75,7 @@ func (s store) locked(ctx context.Context, c *change, names []span, prepare func
 	defer s.r.s.locks.unlock(names...)
 	defer s.r.s.locks.unlock(want...)
 	loser := c.loser()
-	c.keep = s.r.isOpen(loser)
+	c.keep = s.r.mayBeOpen(loser)
 	err = s.r.change(ctx, c, s.here(c, &o))
 	if c.keep {
 		s.r.keepOpen(loser)
@@ -115,6 +115,9 @@ func (s store) Make(ctx context.Context, dir volume.ID, name string, n volume.No
 		n.ID = volume.NewID(s.r.s.cfg.Set)
 	}
 	o, err := s.apply(ctx, &change{kind: doMake, dir: dir, name: name, node: n}, entryOf(dir, name, false))
+	if err == nil {
+		s.r.noteBorn(n.ID)
+	}
 	return o.Attr, err
 }
 

@@ -1,0 +1,157 @@
+package set
+
+import (
+	"context"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// What is open. Members keep an object that loses its last name while somebody has it
+// open, which only the primary knows: a change that takes a name away says so (change.keep), and
+// a change of its own lets the object go, after its last handle was closed. The primary's own
+// member keeps it in the same way, for the handles there are closed too when another becomes the primary.
+//
+// After a failover clients open again at the new primary what they had open at the
+// old one. Until store.Orphans is called nobody knows which have not done so yet, so
+// everything that was there before is kept as if it were open.
+
+// opened enters a file that was opened.
+func (s store) opened(local volume.File, id volume.ID, f volume.Flags) *file {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	s.r.mu.opens[id]++
+	return &file{store: s, id: id, local: local, flags: f}
+}
+
+// isOpen reports whether somebody has the object open.
+func (r *reign) isOpen(id volume.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !id.IsZero() && r.mu.opens[id] > 0
+}
+
+// mayBeOpen reports whether somebody has the object open, or had it at an earlier
+// primary and may come back for it.
+func (r *reign) mayBeOpen(id volume.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !id.IsZero() && (r.mu.opens[id] > 0 || r.awaitedLocked(id))
+}
+
+// awaitedLocked reports whether a client of an earlier primary may come back for an object.
+func (r *reign) awaitedLocked(id volume.ID) bool { return r.mu.waiting && !r.mu.born[id] }
+
+// noteBorn notes an object that was made in this reign: nobody can have had it open before.
+func (r *reign) noteBorn(id volume.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.waiting {
+		r.mu.born[id] = true
+	}
+}
+
+// keepOpen notes that all members were told to keep an object, if it has lost its last
+// name, until its last handle is closed.
+func (r *reign) keepOpen(id volume.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.mu.opens[id] > 0:
+		r.mu.kept[id] = true
+	case !r.awaitedLocked(id):
+		r.releaseLocked(id)
+	}
+}
+
+// releaseLocked lets an object go soon that is kept and not open any more.
+func (r *reign) releaseLocked(id volume.ID) {
+	delete(r.mu.kept, id)
+	if r.mu.why != "" {
+		return
+	}
+	r.wg.Go(func() {
+		if err := r.releaseIfClosed(r.ctx, id); err != nil && !r.deposed() {
+			r.log.Warn("a file without a name could not be removed", "id", id, "error", err)
+		}
+	})
+}
+
+// releaseIfClosed lets an object go, on all members, that has no name and is not open.
+func (r *reign) releaseIfClosed(ctx context.Context, id volume.ID) error {
+	s := store{r}
+	at := whole(id, false)
+	if err := s.lock(ctx, "release", at); err != nil {
+		return err
+	}
+	defer r.s.locks.unlock(at)
+	if r.isOpen(id) {
+		return nil
+	}
+	c := &change{kind: doRelease, id: id}
+	var o Outcome
+	if err := r.change(ctx, c, s.here(c, &o)); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.opens[id] == 0 {
+		delete(r.mu.kept, id)
+	}
+	return nil
+}
+
+// Orphans implements volume.Store: the time to come back is over. What has no name and is not
+// open here goes, on all members.
+func (s store) Orphans(ctx context.Context) error {
+	ids, err := s.member().Nameless(ctx)
+	if err != nil {
+		return err
+	}
+	s.r.mu.Lock()
+	s.r.mu.waiting, s.r.mu.born = false, nil
+	for _, id := range ids {
+		s.r.mu.kept[id] = true // if it is open it goes when it is closed
+	}
+	s.r.mu.Unlock()
+	for _, id := range ids {
+		if err := s.r.releaseIfClosed(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close implements volume.File. With the last handle of what has no name any more
+// that goes: here at once, on the other members a moment later.
+func (f *file) Close() (err error) {
+	f.closed.Do(func() {
+		err = f.local.Close()
+		r := f.r
+		r.mu.Lock()
+		r.mu.opens[f.id]--
+		last := r.mu.opens[f.id] == 0
+		if last {
+			delete(r.mu.opens, f.id)
+		}
+		goes := last && r.mu.kept[f.id] && !r.awaitedLocked(f.id)
+		r.mu.Unlock()
+		if goes {
+			r.letGo(f.id)
+		}
+	})
+	return err
+}
+
+// letGo lets an object go that is kept and not open any more. Nobody who asks for it by its ID
+// finds it from now on, unless something is under way with it just now.
+func (r *reign) letGo(id volume.ID) {
+	if at := whole(id, false); r.s.locks.try(at) {
+		if !r.isOpen(id) && !r.deposed() {
+			_ = r.s.member.Release(context.Background(), id) // the change that follows tells of what fails
+		}
+		r.s.locks.unlock(at)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.releaseLocked(id)
+}

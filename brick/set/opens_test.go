@@ -1,0 +1,112 @@
+package set
+
+import (
+	"testing"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// content reads a file of a store by its ID.
+func content(t *testing.T, s volume.Store, id volume.ID) string {
+	t.Helper()
+	f, err := s.Open(t.Context(), id, volume.Read)
+	must(t, err)
+	defer f.Close()
+	p := make([]byte, 100)
+	n, err := f.ReadAt(t.Context(), p, 0)
+	must(t, err)
+	return string(p[:n])
+}
+
+// newFile makes a file with a content, and leaves it open.
+func newFile(t *testing.T, s volume.Store, name, content string) (volume.File, volume.ID) {
+	t.Helper()
+	f, a, err := s.Create(t.Context(), volume.Root, name, volume.Node{Mode: 0o644}, volume.Read|volume.Write)
+	must(t, err)
+	_, err = f.WriteAt(t.Context(), []byte(content), 0, 0)
+	must(t, err)
+	return f, a.ID
+}
+
+// otherThan waits until another node than n serves.
+func (c *cluster) otherThan(n *node, within time.Duration) (*node, volume.Store) {
+	c.t.Helper()
+	c.eventually("another member serves", within, func() bool {
+		s := c.serving()
+		return s != nil && s.p.n != n
+	})
+	return c.primary(within)
+}
+
+// TestOpenAtOneDeposed has a primary that hangs until another has taken over, and then closes what its
+// clients had open, as its service does: what has no name stays there, for they are at the next one.
+func TestOpenAtOneDeposed(t *testing.T) {
+	t.Parallel()
+	c := begunCluster(t, 2, inMemory)
+	first, s := c.primary(time.Second)
+	f, id := newFile(t, s, "a", "hello")
+	must(t, s.Unlink(t.Context(), volume.Root, "a"))
+	first.proc.pause()
+	second := c.nodes[1-first.i]
+	c.eventually("the other one takes over", 8*time.Second, func() bool { return second.set.reignNow() != nil })
+	first.proc.resume()
+	c.otherThan(first, 8*time.Second)
+	c.eventually("the first has noticed", 8*time.Second, func() bool { return first.set.reignNow() == nil || first.set.reignNow().deposed() })
+	must(t, f.Close())
+	c.allInSync(10 * time.Second)
+	second.end(true)
+	third, s := c.otherThan(second, 8*time.Second)
+	if got := content(t, s, id); third != first || got != "hello" {
+		t.Errorf("at %s: %q", third.id, got)
+	}
+}
+
+// TestUnlinkedBeforeItIsOpenedAgain has a file unlinked, after a failover, before the client comes back
+// that has it open.
+func TestUnlinkedBeforeItIsOpenedAgain(t *testing.T) {
+	t.Parallel()
+	c := begunCluster(t, 3, inMemory)
+	first, s := c.primary(time.Second)
+	_, id := newFile(t, s, "a", "hello")
+	_, young := newFile(t, s, "b", "") // has a last handle in the new reign
+	first.end(true)
+	_, s = c.otherThan(first, 8*time.Second)
+	must(t, s.Unlink(t.Context(), volume.Root, "a"))
+	must(t, s.Unlink(t.Context(), volume.Root, "b"))
+	g, err := s.Open(t.Context(), young, volume.Read)
+	must(t, err)
+	must(t, g.Close())
+	h, err := s.Open(t.Context(), id, volume.Read)
+	must(t, err)
+	if got := content(t, s, id); got != "hello" {
+		t.Errorf("it has %q", got)
+	}
+	// What is made and unlinked in this reign has nobody to wait for.
+	i, born := newFile(t, s, "c", "")
+	must(t, i.Close())
+	must(t, s.Unlink(t.Context(), volume.Root, "c"))
+	if _, err := s.Getattr(t.Context(), born); volume.ErrnoOf(err) != estale {
+		t.Errorf("what was born in this reign, and unlinked: %v", err)
+	}
+	must(t, s.Orphans(t.Context()))
+	if _, err := s.Getattr(t.Context(), young); volume.ErrnoOf(err) != estale {
+		t.Errorf("what nobody has come back for: %v", err)
+	}
+	if got := content(t, s, id); got != "hello" {
+		t.Errorf("after the time to come back it has %q", got)
+	}
+	must(t, h.Close())
+	if _, err := s.Getattr(t.Context(), id); volume.ErrnoOf(err) != estale {
+		t.Errorf("after its last handle was closed: %v", err)
+	}
+	first.start()
+	c.allInSync(10 * time.Second)
+	for _, n := range c.nodes {
+		c.eventually("nothing is left", 5*time.Second, func() bool {
+			ids, err := n.member.Nameless(t.Context())
+			must(t, err)
+			return len(ids) == 0
+		})
+	}
+}
