@@ -29,14 +29,17 @@ func (g gated) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error) {
 }
 
 func (g gated) Setattr(ctx context.Context, id volume.ID, c volume.Change) (volume.Attr, error) {
+	g.p.trace(ctx, "setattr", id, c.Mask, c.Size)
 	return got(g.p, "setattr", func() (volume.Attr, error) { return g.Member.Setattr(ctx, id, c) })
 }
 
 func (g gated) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
+	g.p.trace(ctx, "make", dir, name, n.ID)
 	return got(g.p, "make", func() (volume.Attr, error) { return g.Member.Make(ctx, dir, name, n) })
 }
 
 func (g gated) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, fl volume.Flags) (f volume.File, a volume.Attr, err error) {
+	g.p.trace(ctx, "create", dir, name, n.ID, fl)
 	err = g.p.step("create", func() error { f, a, err = g.Member.Create(ctx, dir, name, n, fl); return err })
 	if f != nil {
 		f = gatedFile{f, g.p}
@@ -45,6 +48,7 @@ func (g gated) Create(ctx context.Context, dir volume.ID, name string, n volume.
 }
 
 func (g gated) Open(ctx context.Context, id volume.ID, fl volume.Flags) (volume.File, error) {
+	g.p.trace(ctx, "open", id, fl)
 	f, err := got(g.p, "open", func() (volume.File, error) { return g.Member.Open(ctx, id, fl) })
 	if f != nil {
 		f = gatedFile{f, g.p}
@@ -57,18 +61,22 @@ func (g gated) Readlink(ctx context.Context, id volume.ID) (string, error) {
 }
 
 func (g gated) Link(ctx context.Context, id volume.ID, dir volume.ID, name string) (volume.Attr, error) {
+	g.p.trace(ctx, "link", id, dir, name)
 	return got(g.p, "link", func() (volume.Attr, error) { return g.Member.Link(ctx, id, dir, name) })
 }
 
 func (g gated) Unlink(ctx context.Context, dir volume.ID, name string) error {
+	g.p.trace(ctx, "unlink", dir, name)
 	return g.p.step("unlink", func() error { return g.Member.Unlink(ctx, dir, name) })
 }
 
 func (g gated) Rmdir(ctx context.Context, dir volume.ID, name string) error {
+	g.p.trace(ctx, "rmdir", dir, name)
 	return g.p.step("rmdir", func() error { return g.Member.Rmdir(ctx, dir, name) })
 }
 
 func (g gated) Rename(ctx context.Context, dir volume.ID, name string, dir2 volume.ID, name2 string, fl volume.RenameFlags) error {
+	g.p.trace(ctx, "rename", dir, name, dir2, name2, fl)
 	return g.p.step("rename", func() error { return g.Member.Rename(ctx, dir, name, dir2, name2, fl) })
 }
 
@@ -82,6 +90,7 @@ func (g gated) Getxattr(ctx context.Context, id volume.ID, name string) ([]byte,
 }
 
 func (g gated) Setxattr(ctx context.Context, id volume.ID, name string, v []byte, fl volume.XattrFlags) error {
+	g.p.trace(ctx, "setxattr", id, name)
 	return g.p.step("setxattr", func() error { return g.Member.Setxattr(ctx, id, name, v, fl) })
 }
 
@@ -90,6 +99,7 @@ func (g gated) Listxattr(ctx context.Context, id volume.ID) ([]string, error) {
 }
 
 func (g gated) Removexattr(ctx context.Context, id volume.ID, name string) error {
+	g.p.trace(ctx, "removexattr", id, name)
 	return g.p.step("removexattr", func() error { return g.Member.Removexattr(ctx, id, name) })
 }
 
@@ -138,14 +148,17 @@ func (g gated) Describe(ctx context.Context, id volume.ID) (volume.Object, error
 }
 
 func (g gated) Install(ctx context.Context, o volume.Object) error {
+	g.p.trace(ctx, "install", o.Attr.ID, o.Attr.Size)
 	return g.p.step("install", func() error { return g.Member.Install(ctx, o) })
 }
 
 func (g gated) Place(ctx context.Context, dir volume.ID, name string, p volume.Pointer) error {
+	g.p.trace(ctx, "place", dir, name, p.ID)
 	return g.p.step("place", func() error { return g.Member.Place(ctx, dir, name, p) })
 }
 
 func (g gated) Release(ctx context.Context, id volume.ID) error {
+	g.p.trace(ctx, "release", id)
 	return g.p.step("release", func() error { return g.Member.Release(ctx, id) })
 }
 
@@ -183,6 +196,7 @@ func (f gatedFile) ReadAt(ctx context.Context, b []byte, off int64) (int, error)
 }
 
 func (f gatedFile) WriteAt(ctx context.Context, b []byte, off int64, fl volume.WriteFlags) (int, error) {
+	f.p.trace(ctx, "writeat", f.ID(), len(b), off)
 	return got(f.p, "write", func() (int, error) { return f.File.WriteAt(ctx, b, off, fl) })
 }
 
@@ -199,6 +213,7 @@ func (f gatedFile) Setattr(ctx context.Context, c volume.Change) (volume.Attr, e
 }
 
 func (f gatedFile) Allocate(ctx context.Context, mode uint32, off, n int64) error {
+	f.p.trace(ctx, "allocate", f.ID(), mode, off, n)
 	return f.p.step("allocate", func() error { return f.File.Allocate(ctx, mode, off, n) })
 }
 

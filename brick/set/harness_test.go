@@ -69,6 +69,7 @@ type cluster struct {
 	cut     map[[2]int]bool // nothing comes from, to
 	weather *weather        // nil: every message arrives once and at once
 	log     *slog.Logger
+	traced  bool
 	late    sync.WaitGroup // messages and answers that nobody waits for
 }
 
@@ -95,8 +96,11 @@ type node struct {
 func newCluster(t testing.TB, members int, make func(t testing.TB, i int) (volume.Member, string)) *cluster {
 	c := &cluster{t: t, auth: &authority{rev: 1, deaf: map[int]bool{}}, cut: map[[2]int]bool{}, options: map[string]string{}}
 	var out io.Writer = io.Discard
-	if os.Getenv("MORTAR_TEST_LOG") != "" {
-		out = os.Stderr
+	if dir := os.Getenv("MORTAR_TEST_LOG"); dir != "" { // a directory: what the members log, and do, goes there
+		f, err := os.Create(filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "-")+".log"))
+		must(t, err)
+		t.Cleanup(func() { f.Close() })
+		out, c.traced = f, true
 	}
 	c.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	for i := range members {

@@ -2,6 +2,7 @@ package set
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -83,6 +84,14 @@ func (p *process) setHook(h hook) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hook = h
+}
+
+// trace logs an operation on the member's store.
+func (p *process) trace(ctx context.Context, op string, about ...any) {
+	if p.n.c.traced {
+		fixed, _ := volume.FixedOf(ctx)
+		p.n.c.log.Debug(op, "node", p.n.id, "about", fmt.Sprint(about...), "keep", fixed.Keep, "request", volume.RequestOf(ctx).Number)
+	}
 }
 
 // step carries out an operation on the member's store, unless the process is dead.
@@ -305,6 +314,14 @@ func (c *cluster) clear() {
 	defer c.auth.mu.Unlock()
 	c.auth.down = false
 	clear(c.auth.deaf)
+}
+
+// alone cuts a node off from the others and from the configuration store.
+func (c *cluster) alone(n *node) {
+	c.auth.mu.Lock()
+	c.auth.deaf[n.i] = true
+	c.auth.mu.Unlock()
+	c.isolate(n, true, true)
 }
 
 // isolate cuts a node off from the others, in the directions that are given.
