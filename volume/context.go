@@ -118,11 +118,12 @@ func IsRequestKey(key any) bool {
 type Fixed struct {
 	// Now is what the operation takes for the present: the mtime of the file it
 	// writes, of the object it makes and of the directories that it changes
-	// (of those never an earlier one than they got so before), SetMtimeNow, SetAtimeNow.
-	// A ctime is always the member's own.
+	// (of none an earlier one than it got so before, unless by more than a minute, as when a
+	// clock was set back), SetMtimeNow, SetAtimeNow. A ctime is always the member's own.
 	Now Time
 	// Keep says that an object which loses its last name is open at the
-	// primary: it is kept, as if it were open here, until Release.
+	// primary: it is kept, as if it were open here, until Release. In Open: what only a
+	// discard keeps can be opened.
 	Keep bool
 }
 
