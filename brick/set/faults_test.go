@@ -183,7 +183,7 @@ func (m *nemesis) kill(n *node, primary bool) {
 }
 
 // begun returns a cluster that runs, all in sync.
-func begunCluster(t *testing.T, members int, make func(t *testing.T, i int) (volume.Member, string)) *cluster {
+func begunCluster(t *testing.T, members int, make func(t testing.TB, i int) (volume.Member, string)) *cluster {
 	c := newCluster(t, members, make)
 	for _, n := range c.nodes {
 		n.start()
