@@ -206,7 +206,7 @@ func (r *reign) depose(why string) {
 	close(r.over)
 	r.end()
 	r.mu.Lock()
-	r.mu.local.Broadcast()
+	r.landOrphansLocked(1<<64 - 1) // nobody waits for them
 	r.mu.Unlock()
 	r.s.wake()
 }

@@ -123,11 +123,12 @@ func (r *reign) abandon(fl *flight) {
 		b.mu.Lock()
 		has := b.mu.out || fl.seq <= b.mu.covered
 		b.mu.Unlock()
-		if !has {
+		if !has && r.mu.why == "" {
 			return
 		}
 	}
-	delete(r.mu.flying, fl.seq) // that was so meanwhile
+	delete(r.mu.flying, fl.seq) // that was so meanwhile, or nobody waits for it any more
+	r.mu.local.Broadcast()
 }
 
 // message encodes a change for the backups.

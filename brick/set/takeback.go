@@ -17,7 +17,6 @@ type healing struct {
 	healer *healer
 	began  time.Time
 	full   bool
-	err    error // of the last attempt
 }
 
 // welcome begins to take a member back that asks for it.
