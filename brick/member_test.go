@@ -2,6 +2,8 @@ package brick
 
 import (
 	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/mortarfs/mortar/test/fstest"
@@ -71,4 +73,30 @@ func TestMember(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPlaceOverForeign puts a name back to its object that somebody has replaced from outside.
+func TestPlaceOverForeign(t *testing.T) {
+	each(t, func(t *testing.T, _ string, newStore func(t *testing.T) *Store) {
+		s := newStore(t)
+		f, a, err := s.Create(ctx, volume.Root, "file", volume.Node{Mode: 0o644}, volume.Write)
+		check(t, err)
+		check(t, f.Close())
+		check(t, os.WriteFile(filepath.Join(s.Brick(), "new"), []byte("foreign"), 0o600))
+		check(t, os.Rename(filepath.Join(s.Brick(), "new"), filepath.Join(s.Brick(), "file")))
+		if _, err := s.Lookup(ctx, volume.Root, "file"); volume.ErrnoOf(err) != syscall.EIO {
+			t.Errorf("a foreign file is looked up: %v", err)
+		}
+		check(t, s.Place(ctx, volume.Root, "file", volume.Pointer{ID: a.ID, Mode: syscall.S_IFREG}))
+		if b, err := s.Lookup(ctx, volume.Root, "file"); err != nil || b.ID != a.ID {
+			t.Errorf("after Place: %+v, %v", b, err)
+		}
+		kept, _ := filepath.Glob(filepath.Join(s.Brick(), "file.foreign-*"))
+		if len(kept) != 1 {
+			t.Fatalf("the foreign file is not kept: %v", kept)
+		}
+		if b, err := os.ReadFile(kept[0]); err != nil || string(b) != "foreign" {
+			t.Errorf("the foreign file has %q, %v", b, err)
+		}
+	})
 }

@@ -2,6 +2,9 @@ package brick
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
 
 	"github.com/mortarfs/mortar/volume"
 	"golang.org/x/sys/unix"
@@ -32,6 +35,9 @@ func (s *Store) Place(ctx context.Context, dir volume.ID, name string, p volume.
 		return err
 	}
 	defer s.dirs.put(q.d)
+	if err := s.clearForeign(op, q.d, dir, name); err != nil {
+		return err
+	}
 	if q.src.d != nil {
 		return s.placeDirectory(op, &q)
 	}
@@ -41,6 +47,23 @@ func (s *Store) Place(ctx context.Context, dir volume.ID, name string, p volume.
 	if err := s.placeEntry(op, &q); err != nil {
 		return s.failIn(op, q.d, name, err)
 	}
+	return nil
+}
+
+// clearForeign gives what lies under a name and is no object, because somebody put it there
+// behind Mortar's back (sed -i, vim), another name: nothing is lost that way, and the name is free.
+func (s *Store) clearForeign(op string, d *dir, dir volume.ID, name string) error {
+	l := s.names.one(dir, name)
+	l.Lock()
+	defer l.Unlock()
+	if _, err := s.find(op, d, name); err == nil || !errors.As(err, new(noObject)) {
+		return nil // what is the matter, if anything, the placing tells
+	}
+	aside := fmt.Sprintf("%.200s.foreign-%x", name, rand.Uint64())
+	if err := s.sys.Rename(d.fd, name, d.fd, aside, unix.RENAME_NOREPLACE); err != nil {
+		return s.failIn(op, d, name, err)
+	}
+	s.log.Warn("what was put onto the brick from outside has another name now", "brick", s.path, "was", name, "is", aside)
 	return nil
 }
 
