@@ -309,6 +309,9 @@ func (s *Server) cleanUp() {
 	}
 }
 
+// logsVariable is a directory: whole logs of failed tests are put there.
+const logsVariable = "MORTAR_LOGS"
+
 // printLogs shows the end of each log below dir.
 func printLogs(t testing.TB, dir string) {
 	filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
@@ -319,11 +322,15 @@ func printLogs(t testing.TB, dir string) {
 				return filepath.SkipDir
 			}
 		case strings.HasSuffix(path, ".log") || strings.HasSuffix(path, ".out"):
-			b, _ := os.ReadFile(path)
+			whole, _ := os.ReadFile(path)
+			b := whole
 			if strings.HasSuffix(path, ".out") { // a panic says at its beginning what it is
 				b = b[:min(len(b), 4000)]
 			}
 			t.Logf("--- %s\n%s", path, tail(b))
+			if to := os.Getenv(logsVariable); to != "" {
+				os.WriteFile(filepath.Join(to, strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "-")), whole, 0o644)
+			}
 		}
 		return nil
 	})

@@ -125,6 +125,7 @@ func stuck(ops []porcupine.Operation, info porcupine.LinearizationInfo) string {
 // settle makes a group's operations porcupine's: what says nothing is left
 // out, and what is unknown ends as early as can be said.
 func settle(group []Pending) []porcupine.Operation {
+	number(group)
 	seen := firstSeen(group)
 	made := map[uint64]bool{}
 	for _, p := range group {
@@ -161,6 +162,26 @@ func settle(group []Pending) []porcupine.Operation {
 		ops = append(ops, porcupine.Operation{ClientId: p.client, Input: p.op, Call: p.call, Output: out, Return: end})
 	}
 	return ops
+}
+
+// number gives files the numbers 1, 2, 3 … of a group, in the place of those that the clients saw.
+func number(group []Pending) {
+	numbers := map[uint64]uint64{0: 0}
+	of := func(v *uint64) {
+		if _, ok := numbers[*v]; !ok {
+			numbers[*v] = uint64(len(numbers))
+		}
+		*v = numbers[*v]
+	}
+	for i := range group {
+		p := &group[i]
+		switch p.op.Kind {
+		case Create, Look:
+			of(&p.out.Value)
+		case Link:
+			of(&p.op.Value)
+		}
+	}
 }
 
 // firstSeen says when those who read each value first had it.
