@@ -84,7 +84,7 @@ func Command(t testing.TB, env []string, args ...string) Result {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, Binary(t), args...)
 	cmd.Env = append(os.Environ(), env...)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 10 * time.Second // reading the last of its output may take a while on a busy machine
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

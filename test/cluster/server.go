@@ -314,6 +314,27 @@ const logsVariable = "MORTAR_LOGS"
 
 // printLogs shows the end of each log below dir.
 func printLogs(t testing.TB, dir string) {
+	keepLogs(dir)
+	eachLog(dir, func(path string, b []byte) {
+		if strings.HasSuffix(path, ".out") { // a panic says at its beginning what it is
+			b = b[:min(len(b), 4000)]
+		}
+		t.Logf("--- %s\n%s", path, tail(b))
+	})
+}
+
+// keepLogs copies the logs below dir to where logsVariable says, if it does.
+func keepLogs(dir string) {
+	to := os.Getenv(logsVariable)
+	if to == "" {
+		return
+	}
+	eachLog(dir, func(path string, b []byte) {
+		os.WriteFile(filepath.Join(to, strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "-")), b, 0o644)
+	})
+}
+
+func eachLog(dir string, f func(path string, b []byte)) {
 	filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
 		switch {
 		case err != nil:
@@ -322,15 +343,8 @@ func printLogs(t testing.TB, dir string) {
 				return filepath.SkipDir
 			}
 		case strings.HasSuffix(path, ".log") || strings.HasSuffix(path, ".out"):
-			whole, _ := os.ReadFile(path)
-			b := whole
-			if strings.HasSuffix(path, ".out") { // a panic says at its beginning what it is
-				b = b[:min(len(b), 4000)]
-			}
-			t.Logf("--- %s\n%s", path, tail(b))
-			if to := os.Getenv(logsVariable); to != "" {
-				os.WriteFile(filepath.Join(to, strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "-")), whole, 0o644)
-			}
+			b, _ := os.ReadFile(path)
+			f(path, b)
 		}
 		return nil
 	})

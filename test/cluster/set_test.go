@@ -124,6 +124,9 @@ func (x *trial) round(seed uint64, length time.Duration) {
 		}
 	}
 	x.add(s, account, said)
+	if len(account.Failures)+len(said.Errors) > 0 {
+		keepLogs(x.c.Dir)
+	}
 }
 
 func (x *trial) add(s *Saboteur, a Account, said Testimony) {
