@@ -34,6 +34,16 @@ func (p *Peer) Call(ctx context.Context, msg, data []byte) ([]byte, error) {
 	return p.r.Peer(ctx, msg, data)
 }
 
+// Start begins a Call; what it returns waits for the answer, and must be called by the
+// same goroutine.
+func (p *Peer) Start(ctx context.Context, msg, data []byte) (wait func() ([]byte, error), err error) {
+	c, err := p.r.StartPeer(ctx, msg, data)
+	if err != nil {
+		return nil, err
+	}
+	return c.Wait, nil
+}
+
 // Up reports whether the member can be asked right now, as far as is known.
 func (p *Peer) Up() bool { return p.r.Up() }
 

@@ -191,6 +191,9 @@ func (o *Owner) tell(ctx context.Context, v *view, set volume.SetID, s *step) (*
 		return nil, err
 	}
 	b, err := peer.Step(ctx, s.encode())
+	for err != nil && v.several(set) && volume.ReasonOf(err) == volume.Unavailable && waited(ctx, lookAgain) && v.comesUp(ctx, set) {
+		b, err = peer.Step(ctx, s.encode()) // another member has taken over; a step may be repeated
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -199,6 +202,25 @@ func (o *Owner) tell(ctx context.Context, v *view, set volume.SetID, s *step) (*
 		return nil, malformed("answer", err)
 	}
 	return a, nil
+}
+
+// waited waits; false: ctx has ended before.
+func waited(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// reaches reports whether a set can be asked, waiting for one that fails over as long as for a step.
+func (o *Owner) reaches(ctx context.Context, v *view, set volume.SetID) bool {
+	ctx, cancel := context.WithTimeout(ctx, o.cfg.StepTimeout)
+	defer cancel()
+	return set == o.self || v.comesUp(ctx, set)
 }
 
 // each calls f for all sets side by side and returns their errors in order.

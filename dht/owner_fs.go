@@ -178,7 +178,7 @@ func (o *Owner) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	case a.Held == 0:
 		return o.store.Unlink(decides, dir, name)
 	}
-	if !v.up(a.Held) {
+	if !o.reaches(ctx, v, a.Held) {
 		return unavailable("unlink", a.Held)
 	}
 	d := planNames([]nameChange{{name: k, owner: o.self, before: o.objectOf(a)}})

@@ -175,7 +175,7 @@ func (r *rename) try(ctx context.Context, withToken bool) error {
 		return r.directory(ctx)
 	}
 	for _, set := range []volume.SetID{r.src.set, r.dst.set} {
-		if set != 0 && set != o.self && !r.v.up(set) {
+		if set != 0 && !o.reaches(ctx, r.v, set) {
 			o.giveUp(ctx, r.v, it, &r.held)
 			return unavailable("rename", set)
 		}

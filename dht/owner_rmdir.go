@@ -61,7 +61,7 @@ func (o *Owner) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 func (o *Owner) removeDir(ctx context.Context, v *view, it *intent, h *held) error {
 	dir, home := it.victim, v.home(it.victim)
 	for _, set := range v.ids {
-		if set != o.self && !v.up(set) {
+		if !o.reaches(ctx, v, set) {
 			o.giveUp(ctx, v, it, h)
 			return unavailable("rmdir", set)
 		}
@@ -209,7 +209,7 @@ func (r *rename) prepareDirectory(ctx context.Context) error {
 		if obj.isDir() { // its home must know before the names are free again
 			set = v.home(obj.id)
 		}
-		if !obj.id.IsZero() && set != o.self && !v.up(set) {
+		if !obj.id.IsZero() && !o.reaches(ctx, v, set) {
 			return unavailable("rename", set)
 		}
 	}

@@ -1,10 +1,12 @@
 package dht
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
@@ -80,6 +82,33 @@ func (v *view) up(id volume.SetID) bool {
 	s := v.sets[id]
 	return s != nil && s.Up()
 }
+
+// several reports whether a set has members that can serve it in one another's place.
+func (v *view) several(id volume.SetID) bool {
+	i := slices.IndexFunc(v.m.Sets, func(s spec.Set) bool { return s.ID == id })
+	return i >= 0 && len(v.m.Sets[i].Members) > 1
+}
+
+// comesUp reports whether a set can be asked: a set of several members soon, when
+// another of them has taken over, for which it waits until ctx ends; a single brick now, or not.
+func (v *view) comesUp(ctx context.Context, id volume.SetID) bool {
+	if v.up(id) || !v.several(id) {
+		return v.up(id)
+	}
+	t := time.NewTicker(lookAgain)
+	defer t.Stop()
+	for !v.up(id) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+		}
+	}
+	return true
+}
+
+// lookAgain is how often it is looked whether a set can be asked again.
+const lookAgain = 20 * time.Millisecond
 
 func unavailable(op string, set volume.SetID) error {
 	return &volume.Error{Op: op, Where: "set " + strconv.Itoa(int(set)), Errno: syscall.EIO, Reason: volume.Unavailable}

@@ -123,11 +123,7 @@ func (r *reign) handOver(ctx context.Context, b *backup, o orders, covered Seq, 
 	const replySize = 256 // bytes, more than one takes
 	data := &writer{}
 	for _, t := range r.s.replies.recent() {
-		var o Outcome
-		if t.outcome != nil {
-			o = *t.outcome
-		}
-		data.reply(t.request, o, t.sure)
+		data.reply(t.request, t.reply)
 		if len(data.b) > volume.IOMax-replySize {
 			if err := send(false, nil, data.b); err != nil {
 				return err

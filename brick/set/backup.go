@@ -261,8 +261,8 @@ func (f *follower) settle(r *reader, data []byte) error {
 		f.s.replies.forget(q)
 	}
 	for d := (&reader{b: data}); len(d.b) > 0 && !d.bad; {
-		if q, out, sure := d.reply(); !d.bad {
-			f.s.replies.note(q, out, sure)
+		if q, rep := d.reply(); !d.bad {
+			f.s.replies.note(q, rep.effect, rep.sure)
 		}
 	}
 	if !last {

@@ -66,7 +66,8 @@ type change struct {
 	sync     uint8 // of a write: 1 data are made durable with it, 2 attributes too
 	now      volume.Time
 	keep     bool
-	appends  bool // a write that was an append
+	appends  bool   // a write that was an append
+	sum      uint64 // of a write's data, in the log only: whether it was applied
 	cred     volume.Cred
 	request  volume.Request
 	id, old  volume.ID
@@ -101,6 +102,7 @@ const (
 	hasNow
 	hasKeep
 	hasAppends
+	hasSum
 	hasCred
 	hasRequest
 	hasID
@@ -131,6 +133,7 @@ func (c *change) fields() (m uint32) {
 	add(hasNow, c.now != volume.Time{})
 	add(hasKeep, c.keep)
 	add(hasAppends, c.appends)
+	add(hasSum, c.sum != 0)
 	add(hasCred, c.cred != volume.Cred{})
 	add(hasRequest, c.request != volume.Request{})
 	add(hasID, !c.id.IsZero())
@@ -162,6 +165,9 @@ func (c *change) append(b []byte) []byte {
 	}
 	if has(hasNow) {
 		w.time(c.now)
+	}
+	if has(hasSum) {
+		w.u64(c.sum)
 	}
 	if has(hasCred) {
 		w.u32(c.cred.UID)
@@ -236,6 +242,9 @@ func (c *change) parse(r *reader) error {
 		c.now = r.time()
 	}
 	c.keep, c.appends = has(hasKeep), has(hasAppends)
+	if has(hasSum) {
+		c.sum = r.u64()
+	}
 	if has(hasCred) {
 		c.cred = volume.Cred{UID: r.u32(), GID: r.u32(), Umask: r.u32(), PID: r.u32()}
 	}

@@ -235,7 +235,7 @@ func (h *healer) compareObject(ctx context.Context, id, dir volume.ID, name stri
 		}
 		h.note(ctx, dir, name, was)
 	}
-	differed, err := h.attributes(ctx, id, h.partial && name == "")
+	differed, err := h.attributes(ctx, id)
 	if err == nil && differed && !h.isTouched(id) {
 		wrong = append(wrong, "its attributes differed")
 	}
@@ -243,7 +243,7 @@ func (h *healer) compareObject(ctx context.Context, id, dir volume.ID, name stri
 		var sent int64
 		if sent, err = h.extents(ctx, id, 0, endless, false); err == nil && sent > 0 {
 			wrong = append(wrong, "its contents differed")
-			_, err = h.attributes(ctx, id, false)
+			_, err = h.attributes(ctx, id)
 		}
 	}
 	if h.partial && damagedRead(err) {

@@ -31,6 +31,14 @@ type Peer interface {
 	Up() bool
 }
 
+// Starter is a Peer of which several can be asked at a time without a goroutine for each.
+type Starter interface {
+	Peer
+	// Start begins a Call: the message is sent. wait takes the answer, and is called
+	// once, by the same goroutine; msg and data are left alone until it has returned.
+	Start(ctx context.Context, msg, data []byte) (wait func() ([]byte, error), err error)
+}
+
 // Limits of a Call.
 const (
 	MessageMax = 1 << 17             // bytes of a message

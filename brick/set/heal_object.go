@@ -33,7 +33,7 @@ func (h *healer) object(ctx context.Context, id volume.ID) error {
 	if err != nil || filled {
 		return err
 	}
-	_, err = h.attributes(ctx, id, false)
+	_, err = h.attributes(ctx, id)
 	return err
 }
 
@@ -55,9 +55,9 @@ func (h *healer) complete(ctx context.Context, id volume.ID) (filled bool, err e
 }
 
 // attributes makes what Describe tells equal, of an object that is at the
-// target. differed: it was not, by more than the atime. With forward its mtime does not go back:
-// what made it later there is under way here.
-func (h *healer) attributes(ctx context.Context, id volume.ID, forward bool) (differed bool, err error) {
+// target. differed: it was not, by more than the atime. Nothing is under way on the object as a whole, so a
+// later mtime at the target is heal's own doing.
+func (h *healer) attributes(ctx context.Context, id volume.ID) (differed bool, err error) {
 	unlock, err := h.lock(ctx, Key{Kind: ObjectKey, ID: id})
 	if err != nil {
 		return false, err
@@ -73,9 +73,6 @@ func (h *healer) attributes(ctx context.Context, id volume.ID, forward bool) (di
 	there, err := h.to.describe(ctx, id)
 	if err != nil && !isStale(err) {
 		return false, err
-	}
-	if err == nil && forward && o.Attr.Mtime.Before(there.Attr.Mtime) {
-		o.Attr.Mtime = there.Attr.Mtime
 	}
 	if err == nil && sameObject(o, there) && o.Attr.Atime == there.Attr.Atime {
 		return false, nil
@@ -105,7 +102,7 @@ func (h *healer) fill(ctx context.Context, id volume.ID, here bool) (was string,
 		if n > 0 && here {
 			was = "its contents differed"
 		}
-		if _, err := h.attributes(ctx, id, false); err != nil {
+		if _, err := h.attributes(ctx, id); err != nil {
 			return "", err
 		}
 		h.setWhole(id)
@@ -155,7 +152,7 @@ func (h *healer) extent(ctx context.Context, k Key) error {
 	if _, err := h.extents(ctx, k.ID, k.Off, end, false); err != nil {
 		return err
 	}
-	_, err = h.attributes(ctx, k.ID, false)
+	_, err = h.attributes(ctx, k.ID)
 	return err
 }
 

@@ -31,7 +31,7 @@ func (h *healer) flush(ctx context.Context) error {
 			}
 			return err
 		}
-		_, err = h.attributes(ctx, dirs[i], h.partial)
+		_, err = h.attributes(ctx, dirs[i])
 		return err
 	})
 	if err != nil {

@@ -14,20 +14,15 @@ func (s *Set) keep(ctx context.Context, epoch Epoch, n, finished Seq, c *change,
 	if err != nil {
 		return err
 	}
-	o, err := do(ctx)
+	_, err = do(ctx)
 	s.ledger.release(&noted)
 	if err != nil {
+		if c.request != (volume.Request{}) {
+			s.ledger.void(epoch, n)
+		}
 		return err
 	}
-	if c.appends {
-		o.Offset = c.off
-	}
-	if c.request != (volume.Request{}) {
-		if c.kind != doWrite { // that a write was whole can be seen, and need not be noted
-			s.ledger.outcome(epoch, n, o)
-		}
-		s.replies.note(c.request, o, true)
-	}
+	s.replies.note(c.request, c.effect(), true)
 	if err := s.ledger.sync(ctx, &noted); err != nil {
 		return queueError{err}
 	}

@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/mortarfs/mortar/brick/set/oplog"
 	"github.com/mortarfs/mortar/volume"
@@ -159,8 +162,18 @@ func (l *ledger) record(ctx context.Context, epoch Epoch, n, finished Seq, keys 
 	}
 	l.log.Finished(oplog.Point{Epoch: epoch, Seq: finished})
 	rec := oplog.Record{Point: oplog.Point{Epoch: epoch, Seq: n}, Keys: keys, Request: c.request}
-	if c.request != (volume.Request{}) && decidable[c.kind] {
-		rec.Body = c.append(nil)
+	if c.request != (volume.Request{}) {
+		w := &writer{make([]byte, 0, 32)}
+		w.bool(true)
+		w.effect(c.effect())
+		rec.Outcome = w.b // true once the change is applied: below the mark, or if tookEffect says so
+		if decidable[c.kind] {
+			noted := *c
+			if c.kind == doWrite && !c.appends {
+				noted.sum = xxhash.Sum64(c.data)
+			}
+			rec.Body = noted.append(make([]byte, 0, 256))
+		}
 	}
 	if err := l.log.Append(rec); err != nil {
 		l.dirty.Release(d.hold)
@@ -190,12 +203,12 @@ func (l *ledger) sync(ctx context.Context, d *noted) error {
 	return nil
 }
 
-// outcome notes what a recorded change came to.
-func (l *ledger) outcome(epoch Epoch, n Seq, o Outcome) {
+// void notes that a change that was recorded failed.
+func (l *ledger) void(epoch Epoch, n Seq) {
 	w := &writer{}
-	w.outcome(o)
+	w.bool(false)
 	if err := l.log.Amend(oplog.Point{Epoch: epoch, Seq: n}, w.b); err != nil {
-		l.slog.Warn("the outcome of a change can't be noted", "error", err)
+		l.slog.Warn("that a change failed can't be noted", "error", err)
 	}
 }
 
@@ -214,8 +227,39 @@ func (l *ledger) settled(epoch Epoch, n Seq) error {
 
 // entry is a change that was recorded, and perhaps not finished.
 type entry struct {
-	change change
-	sure   bool // it was applied
+	change change // of those that tookEffect can tell of; of others but the request
+	keys   []Key
+	failed bool
+}
+
+// followed reports whether one of the later changes conflicts with this one, by what
+// they touch: then this one was finished before, though the mark may not tell.
+func (e *entry) followed(later []entry) bool {
+	if e.failed {
+		return false
+	}
+	for i := range later {
+		for _, k := range later[i].keys {
+			if k.Kind != ObjectKey && slices.ContainsFunc(e.keys, func(o Key) bool { return overlap(k, o) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// overlap reports whether two keys, neither of them an object's, tell of something in common.
+func overlap(a, b Key) bool {
+	if a.Kind != b.Kind || a.ID != b.ID || a.Kind != ExtentKey {
+		return a == b
+	}
+	end := func(k Key) int64 {
+		if k.Len == 0 {
+			return math.MaxInt64
+		}
+		return k.Off + k.Len
+	}
+	return a.Off < end(b) && b.Off < end(a)
 }
 
 // unfinished returns the changes above the mark, and the keys in which this member
@@ -230,8 +274,8 @@ func (l *ledger) unfinished(boot string) ([]entry, []Key, error) {
 	}
 	var out []entry
 	for _, rec := range recs {
-		e := entry{sure: rec.Outcome != nil}
-		if len(rec.Body) > 0 {
+		e := entry{keys: rec.Keys, failed: len(rec.Outcome) == 1}
+		if len(rec.Body) > 0 && !e.failed {
 			if err := e.change.parse(&reader{b: rec.Body}); err != nil {
 				return nil, nil, err
 			}
@@ -274,12 +318,16 @@ const (
 	requestsMax = 4096
 )
 
-// replies calls f with what is remembered of requests.
-func (l *ledger) replies(f func(q volume.Request, o Outcome, sure bool)) error {
-	return l.log.Replies(func(q volume.Request, _ oplog.Point, outcome []byte) {
+// replies calls f with what is remembered of requests. Below the mark all was applied.
+func (l *ledger) replies(f func(q volume.Request, e effect, sure bool)) error {
+	mark := l.log.Mark()
+	return l.log.Replies(func(q volume.Request, p oplog.Point, outcome []byte) {
 		r := &reader{b: outcome}
-		o := r.outcome()
-		f(q, o, outcome != nil && r.done())
+		if applied := r.bool(); !applied && r.done() {
+			return // it failed
+		}
+		e := r.effect()
+		f(q, e, r.done() && !mark.Before(p))
 	})
 }
 

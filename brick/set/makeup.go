@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mortarfs/mortar/brick/set/oplog"
 	"github.com/mortarfs/mortar/volume/spec"
 )
 
@@ -129,7 +130,7 @@ func (r *reign) mendOnce(b *backup, may bool, own []Key) (out, needed bool, err 
 	r.makeup.Lock()
 	defer r.makeup.Unlock()
 	if may {
-		out, err = r.drop(b)
+		out, err = r.drop(b, own)
 		needed = !out && err == nil
 	}
 	covered := Seq(1<<64 - 1)
@@ -157,9 +158,10 @@ func (r *reign) landOrphansLocked(covered Seq) {
 	r.mu.local.Broadcast()
 }
 
-// drop takes a backup out of the list of those in sync. Neither out nor an
+// drop takes a backup out of the list of those in sync; own are keys in which it may differ,
+// beside those of what is in flight. Neither out nor an
 // error: the quorum forbids it. r.makeup is held.
-func (r *reign) drop(b *backup) (out bool, err error) {
+func (r *reign) drop(b *backup, own []Key) (out bool, err error) {
 	r.s.mu.Lock()
 	quorum := r.s.mu.quorum
 	r.s.mu.Unlock()
@@ -176,7 +178,7 @@ func (r *reign) drop(b *backup) (out bool, err error) {
 		err = r.s.ledger.begin(ctx, b.id, nil)
 	}
 	r.mu.Lock()
-	var keys []Key
+	keys := slices.Clone(own)
 	for _, fl := range r.mu.flying {
 		keys = append(keys, fl.keys...)
 	}
@@ -197,6 +199,9 @@ func (r *reign) drop(b *backup) (out bool, err error) {
 		r.depose("the queue of an absent member can't be kept: " + err.Error())
 		return false, err
 	}
+	if len(keys) > configKeys {
+		keys = []Key{oplog.Full}
+	}
 	r.tellConfig(rest, o, b.id, keys)
 	out, err = r.swap(ctx, func(st spec.SetState) (spec.SetState, bool) { return Without(st, r.s.cfg.Self, b.id, quorum) },
 		func(st spec.SetState) bool { return !inSync(st, b.id) })
@@ -212,6 +217,9 @@ func (r *reign) drop(b *backup) (out bool, err error) {
 func without(list []*backup, b *backup) []*backup {
 	return slices.DeleteFunc(slices.Clone(list), func(o *backup) bool { return o == b })
 }
+
+// configKeys is how many keys fit into a message with the set's make-up.
+const configKeys = 400
 
 // announce tells the backups of members that are absent though they never were in sync.
 func (r *reign) announce() {

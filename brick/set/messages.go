@@ -110,32 +110,23 @@ func (r *reader) requests() []volume.Request {
 	return qs
 }
 
-func (w *writer) reply(q volume.Request, o Outcome, sure bool) {
+func (w *writer) reply(q volume.Request, r reply) {
 	w.request(q)
-	w.bool(sure)
-	w.outcome(o)
+	w.bool(r.sure)
+	w.effect(r.effect)
 }
 
-func (r *reader) reply() (q volume.Request, o Outcome, sure bool) {
-	q, sure = r.request(), r.bool()
-	return q, r.outcome(), sure
+func (r *reader) reply() (volume.Request, reply) {
+	q, sure := r.request(), r.bool()
+	return q, reply{r.effect(), sure}
 }
 
-func (w *writer) outcome(o Outcome) {
-	w.u64(uint64(o.Offset))
-	w.bool(!o.Attr.ID.IsZero())
-	if !o.Attr.ID.IsZero() {
-		w.attr(&o.Attr)
-	}
+func (w *writer) effect(e effect) {
+	w.id(e.id)
+	w.u64(uint64(e.off))
 }
 
-func (r *reader) outcome() (o Outcome) {
-	o.Offset = int64(r.u64())
-	if r.bool() {
-		o.Attr = r.attr()
-	}
-	return o
-}
+func (r *reader) effect() effect { return effect{r.id(), int64(r.u64())} }
 
 // outdated refuses a message of an epoch that has passed.
 func outdated(epoch, newest Epoch) error {

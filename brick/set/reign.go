@@ -55,9 +55,10 @@ type reign struct {
 		waiting  bool               // clients of an earlier primary may still come back; see opens.go
 		born     map[volume.ID]bool // while waiting: made in this reign
 		discards map[volume.Key]volume.ID
-		checks   map[string]*healer // of members in sync: everything is being compared
-		asked    bool               // an administrator has asked for healing
-		own      bool               // what this member had under way is settled: its state holds
+		healed   map[string]healProgress // of members that were healed last
+		checks   map[string]*healer      // of members in sync: everything is being compared
+		asked    bool                    // an administrator has asked for healing
+		own      bool                    // what this member had under way is settled: its state holds
 	}
 }
 
@@ -115,6 +116,7 @@ func newReign(s *Set, st spec.SetState, rev Revision) *reign {
 	r.mu.waiting, r.mu.born = st.Epoch > 1, map[volume.ID]bool{}
 	r.mu.discards = map[volume.Key]volume.ID{}
 	r.mu.checks = map[string]*healer{}
+	r.mu.healed = map[string]healProgress{}
 	for _, m := range s.others() {
 		r.mu.lives[m.ID] = m.Life
 		if inSync(st, m.ID) {
@@ -300,19 +302,49 @@ func (b *backup) callBehind(ctx context.Context, fence uint64, msg, data []byte)
 	if p == nil {
 		return nil, unavailable("member", "member %s is not in the map", b.id)
 	}
-	own := append(make([]byte, 0, len(msg)), msg...) // others are sent the same
-	binary.LittleEndian.PutUint64(own, fence)
 	sent := now()
-	answer, err := p.Call(ctx, own, data)
+	answer, err := p.Call(ctx, behind(fence, msg), data)
 	if err == nil {
-		for {
-			old := b.answered.Load()
-			if old >= int64(sent) || b.answered.CompareAndSwap(old, int64(sent)) {
-				break
-			}
-		}
+		b.noteAnswer(sent)
 	}
 	return answer, err
+}
+
+// behind returns a copy of a message, others being sent the same, with the number of a fence.
+func behind(fence uint64, msg []byte) []byte {
+	own := append(make([]byte, 0, len(msg)), msg...)
+	binary.LittleEndian.PutUint64(own, fence)
+	return own
+}
+
+// noteAnswer notes when a message was sent that has been answered.
+func (b *backup) noteAnswer(sent time.Duration) {
+	for {
+		old := b.answered.Load()
+		if old >= int64(sent) || b.answered.CompareAndSwap(old, int64(sent)) {
+			return
+		}
+	}
+}
+
+// start begins to carry a message to the backup. Nil: its Peer can't do that.
+func (b *backup) start(ctx context.Context, msg, data []byte) (wait func() error, err error) {
+	p, ok := b.peer().(Starter)
+	if !ok {
+		return nil, nil
+	}
+	sent := now()
+	answered, err := p.Start(ctx, behind(b.fence.Load(), msg), data)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		_, err := answered()
+		if err == nil {
+			b.noteAnswer(sent)
+		}
+		return err
+	}, nil
 }
 
 // silence is how long a backup may fail to answer before it is taken for gone.

@@ -149,24 +149,68 @@ func (r *reign) message(fl *flight, c *change) []byte {
 
 // delivery is a message on its way to several backups.
 type delivery struct {
-	wg   sync.WaitGroup
-	errs [membersMax]error
+	r         *reign
+	seq       Seq
+	msg, data []byte
+	sent      []sending
+	wg        sync.WaitGroup // of those that have a goroutine
+	errs      [membersMax]error
 }
 
-func (d *delivery) wait() error {
-	d.wg.Wait()
-	return errors.Join(d.errs[:]...)
+// sending is a message on its way to one backup.
+type sending struct {
+	b    *backup
+	wait func() error // nil: it has a goroutine
 }
+
+// startMax is how many bytes of data are sent to one backup after the other. Larger ones, for which
+// that would take time, are sent to all at once.
+const startMax = 64 << 10
 
 // send begins to bring a change to the backups.
 func (r *reign) send(d *delivery, fl *flight, msg, data []byte) {
+	d.r, d.seq, d.msg, d.data = r, fl.seq, msg, data
 	for i, b := range fl.backups {
-		data := data
-		if b.arbiter {
-			data = nil
+		s := sending{b: b}
+		if len(data) <= startMax && !b.down() {
+			var err error
+			if s.wait, err = b.start(b.alive(r), msg, b.share(data)); err != nil {
+				s.wait = func() error { return err }
+			}
 		}
-		d.wg.Go(func() { d.errs[i] = r.deliver(b, fl.seq, msg, data) })
+		if s.wait == nil {
+			d.wg.Go(func() { d.errs[i] = r.deliver(b, fl.seq, msg, b.share(data)) })
+		}
+		d.sent = append(d.sent, s)
 	}
+}
+
+// share is what the backup is sent of data.
+func (b *backup) share(data []byte) []byte {
+	if b.arbiter {
+		return nil
+	}
+	return data
+}
+
+// wait waits until all backups have what was sent, see deliver.
+func (d *delivery) wait() error {
+	for i, s := range d.sent {
+		if s.wait == nil {
+			continue
+		}
+		err := s.wait()
+		if err == nil {
+			continue
+		}
+		if d.errs[i] = err; d.r.judge(err) {
+			continue
+		}
+		d.r.fail(s.b, err.Error())
+		d.errs[i] = d.r.deliver(s.b, d.seq, d.msg, s.b.share(d.data))
+	}
+	d.wg.Wait()
+	return errors.Join(d.errs[:]...)
 }
 
 // deliver brings a message to a backup. It returns when the backup has carried

@@ -20,9 +20,29 @@ type replies struct {
 	}
 }
 
+// reply is what is remembered of a request.
 type reply struct {
-	outcome *Outcome // nil: there is nothing to tell but that
-	sure    bool     // that it took effect; else it was begun, and the process died
+	effect
+	sure bool // that it took effect; else it was begun, and the process died
+}
+
+// effect is what a change that took effect did, beside that.
+type effect struct {
+	id  volume.ID // the object of whose attributes the answer tells; zero: of none
+	off int64     // where an append began
+}
+
+// effect is known before the change is applied.
+func (c *change) effect() (e effect) {
+	switch {
+	case c.kind == doMake:
+		e.id = c.node.ID
+	case c.kind == doLink || c.kind == doSetattr:
+		e.id = c.id
+	case c.appends:
+		e.off = c.off
+	}
+	return e
 }
 
 type dated struct {
@@ -42,13 +62,9 @@ const (
 )
 
 // note remembers that a request took effect.
-func (t *replies) note(q volume.Request, o Outcome, sure bool) {
+func (t *replies) note(q volume.Request, e effect, sure bool) {
 	if q == (volume.Request{}) {
 		return
-	}
-	r := reply{sure: sure}
-	if o != (Outcome{}) {
-		r.outcome = &o
 	}
 	at := time.Now()
 	t.mu.Lock()
@@ -56,7 +72,7 @@ func (t *replies) note(q volume.Request, o Outcome, sure bool) {
 	if _, there := t.mu.known[q]; !there {
 		t.mu.queue = append(t.mu.queue, dated{q, at})
 	}
-	t.mu.known[q] = r
+	t.mu.known[q] = reply{e, sure}
 	for len(t.mu.queue) > 0 && (at.Sub(t.mu.queue[0].at) > repliesKept || len(t.mu.queue) > repliesMax) {
 		delete(t.mu.known, t.mu.queue[0].request)
 		t.mu.since = t.mu.queue[0].at

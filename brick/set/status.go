@@ -69,6 +69,7 @@ func (s *Set) Status(ctx context.Context) Status {
 func (r *reign) tellOf(ctx context.Context, m *MemberStatus) {
 	r.mu.Lock()
 	a, check := r.mu.absent[m.ID], r.mu.checks[m.ID]
+	last, healed := r.mu.healed[m.ID]
 	var job *healing
 	if a != nil {
 		m.LastErr = a.reason
@@ -88,6 +89,9 @@ func (r *reign) tellOf(ctx context.Context, m *MemberStatus) {
 		job = &healing{healer: check, full: true}
 	}
 	if job == nil || job.healer == nil {
+		if healed {
+			m.Healed, m.Copied, m.Started, m.Repaired = uint64(last.Keys), uint64(last.Copied), last.Started, last.Repaired
+		}
 		return
 	}
 	m.State = "healing"
@@ -198,6 +202,7 @@ func (r *reign) check(b *backup, h *healer) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.mu.healed[b.id] = p
 	delete(r.mu.checks, b.id)
 }
 
@@ -212,8 +217,10 @@ func (s *Set) Outcome(ctx context.Context, q volume.Request) (o Outcome, execute
 	rep, there, covered := s.replies.find(q)
 	switch {
 	case there && rep.sure:
-		if rep.outcome != nil {
-			o = *rep.outcome
+		o.Offset = rep.off
+		if !rep.id.IsZero() {
+			o.Attr, _ = s.member.Getattr(ctx, rep.id)
+			o.Attr.ID = rep.id // though it may have gone since: that is what a repetition would find
 		}
 		return o, true, true
 	case there:

@@ -41,6 +41,9 @@ func (r *reign) welcome(id string) {
 func (r *reign) takeBack(a *absence) {
 	err := r.tryTakeBack(r.ctx, a)
 	r.mu.Lock()
+	if a.job.healer != nil {
+		r.mu.healed[a.id] = a.job.healer.Progress()
+	}
 	a.job = nil
 	if err != nil {
 		a.reason = err.Error()

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
 )
@@ -132,16 +134,20 @@ func (r *reign) settleOwn(ctx context.Context) ([]Key, error) {
 	if r.s.ledger.rebooted(r.s.cfg.Boot) {
 		r.since = volume.TimeOf(r.s.ledger.dirty.Since())
 	}
-	for _, rec := range recs {
-		if rec.sure || rec.change.request == (volume.Request{}) {
+	for i, rec := range recs {
+		if rec.followed(recs[i+1:]) { // a later change of the same could begin only when it was finished
+			r.s.replies.note(rec.change.request, rec.change.effect(), true)
 			continue
 		}
-		o, done, err := r.tookEffect(ctx, &rec.change)
+		if rec.change.kind == 0 {
+			continue
+		}
+		done, err := r.tookEffect(ctx, &rec.change)
 		switch {
 		case err != nil:
 			return nil, err
 		case done:
-			r.s.replies.note(rec.change.request, o, true)
+			r.s.replies.note(rec.change.request, rec.change.effect(), true)
 		default:
 			r.s.replies.forget(rec.change.request)
 		}
@@ -152,7 +158,7 @@ func (r *reign) settleOwn(ctx context.Context) ([]Key, error) {
 // tookEffect tells from what lies in the store whether a change that was
 // recorded was applied: a process that dies can leave it either way. What was under
 // way at a time concerned different things, so nothing else has changed them since.
-func (r *reign) tookEffect(ctx context.Context, c *change) (o Outcome, done bool, err error) {
+func (r *reign) tookEffect(ctx context.Context, c *change) (done bool, err error) {
 	m := r.s.member
 	leads := func(dir volume.ID, name string) (volume.Attr, error) {
 		a, err := m.Lookup(ctx, dir, name)
@@ -164,34 +170,48 @@ func (r *reign) tookEffect(ctx context.Context, c *change) (o Outcome, done bool
 	}
 	switch c.kind {
 	case doMake:
-		o.Attr, err = leads(c.dir, c.name)
-		return o, err == nil && o.Attr.ID == c.node.ID, err
+		a, err := leads(c.dir, c.name)
+		return err == nil && a.ID == c.node.ID, err
 	case doLink:
-		o.Attr, err = leads(c.dir, c.name)
-		return o, err == nil && o.Attr.ID == c.id, err
+		a, err := leads(c.dir, c.name)
+		return err == nil && a.ID == c.id, err
 	case doUnlink, doRmdir:
 		a, err := leads(c.dir, c.name)
-		return o, err == nil && a.ID != c.id, err
+		return err == nil && a.ID != c.id, err
 	case doRename:
 		a, err := leads(c.dir2, c.name2)
-		return o, err == nil && a.ID == c.id, err
+		return err == nil && a.ID == c.id, err
 	case doWrite:
 		if !c.appends {
-			return o, false, nil // nobody can tell; the client may repeat it
+			return r.isWritten(ctx, c)
 		}
 		// It is whole if the file reaches to its end; a part of it is cut off.
 		a, err := m.Getattr(ctx, c.id)
 		if volume.ErrnoOf(err) == estale {
-			return o, false, nil
+			return false, nil
 		}
-		o.Offset = c.off
 		if err != nil || a.Size >= c.off+c.len {
-			return o, err == nil, err
+			return err == nil, err
 		}
 		if a.Size > c.off {
 			_, err = m.Setattr(ctx, c.id, volume.Change{Mask: volume.SetSize, Size: c.off})
 		}
-		return o, false, err
+		return false, err
 	}
-	return o, false, nil // the client may repeat it
+	return false, nil // the client may repeat it
+}
+
+// isWritten reports whether the data of a write are where it has put them.
+func (r *reign) isWritten(ctx context.Context, c *change) (bool, error) {
+	f, err := r.s.member.Open(ctx, c.id, volume.Read)
+	if volume.ErrnoOf(err) == estale {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	b := make([]byte, min(c.len, volume.IOMax))
+	n, err := f.ReadAt(ctx, b, c.off)
+	return err == nil && int64(n) == c.len && xxhash.Sum64(b[:n]) == c.sum, err
 }

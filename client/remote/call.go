@@ -91,21 +91,47 @@ func (c *call) changes(object volume.ID, from, to int64) {
 // do sends a call whose arguments are complete and waits for its end. The
 // Reader is of the results; they may be there though an error is, too.
 func (r *Remote) do(ctx context.Context, c *call) (wire.Reader, error) {
+	t, err := r.start(ctx, c)
+	if err != nil {
+		return wire.Reader{}, err
+	}
+	return r.await(ctx, c, t)
+}
+
+// try is a call on its way for the first time.
+type try struct {
+	l    *link
+	ln   *lane // nil: the call has ended before it was sent
+	err  error // of the sending
+	stop func() bool
+}
+
+// start sends a call whose arguments are complete; await must follow.
+func (r *Remote) start(ctx context.Context, c *call) (t try, err error) {
 	wire.EndFrameWith(c.frame, 0, len(c.out))
 	if err := r.begin(ctx, c); err != nil {
-		return wire.Reader{}, err
+		return t, err
 	}
 	if ctx.Done() != nil {
 		number, op := c.number, c.op
-		stop := context.AfterFunc(ctx, func() { r.abandon(number, r.ctxError(ctx, op)) })
-		defer stop()
+		t.stop = context.AfterFunc(ctx, func() { r.abandon(number, r.ctxError(ctx, op)) })
 	}
-	for {
-		l, ln := r.seize(ctx, c)
-		if ln == nil {
-			break
+	if t.l, t.ln = r.seize(ctx, c); t.ln != nil {
+		t.err = t.ln.send(c)
+	}
+	return t, nil
+}
+
+// await waits for the end of a call that start has begun.
+func (r *Remote) await(ctx context.Context, c *call, t try) (wire.Reader, error) {
+	if t.stop != nil {
+		defer t.stop()
+	}
+	for t.ln != nil {
+		if t.err == nil {
+			t.err = t.ln.receive(c)
 		}
-		answered, over := r.settle(l, ln, c, ln.exchange(c))
+		answered, over := r.settle(t.l, t.ln, c, t.err)
 		if answered {
 			return r.result(ctx, c)
 		}
@@ -113,9 +139,12 @@ func (r *Remote) do(ctx context.Context, c *call) (wire.Reader, error) {
 			break
 		}
 		select { // the link has failed, and its successor sends the call again
-		case <-l.ctx.Done():
+		case <-t.l.ctx.Done():
 		case <-c.done:
 			c.done <- struct{}{}
+		}
+		if t.l, t.ln = r.seize(ctx, c); t.ln != nil {
+			t.err = t.ln.send(c)
 		}
 	}
 	<-c.done

@@ -282,20 +282,49 @@ func (r *Remote) Statfs(ctx context.Context) (volume.Statfs, error) {
 // wire.PeerAnswerMax bytes. It waits neither for a connection (Reason Unavailable) nor for what else is
 // asked. After a failure the brick may have been asked, also twice, or may be yet.
 func (r *Remote) Peer(ctx context.Context, msg, data []byte) ([]byte, error) {
+	p, err := r.StartPeer(ctx, msg, data)
+	if err != nil {
+		return nil, err
+	}
+	return p.Wait()
+}
+
+// PeerCall is a Peer under way. Wait must be called, once, by the goroutine that
+// has started it: it takes the answer off the connection itself, so that several members can be asked at
+// a time without any goroutine for each.
+type PeerCall struct {
+	r   *Remote
+	ctx context.Context
+	c   *call
+	t   try
+}
+
+// StartPeer begins a Peer: it sends the question. msg and data must be left alone until Wait has returned.
+func (r *Remote) StartPeer(ctx context.Context, msg, data []byte) (PeerCall, error) {
 	if len(msg) > wire.PeerMessageMax || len(data) > volume.IOMax {
-		return nil, volume.Errorf("peer", r.where, syscall.EINVAL, "a message of %d bytes with %d of data", len(msg), len(data))
+		return PeerCall{}, volume.Errorf("peer", r.where, syscall.EINVAL, "a message of %d bytes with %d of data", len(msg), len(data))
 	}
 	c := r.newCall(ctx, wire.OpPeer)
-	defer free(c)
 	c.frame = (&wire.PeerArgs{Message: msg}).Append(c.frame)
 	c.out = data
-	rd, err := r.do(ctx, c)
+	t, err := r.start(ctx, c)
+	if err != nil {
+		free(c)
+		return PeerCall{}, err
+	}
+	return PeerCall{r, ctx, c, t}, nil
+}
+
+// Wait returns what Peer returns.
+func (p PeerCall) Wait() ([]byte, error) {
+	defer free(p.c)
+	rd, err := p.r.await(p.ctx, p.c, p.t)
 	if err != nil {
 		return nil, err
 	}
 	answer := rd.Rest(wire.PeerAnswerMax)
 	if rd.Bad() {
-		return nil, r.malformed(c.op)
+		return nil, p.r.malformed(p.c.op)
 	}
 	return answer, nil
 }

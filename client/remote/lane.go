@@ -75,15 +75,29 @@ func (l *link) drop(ln *lane) {
 // caller wants them, else into the call's body. When it returns nobody uses the
 // caller's buffers any more.
 func (ln *lane) exchange(c *call) error {
+	if err := ln.send(c); err != nil {
+		return err
+	}
+	return ln.receive(c)
+}
+
+// send is the first half of exchange; receive must follow if it succeeds.
+func (ln *lane) send(c *call) error {
 	ln.Expect(time.Now())
 	ln.busy.Store(true)
-	defer ln.busy.Store(false)
 	ln.out = append(ln.out, c.frame...) // after the Closes that are there
 	err := ln.Send(ln.out, c.out)
 	if ln.out = ln.out[:0]; err != nil {
+		ln.busy.Store(false)
 		return err
 	}
 	ln.answered = 0
+	return nil
+}
+
+// receive is the second half of exchange.
+func (ln *lane) receive(c *call) error {
+	defer ln.busy.Store(false)
 	for {
 		f, size, err := ln.Next()
 		switch {

@@ -26,7 +26,7 @@ func (c *call) asks() bool {
 // changes that may be repeated it is not, unless a later one of the same was
 // acknowledged, which the repetition would undo.
 func (c *call) settled(d *wire.Decided) bool {
-	if d == nil || !d.Executed || !c.asks() || c.repeatable && !c.superseded {
+	if d == nil || !d.Executed || !c.asks() {
 		return false
 	}
 	return !c.tellsAttr() || !d.Outcome.Attr.ID.IsZero()

@@ -57,7 +57,7 @@ var rules = []rule{
 	{folder: "brick/internal", rooms: []string{"volume"}, outside: system},
 	{folder: "brick/wire", rooms: []string{"volume"}, outside: join(system, rpc)},
 	{folder: "brick/server", rooms: []string{"volume", "volume/spec", "brick/wire"}, outside: join(system, rpc, metrics)},
-	{folder: "brick/set", rooms: []string{"volume", "volume/spec", "brick/set/oplog"}, outside: join(system, erasure)},
+	{folder: "brick/set", rooms: []string{"volume", "volume/spec", "brick/set/oplog"}, outside: join(system, erasure, hashing)},
 	{folder: "brick/set/oplog", rooms: []string{"volume", "brick/internal"}, outside: system},
 
 	{folder: "dht", rooms: []string{"volume", "volume/spec"}, outside: join(system, hashing)},
