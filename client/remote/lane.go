@@ -71,17 +71,7 @@ func (l *link) drop(ln *lane) {
 	delete(l.mu.lanes, ln)
 }
 
-// exchange sends a call and takes its reply: the data of a read where the
-// caller wants them, else into the call's body. When it returns nobody uses the
-// caller's buffers any more.
-func (ln *lane) exchange(c *call) error {
-	if err := ln.send(c); err != nil {
-		return err
-	}
-	return ln.receive(c)
-}
-
-// send is the first half of exchange; receive must follow if it succeeds.
+// send sends a call; receive must follow if that succeeds.
 func (ln *lane) send(c *call) error {
 	ln.Expect(time.Now())
 	ln.busy.Store(true)
@@ -95,7 +85,9 @@ func (ln *lane) send(c *call) error {
 	return nil
 }
 
-// receive is the second half of exchange.
+// receive takes a call's reply: the data of a read where the
+// caller wants them, else into the call's body. When it returns nobody uses the
+// caller's buffers any more.
 func (ln *lane) receive(c *call) error {
 	defer ln.busy.Store(false)
 	for {
