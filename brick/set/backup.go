@@ -166,6 +166,7 @@ func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 		w := &writer{}
 		w.text(s.cfg.Boot)
 		w.bool(s.ledger.log.Damage() != nil)
+		w.u64(f.newest().Epoch)
 		return w.b, nil
 	}
 	f.gate.RLock()

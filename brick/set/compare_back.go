@@ -9,7 +9,7 @@ import (
 )
 
 // Damage at the primary itself. Members in sync are equal in everything that is
-// locked; so where a walk of such a member (partial) finds a difference, one of the
+// locked; so where a walk of such a member (mutual) finds a difference, one of the
 // two was changed behind Mortar's back. It is the source
 //
 //   - if a name is missing there, or leads to what is no object, while the target has it with an object: names
@@ -182,7 +182,7 @@ func (h *healer) sameContents(ctx context.Context, there volume.Object) (bool, e
 
 // differing heals an entry that a walk found to differ, at the side that is wrong.
 func (h *healer) differing(ctx context.Context, dir volume.ID, p pair) error {
-	if h.partial && p.there != nil && (p.here == nil || p.here.ID != p.there.ID) {
+	if h.mutual && p.there != nil && (p.here == nil || p.here.ID != p.there.ID) {
 		e := p.there
 		was, err := h.mendEntry(ctx, dir, e.Name, volume.Pointer{ID: e.ID, Mode: e.Mode & syscall.S_IFMT, Held: e.Held})
 		if err != nil {

@@ -228,7 +228,7 @@ func (h *healer) compareObject(ctx context.Context, id, dir volume.ID, name stri
 		return err
 	}
 	var wrong []string
-	if h.partial && o.Attr.IsRegular() && !h.arbiter {
+	if h.mutual && o.Attr.IsRegular() && !h.arbiter {
 		was, err := h.mendChanged(ctx, o)
 		if err != nil {
 			return err

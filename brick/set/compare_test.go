@@ -111,7 +111,7 @@ func TestDamageAtThePrimary(t *testing.T) {
 			s, _, ids := damagedScene(t)
 			before := snapshot(s.ctx, s.target)
 			c.do(t, s.sourcePath, func(n string) string { return indexOf(s.sourcePath, ids[n]) })
-			s.h.partial = true
+			s.h.partial, s.h.mutual = true, true
 			must(t, s.keys.Add([]Key{{Kind: FullKey}}))
 			s.heal()
 			s.repaired(c.says)
@@ -125,13 +125,37 @@ func TestDamageAtThePrimary(t *testing.T) {
 	}
 }
 
+// TestLevelIsOneWay compares a member that lacks changes which the source has, as after a loss of power: neither
+// comes back what was removed, nor goes what was written, though the source's mtime is the later one.
+func TestLevelIsOneWay(t *testing.T) {
+	s, d, ids := damagedScene(t)
+	s.write(ids["file"], 0, []byte("acknowledged"))
+	s.must(&change{kind: doUnlink, id: ids["link"], dir: d, name: "link"})
+	s.create(d, "new", []byte("new"))
+	s.keys = newTestKeys()
+	s.connect()
+	s.h.partial = true
+	before := snapshot(s.ctx, s.source)
+	must(t, s.keys.Add([]Key{{Kind: FullKey}}))
+	s.heal()
+	for k, v := range snapshot(s.ctx, s.source) {
+		if before[k] != v {
+			t.Errorf("at the source %s was %q, is %q", k, before[k], v)
+		}
+		delete(before, k)
+	}
+	for k := range before {
+		t.Errorf("the source has %s no more", k)
+	}
+}
+
 // TestCompareInSync compares members that are in sync, and one of which is
 // damaged, while changes go on at both.
 func TestCompareInSync(t *testing.T) {
 	s, d, _ := damagedScene(t)
 	must(t, os.Truncate(s.path+"/d/large", 12345))
 	must(t, os.Remove(s.path+"/d/file"))
-	s.h.partial = true
+	s.h.partial, s.h.mutual = true, true
 	s.both = true
 	must(t, s.keys.Add([]Key{{Kind: FullKey}}))
 	var wg sync.WaitGroup

@@ -70,6 +70,12 @@ type healConfig struct {
 	// keys are about, and the target is not made durable. FullKey compares such a member
 	// if lock takes locks.
 	partial bool
+
+	// mutual says, of a partial one, that both members are equal in whatever is locked, so that where
+	// they differ somebody has changed one of them behind Mortar's back, which may be the source (compare_back.go).
+	// It is not so of what was under way when a primary died, or may be lost with a machine's power: there the
+	// source has what was acknowledged, and what it gives to one member the others have or get.
+	mutual bool
 }
 
 const (

@@ -30,9 +30,17 @@ func (s *Set) Run(ctx context.Context) {
 			s.await(ctx, now()+time.Second)
 			continue
 		}
+		if st.Epoch < s.follow.newest().Epoch && s.behind(ctx, st, rev) {
+			s.await(ctx, now()+100*time.Millisecond)
+			continue
+		}
 		v := s.obey(ctx, st)
 		switch v.Act {
 		case Promote, Resume:
+			if s.behind(ctx, st, rev) {
+				s.await(ctx, now()+100*time.Millisecond)
+				continue
+			}
 			s.promote(ctx, rev, v)
 		case Absent:
 			s.say(v.Why)
@@ -119,28 +127,79 @@ func (s *Set) facts(ctx context.Context, st spec.SetState) Facts {
 	}
 	s.mu.Unlock()
 	if seat, in := st.Seat(s.cfg.Self); in && Hollow(seat, f.Boot, f.Lost) {
-		f.Present = s.presence(ctx, st)
+		f.Present = s.presence(ctx)
 	}
 	return f
 }
 
-// presence asks the others in sync about themselves.
-func (s *Set) presence(ctx context.Context, st spec.SetState) map[string]Presence {
-	ctx, cancel := context.WithTimeout(ctx, silence)
+// word is what another member told of itself.
+type word struct {
+	Presence
+	epoch Epoch // the newest that it has seen
+}
+
+// ask asks all other members about themselves, and returns the answers that come in time.
+func (s *Set) ask(ctx context.Context) map[string]word {
+	ctx, cancel := context.WithTimeout(ctx, askMax)
 	defer cancel()
-	out := map[string]Presence{}
-	for _, seat := range st.InSync {
-		p := s.peer(seat.Member)
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	out := map[string]word{}
+	for _, m := range s.others() {
+		p := s.peer(m.ID)
 		if p == nil {
 			continue
 		}
-		answer, err := p.Call(ctx, begin(msgWho, st.Epoch).b, nil)
-		r := &reader{b: answer}
-		if told := (Presence{r.text(memberMax), r.bool()}); err == nil && r.done() {
-			out[seat.Member] = told
-		}
+		asking.Go(func() {
+			answer, err := p.Call(ctx, begin(msgWho, 0).b, nil)
+			r := &reader{b: answer}
+			told := word{Presence{r.text(memberMax), r.bool()}, r.u64()}
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil && r.done() {
+				out[m.ID] = told
+			}
+		})
+	}
+	asking.Wait()
+	return out
+}
+
+// askMax bounds ask. A failover waits for it where a member does not answer.
+const askMax = 300 * time.Millisecond
+
+// presence is what the others told, for Next.
+func (s *Set) presence(ctx context.Context) map[string]Presence {
+	out := map[string]Presence{}
+	for id, w := range s.ask(ctx) {
+		out[id] = w.Presence
 	}
 	return out
+}
+
+// behind looks whether the configuration store has forgotten something of the set: it was
+// restored from a backup, or recovered from a survivor. A member that has seen a newer epoch than the
+// store has proves that. Then nobody takes a new epoch until all members were heard, and
+// the primary of the newest epoch puts the store's record right.
+func (s *Set) behind(ctx context.Context, st spec.SetState, rev Revision) bool {
+	newest := s.follow.newest()
+	words := s.ask(ctx)
+	known := max(newest.Epoch, st.Epoch)
+	for _, w := range words {
+		known = max(known, w.epoch)
+	}
+	if known == st.Epoch {
+		return false
+	}
+	s.say(fmt.Sprintf("the configuration knows epoch %d of the set, its members have seen %d: it goes on when all of them run", st.Epoch, known))
+	if len(words) < len(s.others()) || newest.Epoch != known || newest.Primary != s.cfg.Self {
+		return true
+	}
+	try, cancel := context.WithTimeout(ctx, swapTry)
+	defer cancel()
+	_, err := s.cfg.Authority.Swap(try, rev, newest)
+	s.log.Warn("the configuration had forgotten the set's newest state", "knew", st.Epoch, "now", newest.Epoch, "error", err)
+	return true
 }
 
 // await waits until there is news (true), or the clock shows until, or a while has passed.

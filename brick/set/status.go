@@ -182,7 +182,7 @@ func (s *Set) StartHeal(ctx context.Context, full bool) error {
 			continue
 		}
 		h, _ := r.healer(b, newListKeys([]Key{oplog.Full}), volume.Time{})
-		h.partial = true
+		h.partial, h.mutual = true, true
 		r.mu.checks[b.id] = h
 		r.wg.Go(func() { r.check(b, h) })
 	}
