@@ -12,11 +12,12 @@ import (
 )
 
 // Pauses before a brick process that died is started again. The first time it
-// is at once; one that was up for backoffReset begins anew.
+// is at once; one that was up for backoffReset begins anew: it is no loop of starts and
+// deaths, and a replica set may have to wait for just this member.
 const (
 	backoffMin   = 500 * time.Millisecond
 	backoffMax   = 30 * time.Second
-	backoffReset = time.Minute
+	backoffReset = 10 * time.Second
 )
 
 // reportRetry is the pause before a have record is written again that could not be.
