@@ -186,6 +186,8 @@ func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 		return nil, f.configure(ctx, r)
 	case m == msgQueue:
 		return nil, f.takeQueue(ctx, r)
+	case m == msgLockers:
+		return nil, s.lockers.take(epoch, r)
 	case m >= msgHealFrom:
 		return serveDistant(ctx, s.member, f.files, msg[fenceSize:], data)
 	}
