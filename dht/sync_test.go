@@ -9,6 +9,7 @@ import (
 
 	"github.com/mortarfs/mortar/test/model"
 	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
 )
 
 // newSlow returns a world that makes nothing durable by itself.
@@ -213,5 +214,39 @@ func TestSyncWhileAway(t *testing.T) {
 	w.quiet()
 	if wrong := w.check(); len(wrong) > 0 {
 		t.Fatal(wrong)
+	}
+}
+
+// TestSyncWaits syncs a file while another set, which has to make its directory durable, fails over: that takes
+// longer, and is no error. Of a set of one brick, which nobody can take the place of, it is one at once.
+func TestSyncWaits(t *testing.T) {
+	for _, members := range []int{1, 2} {
+		c := &cluster{every: time.Hour}
+		c.init(t, 3, false)
+		for i := range c.m.Sets { // no step has failed yet, so nobody has looked
+			c.m.Sets[i].Members = make([]spec.Member, members)
+		}
+		w := newWorldOf(t, c)
+		w.mkdir(w.dir, 2, "d")
+		f, _, err := w.fs.Create(w.ctx, w.ids["d"], w.owned(w.ids["d"], 1, "f"), volume.Node{Mode: syscall.S_IFREG | 0o644}, volume.Write)
+		w.must(err)
+		c.nodes[2].halt()
+		done := make(chan error, 1)
+		go func() { done <- f.Sync(w.ctx, false) }()
+		if members == 1 {
+			if err := <-done; volume.ErrnoOf(err) != syscall.EIO {
+				t.Errorf("the sync ended with %v while a set of one brick was down", err)
+			}
+			c.nodes[2].start()
+			continue
+		}
+		select {
+		case err := <-done:
+			t.Errorf("the sync did not wait: %v", err)
+		case <-time.After(5 * lookAgain):
+		}
+		c.nodes[2].start()
+		w.must(<-done)
+		w.must(f.Close())
 	}
 }

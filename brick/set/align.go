@@ -26,7 +26,11 @@ func (r *reign) align(ctx context.Context, b *backup, extra []Key) (covered Seq,
 	if t.lost {
 		t.keys = append(t.keys, Key{Kind: FullKey})
 	}
-	if err := r.level(ctx, b, append(keys, t.keys...), t.since, true); err != nil {
+	keys = append(keys, t.keys...)
+	if err := r.tear(ctx, b, keys); err != nil {
+		return 0, err
+	}
+	if err := r.level(ctx, b, keys, t.since, true); err != nil {
 		return 0, err
 	}
 	if err := r.handOver(ctx, b, o, covered, t.requests); err != nil {

@@ -165,7 +165,7 @@ func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 	case m == msgWho:
 		w := &writer{}
 		w.text(s.cfg.Boot)
-		w.bool(s.ledger.log.Damage() != nil)
+		w.bool(s.ledger.log.Damage() != nil || s.ledger.torn() != nil)
 		w.u64(f.newest().Epoch)
 		return w.b, nil
 	}
@@ -186,6 +186,8 @@ func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 		return nil, f.configure(ctx, r)
 	case m == msgQueue:
 		return nil, f.takeQueue(ctx, r)
+	case m == msgTorn:
+		return nil, f.tear(r)
 	case m == msgLockers:
 		return nil, s.lockers.take(epoch, r)
 	case m >= msgHealFrom:

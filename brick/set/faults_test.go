@@ -182,14 +182,24 @@ func (m *nemesis) kill(n *node, primary bool) {
 	n.start()
 }
 
-// begun returns a cluster that runs, all in sync.
+// begunCluster returns a cluster that runs, all in sync.
 func begunCluster(t *testing.T, members int, make func(t testing.TB, i int) (volume.Member, string)) *cluster {
-	c := newCluster(t, members, make)
+	return newCluster(t, members, make).begin()
+}
+
+// begunWith is begunCluster with options of the volume.
+func begunWith(t *testing.T, members int, options map[string]string) *cluster {
+	c := newCluster(t, members, inMemory)
+	c.options = options
+	return c.begin()
+}
+
+func (c *cluster) begin() *cluster {
 	for _, n := range c.nodes {
 		n.start()
 	}
-	c.allInSync(20 * time.Second)
 	c.primary(20 * time.Second)
+	c.allInSync(20 * time.Second)
 	return c
 }
 
@@ -209,13 +219,12 @@ func TestFaults(t *testing.T) {
 					f = newFront(c)
 					f.delay = 16 * time.Millisecond
 					m = newNemesis(c, seed)
-					m.gentle = os.Getenv("GENTLE") != ""
 					m.begin()
 					return f
 				}}
-				ops := 1200
+				ops := 300 // MORTAR_SOAK does more
 				if testing.Short() {
-					ops = 500
+					ops = 100
 				}
 				if several {
 					fstest.RandomConcurrent(t, cfg, ops)

@@ -1,6 +1,7 @@
 package set
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -44,6 +45,7 @@ type stateFile struct {
 	State   spec.SetState
 	Reigned Epoch
 	Boot    string // of the machine, when the member was last equal to the others; "": never
+	Torn    []byte `json:",omitempty"` // keys in which the member was being made equal, see torn.go; nil: in none
 }
 
 const (
@@ -90,11 +92,13 @@ func (l *ledger) state() (spec.SetState, Epoch) {
 func (l *ledger) keepState(st spec.SetState, reigned Epoch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.keepLocked(stateFile{st, reigned, l.mu.kept.Boot})
+	next := l.mu.kept
+	next.State, next.Reigned = st, reigned
+	return l.keepLocked(next)
 }
 
 func (l *ledger) keepLocked(next stateFile) error {
-	if next.Boot == l.mu.kept.Boot && next.Reigned == l.mu.kept.Reigned && next.State.Equal(l.mu.kept.State) {
+	if now := l.mu.kept; next.Boot == now.Boot && next.Reigned == now.Reigned && bytes.Equal(next.Torn, now.Torn) && next.State.Equal(now.State) {
 		return nil
 	}
 	b, err := json.Marshal(next)
@@ -133,7 +137,7 @@ func (l *ledger) aligned(epoch Epoch, n Seq, boot string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next := l.mu.kept
-	next.Boot = boot
+	next.Boot, next.Torn = boot, nil
 	return l.keepLocked(next)
 }
 
@@ -186,7 +190,7 @@ func (l *ledger) record(ctx context.Context, epoch Epoch, n, finished Seq, keys 
 func (l *ledger) release(d *noted) { l.dirty.Release(d.hold) }
 
 // decidable are the kinds of which tookEffect can tell whether they were applied.
-var decidable = [kinds]bool{doMake: true, doLink: true, doUnlink: true, doRmdir: true, doRename: true, doWrite: true}
+var decidable = [kinds]bool{doMake: true, doLink: true, doUnlink: true, doRmdir: true, doRename: true, doSetxattr: true, doRemovexattr: true, doWrite: true}
 
 // sync makes durable in the queues what record has put there. A queue that is kept no
 // more is of a member that has come back meanwhile: it has the change as the others have it.
@@ -262,7 +266,7 @@ func overlap(a, b Key) bool {
 // may differ from others: theirs and, if it has lost what was not synced, those of the dirty list.
 func (l *ledger) unfinished(boot string) ([]entry, []Key, error) {
 	if l.rebooted(boot) {
-		return nil, l.dirty.Keys(), nil // what the log says of the end is as uncertain as the end
+		return nil, append(l.dirty.Keys(), l.torn()...), nil // what the log says of the end is as uncertain as the end
 	}
 	recs, err := l.log.Tail()
 	if err != nil {
@@ -279,7 +283,7 @@ func (l *ledger) unfinished(boot string) ([]entry, []Key, error) {
 		e.change.request = rec.Request
 		out = append(out, e)
 	}
-	return out, oplog.KeysOf(recs), nil
+	return out, append(oplog.KeysOf(recs), l.torn()...), nil
 }
 
 // tail is what this member tells a primary that fences it.

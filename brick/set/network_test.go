@@ -38,6 +38,7 @@ func (p *process) kill() {
 	p.alive.Lock()
 	defer p.alive.Unlock()
 	p.dead = true
+	_ = p.set.ledger.log.Close() // it must not note that what it did not carry out has failed
 }
 
 func (p *process) killed() bool {

@@ -265,7 +265,7 @@ func (r *reign) levelAll(ctx context.Context, fl *flight) error {
 		if done, err := b.ready(ctx, r, 0); done || err != nil {
 			continue
 		}
-		if err := r.level(ctx, b, fl.keys, volume.Time{}, true); err != nil && !r.judge(err) {
+		if err := r.undo(ctx, b, fl.keys); err != nil && !r.judge(err) {
 			r.fail(b, "what failed at the primary can't be undone there: "+err.Error())
 			if _, err := b.ready(ctx, r, fl.seq); err != nil {
 				return unavailable("member", "%w", err)

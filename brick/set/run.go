@@ -114,7 +114,7 @@ func (s *Set) mapNewer(st spec.SetState) bool {
 // facts gathers what Next decides by.
 func (s *Set) facts(ctx context.Context, st spec.SetState) Facts {
 	f := Facts{
-		State: st, Self: s.cfg.Self, Boot: s.cfg.Boot, Lost: s.ledger.log.Damage() != nil,
+		State: st, Self: s.cfg.Self, Boot: s.cfg.Boot, Lost: s.ledger.log.Damage() != nil || s.ledger.torn() != nil,
 		Now: now(), Started: s.mu.started, Arbiters: map[string]bool{},
 	}
 	s.follow.mu.Lock()

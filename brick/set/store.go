@@ -60,21 +60,6 @@ func (s store) lock(ctx context.Context, op string, spans ...span) error {
 	return nil
 }
 
-// try takes more spans beside those that are held, without waiting. If that fails
-// all are given free, and it waits until they were to be had: the caller begins anew.
-func (s store) more(ctx context.Context, op string, held []span, want ...span) (ok bool, err error) {
-	want = order(want)
-	if s.r.s.locks.try(want...) {
-		return true, nil
-	}
-	s.r.s.locks.unlock(held...)
-	if err := s.lock(ctx, op, want...); err != nil {
-		return false, err
-	}
-	s.r.s.locks.unlock(want...)
-	return false, nil
-}
-
 func (s store) member() volume.Member { return s.r.s.member }
 
 // Lookup implements volume.FS.

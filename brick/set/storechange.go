@@ -2,7 +2,8 @@ package set
 
 import (
 	"context"
-	"errors"
+	"slices"
+	"syscall"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -32,48 +33,54 @@ func (s store) here(c *change, o *Outcome) func(context.Context) (Outcome, error
 	}
 }
 
-// errAgain says that locks had to be given free: begin anew.
-var errAgain = errors.New("again")
-
 // withObject makes a change of one name that an object loses, gains or
-// gets: prepare looks under the name's lock at what it leads to, fills the change in and tells
-// the other spans that it needs.
+// gets: prepare looks under the names' locks at what they lead to, fills the change in and tells
+// the other spans that it needs. These are mostly to be had at once. Otherwise everything is given
+// free and taken again together, in its turn, and prepare looks anew: who waited for
+// an object while he held its name, or took it only to give it back, would be in others' way.
 func (s store) withObject(ctx context.Context, c *change, names []span, prepare func() ([]span, error)) (o Outcome, err error) {
-	names = order(names)
 	op := c.kind.String()
+	held := order(names)
 	for {
-		if err := s.lock(ctx, op, names...); err != nil {
+		if err := s.lock(ctx, op, held...); err != nil {
 			return o, err
 		}
-		o, err = s.locked(ctx, c, names, prepare)
-		if err != errAgain {
-			return o, err
+		want, err := prepare()
+		if err != nil {
+			s.r.s.locks.unlock(held...)
+			return o, s.refused(ctx, op, err)
 		}
+		want = slices.DeleteFunc(order(want), func(w span) bool { return covered(w, held) })
+		if s.r.s.locks.try(want...) {
+			defer s.r.s.locks.unlock(held...)
+			defer s.r.s.locks.unlock(want...)
+			return s.lastName(ctx, c)
+		}
+		s.r.s.locks.unlock(held...)
+		held = order(append(slices.Clone(held), want...))
 	}
 }
 
-func (s store) locked(ctx context.Context, c *change, names []span, prepare func() ([]span, error)) (o Outcome, err error) {
-	want, err := prepare()
-	if err != nil {
-		s.r.s.locks.unlock(names...)
-		if s.r.deposed() {
-			return o, s.r.refuse(c.kind.String())
-		}
-		if e := s.r.lease(ctx, c.kind.String()); e != nil {
-			return o, e
-		}
-		return o, err
+// covered reports whether who holds spans holds w.
+func covered(w span, held []span) bool {
+	return slices.ContainsFunc(held, func(h span) bool {
+		return h.id == w.id && h.from <= w.from && w.to <= h.to && (w.shared || !h.shared)
+	})
+}
+
+// refused lets an answer out that a look at what is there gave in place of a change.
+func (s store) refused(ctx context.Context, op string, answer error) error {
+	if s.r.deposed() {
+		return s.r.refuse(op)
 	}
-	want = order(want)
-	ok, err := s.more(ctx, c.kind.String(), names, want...)
-	if err != nil {
-		return o, err
+	if err := s.r.lease(ctx, op); err != nil {
+		return err
 	}
-	if !ok {
-		return o, errAgain
-	}
-	defer s.r.s.locks.unlock(names...)
-	defer s.r.s.locks.unlock(want...)
+	return answer
+}
+
+// lastName makes a change with which an object may lose its last name, under its locks.
+func (s store) lastName(ctx context.Context, c *change) (o Outcome, err error) {
 	loser := c.loser()
 	c.keep = s.r.mayBeOpen(loser)
 	err = s.r.change(ctx, c, s.here(c, &o))
@@ -208,14 +215,40 @@ var treeID = volume.ID{0: 't', 1: 'r', 2: 'e', 3: 'e', 15: 0xff}
 
 // Setxattr implements volume.FS.
 func (s store) Setxattr(ctx context.Context, id volume.ID, name string, value []byte, f volume.XattrFlags) error {
-	_, err := s.apply(ctx, &change{kind: doSetxattr, id: id, name: name, value: value, flags: uint32(f)}, whole(id, false))
+	c := &change{kind: doSetxattr, id: id, name: name, value: value, flags: uint32(f)}
+	_, err := s.withObject(ctx, c, []span{whole(id, false)}, func() ([]span, error) { return nil, s.refuseXattr(ctx, c) })
 	return err
 }
 
 // Removexattr implements volume.FS.
 func (s store) Removexattr(ctx context.Context, id volume.ID, name string) error {
-	_, err := s.apply(ctx, &change{kind: doRemovexattr, id: id, name: name}, whole(id, false))
+	c := &change{kind: doRemovexattr, id: id, name: name}
+	_, err := s.withObject(ctx, c, []span{whole(id, false)}, func() ([]span, error) { return nil, s.refuseXattr(ctx, c) })
 	return err
+}
+
+// refuseXattr refuses a change that depends on what was there before, so that what was recorded
+// and is there now was done by it (reign.hasXattr).
+func (s store) refuseXattr(ctx context.Context, c *change) error {
+	f := volume.XattrFlags(c.flags)
+	if c.kind == doSetxattr && f == 0 {
+		return nil
+	}
+	_, err := s.member().Getxattr(ctx, c.id, c.name)
+	switch volume.ErrnoOf(err) {
+	case 0:
+		if f&volume.XattrCreate != 0 { // it can only fail, and says so in its own words
+			return s.member().Setxattr(ctx, c.id, c.name, c.value, f)
+		}
+	case syscall.ENODATA:
+		if c.kind == doRemovexattr {
+			return s.member().Removexattr(ctx, c.id, c.name)
+		}
+		if f&volume.XattrReplace != 0 {
+			return s.member().Setxattr(ctx, c.id, c.name, c.value, f)
+		}
+	}
+	return nil
 }
 
 // MakeCopy implements volume.Store.

@@ -208,6 +208,9 @@ func (r *reign) levelLast(ctx context.Context, b *backup, h *healer, held *atomi
 	if err := h.keys.Add(keys); err != nil {
 		return false, err
 	}
+	if err := r.tear(ctx, b, keys); err != nil { // what is under way may be undone, if this member is lost
+		return false, err
+	}
 	held.Store(true)
 	defer held.Store(false)
 	left, err := h.Drain(ctx)

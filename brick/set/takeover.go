@@ -1,10 +1,12 @@
 package set
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -180,7 +182,9 @@ func (r *reign) tookEffect(ctx context.Context, c *change) (done bool, err error
 		return err == nil && a.ID != c.id, err
 	case doRename:
 		a, err := leads(c.dir2, c.name2)
-		return err == nil && a.ID == c.id, err
+		return err == nil && a.ID == c.id && !c.id.IsZero(), err // zero: there was nothing to rename
+	case doSetxattr, doRemovexattr:
+		return r.hasXattr(ctx, c)
 	case doWrite:
 		if !c.appends {
 			return r.isWritten(ctx, c)
@@ -199,6 +203,21 @@ func (r *reign) tookEffect(ctx context.Context, c *change) (done bool, err error
 		return false, err
 	}
 	return false, nil // the client may repeat it
+}
+
+// hasXattr reports whether an extended attribute is as a change of it leaves it. That it
+// was not so before, where it matters, was seen before the change was recorded (store.refuseXattr).
+func (r *reign) hasXattr(ctx context.Context, c *change) (bool, error) {
+	v, err := r.s.member.Getxattr(ctx, c.id, c.name)
+	switch volume.ErrnoOf(err) {
+	case 0:
+		return c.kind == doSetxattr && bytes.Equal(v, c.value), nil
+	case syscall.ENODATA:
+		return c.kind == doRemovexattr, nil
+	case estale:
+		return false, nil
+	}
+	return false, err
 }
 
 // isWritten reports whether the data of a write are where it has put them.

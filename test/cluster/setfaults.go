@@ -31,6 +31,9 @@ const (
 	faultRestMax = 2 * time.Second
 )
 
+// mendSlow is how long it may take to take faults back without a word about it.
+const mendSlow = 3 * time.Second
+
 // Strike does some harm and says what. It waits for nothing but what the harm needs.
 func (s *Saboteur) Strike() string {
 	s.c.t.Helper()
@@ -143,7 +146,11 @@ func (s *Saboteur) Harass(length time.Duration) {
 		}
 		s.c.t.Logf("%s %s", time.Now().Format("15:04:05.000"), strings.ReplaceAll(said, s.c.Dir, ""))
 		s.rest()
+		begin := time.Now()
 		s.Mend()
+		if took := time.Since(begin); took > mendSlow { // the faults lasted so much longer, and clients may have given up
+			s.c.t.Logf("%s mended after %v", time.Now().Format("15:04:05.000"), took.Round(time.Millisecond))
+		}
 		if s.dice.IntN(3) == 0 {
 			s.rest()
 		}

@@ -86,10 +86,17 @@ func (w *Witnesses) end() {
 	w.work.Wait()
 }
 
+// retryPause is between two tries to make what a group is about.
+const retryPause = 50 * time.Millisecond
+
 func (w *Witnesses) lane(kind linear.Kind, lane int) {
 	for n := 0; !w.stopped(); n++ {
 		g := &group{kind: kind, name: fmt.Sprintf("%v-%x-%d-%d", kind, w.seed&0xffff, lane, n)}
 		if !w.make(g) {
+			select { // whoever tries without end takes the processors from who should come back
+			case <-w.stop:
+			case <-time.After(retryPause):
+			}
 			continue
 		}
 		w.mu.Lock()

@@ -1,0 +1,106 @@
+package set
+
+import (
+	"context"
+	"slices"
+
+	"github.com/mortarfs/mortar/brick/set/oplog"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// A member that is made equal to its primary key by key is torn meanwhile: it has a part of what a change
+// does, and not the rest, nor the reply to it. If the primary is lost just then the member must not take
+// over, though it is in sync, and whoever does has to know in what it may differ. So
+// before anything is made equal the primary tells the keys, and the member writes them
+// down: it does not promote itself until an alignment has come to its end, and adds them to its log's end.
+
+// tear tells a member that it is about to be made equal in some keys.
+func (r *reign) tear(ctx context.Context, b *backup, keys []Key) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	return r.sendTorn(ctx, b, keys)
+}
+
+// undo makes a member in sync equal in the keys of a change that has failed here.
+func (r *reign) undo(ctx context.Context, b *backup, keys []Key) error {
+	r.makeup.Lock() // nobody else makes it equal meanwhile
+	defer r.makeup.Unlock()
+	if err := r.tear(ctx, b, keys); err != nil {
+		return err
+	}
+	if err := r.level(ctx, b, keys, volume.Time{}, true); err != nil {
+		return err
+	}
+	return r.sendTorn(ctx, b, nil)
+}
+
+func (r *reign) sendTorn(ctx context.Context, b *backup, keys []Key) error {
+	w := begin(msgTorn, r.epoch)
+	w.keys(tornKeys(keys))
+	if len(w.b) > tornMax {
+		w = begin(msgTorn, r.epoch)
+		w.keys([]Key{oplog.Full})
+	}
+	_, err := b.call(ctx, w.b, nil)
+	return err
+}
+
+// tornMax bounds a message with keys, bytes; beyond it everything may differ.
+const tornMax = MessageMax - 64
+
+// tornKeys are the keys without repetitions, as far as they can be sent.
+func tornKeys(keys []Key) []Key {
+	seen := map[Key]bool{}
+	return slices.DeleteFunc(slices.Clone(keys), func(k Key) bool {
+		was := seen[k]
+		seen[k] = true
+		return was
+	})
+}
+
+// tear takes note of keys in which this member is about to be made equal; none: it is.
+func (f *follower) tear(r *reader) error {
+	keys := r.keys()
+	if !r.done() {
+		return malformed("torn")
+	}
+	return f.s.ledger.tear(keys)
+}
+
+// tear writes keys down in which the member is being made equal; none: it is.
+func (l *ledger) tear(keys []Key) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := l.mu.kept
+	next.Torn = nil
+	if len(keys) > 0 {
+		w := &writer{}
+		w.keys(tornKeys(append(l.tornLocked(), keys...)))
+		if len(w.b) > tornMax {
+			w = &writer{}
+			w.keys([]Key{oplog.Full})
+		}
+		next.Torn = w.b
+	}
+	return l.keepLocked(next)
+}
+
+// torn returns the keys in which the member was being made equal when it heard last of that.
+func (l *ledger) torn() []Key {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tornLocked()
+}
+
+func (l *ledger) tornLocked() []Key {
+	if l.mu.kept.Torn == nil {
+		return nil
+	}
+	r := &reader{b: l.mu.kept.Torn}
+	keys := r.keys()
+	if !r.done() { // nobody knows
+		return []Key{oplog.Full}
+	}
+	return keys
+}
