@@ -2,6 +2,7 @@ package set
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"syscall"
@@ -339,8 +340,12 @@ func (f *follower) finish(mark Seq) {
 	if mark <= f.mu.finished {
 		return
 	}
-	for n := f.mu.finished + 1; n <= mark; n++ {
-		delete(f.mu.seen, n)
+	if mark-f.mu.finished < uint64(len(f.mu.seen)) {
+		for n := f.mu.finished + 1; n <= mark; n++ {
+			delete(f.mu.seen, n)
+		}
+	} else {
+		maps.DeleteFunc(f.mu.seen, func(n Seq, _ *applied) bool { return n <= mark })
 	}
 	f.mu.finished = mark
 	f.s.ledger.finished(f.mu.state.Epoch, mark)
