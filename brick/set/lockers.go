@@ -94,16 +94,13 @@ func (k *lockers) set(id [16]byte, in bool) error {
 
 // take takes over the list of a primary.
 func (k *lockers) take(epoch Epoch, r *reader) error {
-	version, n := r.u64(), r.u32()
-	if n > lockersMax {
+	version, list := r.u64(), r.sessions()
+	if !r.done() {
 		return malformed("lockers")
 	}
 	ids := map[[16]byte]bool{}
-	for range n {
-		ids[r.id()] = true
-	}
-	if !r.done() {
-		return malformed("lockers")
+	for _, id := range list {
+		ids[id] = true
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -122,11 +119,28 @@ func (k *lockers) message(epoch Epoch) []byte {
 	ids, version := k.list()
 	w := begin(msgLockers, epoch)
 	w.u64(version)
+	w.sessions(ids)
+	return w.b
+}
+
+func (w *writer) sessions(ids [][16]byte) {
 	w.u32(uint32(len(ids)))
 	for _, id := range ids {
 		w.id(id)
 	}
-	return w.b
+}
+
+func (r *reader) sessions() [][16]byte {
+	n := r.u32()
+	if n > lockersMax || int(n)*16 > len(r.b) {
+		r.bad = true
+		return nil
+	}
+	ids := make([][16]byte, n)
+	for i := range ids {
+		ids[i] = r.id()
+	}
+	return ids
 }
 
 // Lockers returns the sessions that may hold locks.
