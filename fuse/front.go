@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"context"
 	"hash/maphash"
 	"log/slog"
 	"sync"
@@ -83,6 +84,7 @@ func (f *front) OnUnmount() {
 	f.ahead.Wait()
 	f.files.all(func(n uint64, o *openFile) {
 		f.files.free(n)
+		f.releaseLocks(context.Background(), o)
 		if err := o.file.Close(); err != nil {
 			f.log.Warn("closing a file failed", "id", o.file.ID(), "error", err)
 		}

@@ -64,6 +64,9 @@
 // asks again, under the same Request. The replies that it remembers are those of the changes in its
 // own state. Then the owner is made anew upon it, from the journal.
 //
+// Who may hold locks is on every member's disk (lockers.go). The locks themselves are
+// in the memory of the primary's server, and clients declare them again to the next.
+//
 // # Coming back
 //
 // A member that is not in sync tells the primary the keys of its own log's end (and, if its machine was booted
