@@ -1,8 +1,10 @@
 package set
 
 import (
+	"context"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/mortarfs/mortar/volume"
 )
@@ -23,4 +25,45 @@ func TestQueueOfOneWhoCameBack(t *testing.T) {
 	if err := l.sync(t.Context(), &n); err != nil {
 		t.Fatalf("the queue of a member that is in sync: %v", err)
 	}
+}
+
+// TestAppliedButNotQueued kills a primary that goes on alone between the change of its own data and what it
+// notes for the member that is absent: that member gets the change all the same.
+func TestAppliedButNotQueued(t *testing.T) {
+	ctx := context.Background()
+	c := newCluster(t, 2, inMemory)
+	for _, n := range c.nodes {
+		n.start()
+	}
+	c.allInSync(10 * time.Second)
+	p, s := c.primary(10 * time.Second)
+	a, err := s.Make(ctx, volume.Root, "gone", volume.Node{Mode: 0o40755})
+	must(t, err)
+	for _, name := range []string{"a", "b"} { // so that the absent one knows the first as finished
+		_, err := s.Make(ctx, volume.Root, name, volume.Node{Mode: 0o40755})
+		must(t, err)
+	}
+	absent := c.nodes[1-p.i]
+	absent.stop()
+	p.stop()
+	p.start()
+	_, s = c.primary(10 * time.Second) // alone
+	_, err = s.Make(ctx, volume.Root, "late", volume.Node{Mode: 0o40755})
+	must(t, err)
+	p.stop()
+	l, err := openLedger(p.dir, p.id, c.log)
+	must(t, err)
+	st, _ := l.state()
+	ch := &change{kind: doRmdir, dir: volume.Root, name: "gone", id: a.ID, request: volume.Request{Session: [16]byte{1}, Number: 1}, now: volume.TimeOf(time.Now())}
+	noted, err := l.record(ctx, st.Epoch, 1<<40, 0, ch.touches(), ch) // with nobody absent, as far as it knows
+	must(t, err)
+	_, err = apply(ctx, p.member, newFiles(), ch)
+	must(t, err)
+	l.release(&noted)
+	must(t, l.close())
+	p.start()
+	c.primary(10 * time.Second)
+	absent.start()
+	c.allInSync(15 * time.Second)
+	c.equal()
 }

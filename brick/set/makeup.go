@@ -178,7 +178,7 @@ func (r *reign) drop(b *backup, own []Key) (out bool, err error) {
 		err = r.s.ledger.begin(ctx, b.id, nil)
 	}
 	r.mu.Lock()
-	keys := slices.Clone(own)
+	keys := r.toQueue(own)
 	for _, fl := range r.mu.flying {
 		keys = append(keys, fl.keys...)
 	}

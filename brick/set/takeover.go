@@ -11,6 +11,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/mortarfs/mortar/brick/set/oplog"
 	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
 )
@@ -37,6 +38,12 @@ func (r *reign) run(ctx context.Context) {
 	if err != nil {
 		r.depose("what this member had under way can't be settled: " + err.Error())
 		return
+	}
+	for _, id := range absent { // a change may have been applied, and not have come into their queues
+		if err := r.s.ledger.queued(r.ctx, id, r.toQueue(own)); err != nil {
+			r.depose("the queue of an absent member can't be kept: " + err.Error())
+			return
+		}
 	}
 	r.mu.Lock()
 	r.mu.own = true
@@ -65,6 +72,15 @@ func (r *reign) run(ctx context.Context) {
 	r.log.Info("the set is served")
 	<-r.over
 	service.Stop()
+}
+
+// toQueue returns what a queue gets of the keys in which this member may differ from others. Of a dirty
+// list they tell only together with its time, which a queue has not: so everything is compared.
+func (r *reign) toQueue(own []Key) []Key {
+	if len(own) > 0 && r.since != (volume.Time{}) {
+		return []Key{oplog.Full}
+	}
+	return slices.Clone(own)
 }
 
 // hush calls f, which starts goroutines, unless the reign is over.
