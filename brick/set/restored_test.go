@@ -17,7 +17,7 @@ func TestRestoredConfiguration(t *testing.T) {
 		n.start()
 	}
 	c.allInSync(10 * time.Second)
-	p, s := c.primary(10 * time.Second)
+	p, _ := c.primary(10 * time.Second)
 	c.auth.mu.Lock()
 	old := c.auth.state // with both in sync
 	c.auth.mu.Unlock()
@@ -26,7 +26,7 @@ func TestRestoredConfiguration(t *testing.T) {
 	// The other goes on alone, through a restart.
 	p.stop()
 	p.start()
-	p, s = c.primary(10 * time.Second)
+	p, s := c.primary(10 * time.Second)
 	if _, err := s.Make(ctx, volume.Root, "late", volume.Node{Mode: 0o40755}); err != nil {
 		t.Fatal(err)
 	}
