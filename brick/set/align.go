@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"time"
 
 	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
@@ -15,6 +16,8 @@ import (
 func (r *reign) align(ctx context.Context, b *backup, extra []Key) (covered Seq, err error) {
 	ctx, cancel := context.WithTimeout(ctx, finishMax)
 	defer cancel()
+	ctx, unwatch := b.watched(ctx)
+	defer unwatch()
 	// Nothing new begins meanwhile: what is in flight has its locks, and waits for this.
 	defer r.hold()()
 	keys, o, covered := r.flown()
@@ -43,6 +46,29 @@ func (r *reign) align(ctx context.Context, b *backup, extra []Key) (covered Seq,
 		}
 	}
 	return covered, nil
+}
+
+// watched returns ctx, ended when the member has not answered for some time: everything waits
+// for an alignment, and one that hangs must not be waited for. The function that it returns must be called.
+func (b *backup) watched(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	began, done := now(), make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(beatEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			if now()-max(began, time.Duration(b.answered.Load())) > silence {
+				cancel()
+			}
+		}
+	}()
+	return ctx, func() { cancel(); <-done }
 }
 
 // flown waits until all that is in flight is applied here, and returns its keys, how

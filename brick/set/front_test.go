@@ -97,17 +97,17 @@ func (s *served) drop(f volume.File) {
 	_ = f.Close()
 }
 
-// serving returns who serves now, nil for nobody.
-func (c *cluster) serving() *served {
+// serving returns who serves now, the newest if several seem to, nil for nobody.
+func (c *cluster) serving() (newest *served) {
 	for _, n := range c.nodes {
 		n.mu.Lock()
 		s := n.serve
 		n.mu.Unlock()
-		if s != nil && !s.over() {
-			return s
+		if s != nil && !s.over() && (newest == nil || s.epoch > newest.epoch) {
+			newest = s
 		}
 	}
-	return nil
+	return newest
 }
 
 // frontPatience is how long a front waits for somebody who serves.

@@ -32,11 +32,12 @@ func newFile(t *testing.T, s volume.Store, name, content string) (volume.File, v
 // otherThan waits until another node than n serves.
 func (c *cluster) otherThan(n *node, within time.Duration) (*node, volume.Store) {
 	c.t.Helper()
+	var s *served
 	c.eventually("another member serves", within, func() bool {
-		s := c.serving()
+		s = c.serving()
 		return s != nil && s.p.n != n
 	})
-	return c.primary(within)
+	return s.p.n, s.store
 }
 
 // TestOpenAtOneDeposed has a primary that hangs until another has taken over, and then closes what its

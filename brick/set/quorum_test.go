@@ -1,0 +1,173 @@
+package set
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
+)
+
+// within runs f in bounded time.
+func within(t *testing.T, most time.Duration, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); f() }()
+	select {
+	case <-done:
+	case <-time.After(most):
+		t.Fatalf("%s: not within %v", what, most)
+	}
+}
+
+// TestBelowQuorum has two of three members go: nothing is acknowledged, and soon nothing is read any more. One
+// comes back: what was under way goes on, and is acknowledged.
+func TestBelowQuorum(t *testing.T) {
+	t.Parallel()
+	c := begunCluster(t, 3, inMemory)
+	p, s := c.primary(time.Second)
+	newFile(t, s, "a", "hello")
+	b, other := c.nodes[(p.i+1)%3], c.nodes[(p.i+2)%3]
+	other.end(true)
+	c.eventually("the set is one of two", 10*time.Second, func() bool { return !inSync(p.set.follow.newest(), other.id) })
+	b.end(true)
+
+	made := make(chan error, 1)
+	go func() {
+		_, err := s.Make(context.Background(), volume.Root, "d", volume.Node{Mode: syscall.S_IFDIR | 0o755})
+		made <- err
+	}()
+	c.eventually("it is applied at the primary", 5*time.Second, func() bool {
+		_, err := p.member.Lookup(t.Context(), volume.Root, "d")
+		return err == nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	within(t, 5*time.Second, "a look at what is under way", func() {
+		if a, err := s.Lookup(ctx, volume.Root, "d"); err == nil {
+			t.Errorf("what is not acknowledged can be seen: %+v", a)
+		}
+	})
+	select {
+	case err := <-made:
+		t.Fatalf("a change is answered below the quorum: %v", err)
+	case <-time.After(Lease):
+	}
+	if inSync(c.auth.now(), b.id) != true {
+		t.Error("the last backup was taken out of the list, below the quorum")
+	}
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	within(t, 5*time.Second, "a look at what is finished", func() {
+		if _, err := s.Lookup(short, volume.Root, "a"); err == nil {
+			t.Error("it is read without a lease")
+		}
+	})
+	c.eventually("clients are sent away", Lease, func() bool { return c.serving() == nil })
+	b.start()
+	c.eventually("the set serves again", 10*time.Second, func() bool { return c.serving() != nil })
+	f := newFront(c)
+	if _, err := f.Lookup(t.Context(), volume.Root, "a"); err != nil {
+		t.Error(err)
+	}
+	_, err := f.Make(t.Context(), volume.Root, "e", volume.Node{Mode: syscall.S_IFDIR | 0o755})
+	must(t, err)
+	other.start()
+	c.allInSync(20 * time.Second)
+	c.equal()
+	within(t, 5*time.Second, "the change of before", func() { <-made })
+}
+
+// now is the state that the store has.
+func (a *authority) now() spec.SetState {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state
+}
+
+// TestQuorumMember has the only other member miss a change and come back at once: the quorum needs it, so
+// it is made equal in its place, the change in flight included, and the change is acknowledged.
+func TestQuorumMember(t *testing.T) {
+	t.Parallel()
+	c := begunWith(t, 2, bothNeeded)
+	p, s := c.primary(time.Second)
+	b := c.nodes[1-p.i]
+	f, id := newFile(t, s, "a", "hello")
+	b.end(false)
+	type answer struct {
+		what string
+		err  error
+	}
+	answers := make(chan answer, 3)
+	go func() {
+		_, err := s.Make(context.Background(), volume.Root, "d", volume.Node{Mode: syscall.S_IFDIR | 0o755})
+		answers <- answer{"make", err}
+	}()
+	go func() {
+		_, err := f.WriteAt(context.Background(), []byte("HELLO"), 0, 0)
+		answers <- answer{"write", err}
+	}()
+	go func() { answers <- answer{"unlink", s.Unlink(context.Background(), volume.Root, "nothing")} }()
+	c.eventually("they are applied at the primary", 5*time.Second, func() bool {
+		_, err := p.member.Lookup(t.Context(), volume.Root, "d")
+		return err == nil
+	})
+	b.start()
+	for range 3 {
+		select {
+		case a := <-answers:
+			if a.err != nil && (a.what != "unlink" || volume.ErrnoOf(a.err) != enoent) {
+				t.Errorf("%s: %v", a.what, a.err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("not acknowledged")
+		}
+	}
+	if st := c.auth.now(); st.Epoch != 1 || !inSync(st, b.id) {
+		t.Errorf("the member has lost its seat meanwhile, or the primary: %+v", st)
+	}
+	if got := content(t, s, id); got != "HELLO" {
+		t.Errorf("%q", got)
+	}
+	c.equal()
+}
+
+// TestQuorumLowered has an administrator lower the quorum, which frees the set of a member that is gone.
+func TestQuorumLowered(t *testing.T) {
+	t.Parallel()
+	c := begunWith(t, 2, bothNeeded)
+	p, _ := c.primary(time.Second)
+	b := c.nodes[1-p.i]
+	f := newFront(c)
+	b.end(true)
+	made := make(chan error, 1)
+	go func() {
+		_, err := f.Make(context.Background(), volume.Root, "d", volume.Node{Mode: syscall.S_IFDIR | 0o755})
+		made <- err
+	}()
+	select {
+	case err := <-made:
+		t.Fatalf("acknowledged below the quorum: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	c.setOptions(map[string]string{"cluster.quorum-type": "fixed", "cluster.quorum-count": "1"})
+	select {
+	case err := <-made:
+		must(t, err)
+	case <-time.After(15 * time.Second):
+		t.Fatal("it waits for ever")
+	}
+	b.start()
+	c.allInSync(20 * time.Second)
+	c.equal()
+}
+
+// setOptions publishes a map with other options.
+func (c *cluster) setOptions(options map[string]string) {
+	c.mu.Lock()
+	c.options = options
+	c.mu.Unlock()
+	c.publish()
+}
