@@ -129,7 +129,7 @@ func (h *healer) Drain(ctx context.Context) (left int, err error) {
 		clear(h.mu.entries)
 	}
 	h.mu.Unlock()
-	if !h.partial {
+	if !h.byKeys() {
 		if before, err = allNameless(ctx, h.to); err != nil {
 			return h.keys.Len(), err
 		}
@@ -163,6 +163,10 @@ func (h *healer) Drain(ctx context.Context) (left int, err error) {
 	}
 	return h.keys.Len(), err
 }
+
+// byKeys reports whether the keys tell all in which the members may differ. What was born when
+// a machine lost its power they do not tell of: that may lie there without a name.
+func (h *healer) byKeys() bool { return h.partial && h.since == volume.Time{} }
 
 // round heals as many keys as there are now.
 func (h *healer) round(ctx context.Context, failed map[Key]error) error {

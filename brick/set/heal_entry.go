@@ -339,7 +339,7 @@ func (h *healer) clear(ctx context.Context, before []volume.ID, discards bool) e
 	if err != nil || len(ids) == 0 {
 		return err
 	}
-	if h.partial {
+	if h.byKeys() {
 		ids = slices.DeleteFunc(ids, func(id volume.ID) bool { return !h.concerns(volume.Discarded{Pointer: volume.Pointer{ID: id}}) })
 	} else if h.keys.Len() > h.wideDone() {
 		was := setOf(before)

@@ -1,0 +1,225 @@
+package set
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mortarfs/mortar/test/fstest"
+	"github.com/mortarfs/mortar/test/model"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// losable makes members in memory that can lose their power.
+func losable(t testing.TB, _ int) (volume.Member, string) {
+	return model.NewStore(1, model.WithPowerLoss()), t.TempDir()
+}
+
+// cutPower ends the node's process and has its machine lose what was not synced: of the store, and
+// of the operation log, which nobody syncs.
+func (n *node) cutPower(rng *rand.Rand) {
+	n.end(rng.IntN(4) != 0) // seldom is it noticed only by silence
+	n.member.(*model.Store).PowerLoss(rng)
+	n.member.(*model.Store).Hold()
+	names, err := filepath.Glob(filepath.Join(n.dir, "ops.*"))
+	must(n.c.t, err)
+	for _, name := range names {
+		st, err := os.Stat(name)
+		must(n.c.t, err)
+		must(n.c.t, os.Truncate(name, rng.Int64N(st.Size()+1)))
+	}
+	n.boot = fmt.Sprintf("boot %d", rng.Uint64())
+}
+
+// TestReboots does random operations on sets of which one machine after the other loses its power, while the others
+// have everything: no answer tells of it.
+func TestReboots(t *testing.T) {
+	for members := 2; members <= 3; members++ {
+		t.Run(fmt.Sprint(members), func(t *testing.T) {
+			t.Parallel()
+			seed := testSeed(t)
+			rng := rand.New(rand.NewPCG(seed, 3))
+			var c *cluster
+			var f *front
+			stop, stopped, reboots := make(chan struct{}), make(chan struct{}), 0
+			cfg := fstest.Config{New: func(t *testing.T) volume.FS {
+				c = begunCluster(t, members, losable)
+				f = newFront(c)
+				f.delay = 20 * time.Millisecond
+				m := newNemesis(c, seed)
+				m.stop = stop
+				go func() {
+					defer close(stopped)
+					for reboots < 8 && m.rest(time.Duration(rng.Int64N(int64(400*time.Millisecond)))) {
+						if len(c.auth.now().InSync) != members || c.serving() == nil {
+							continue
+						}
+						victim := m.victim()
+						victim.cutPower(rng)
+						reboots++
+						m.rest(time.Duration(rng.Int64N(int64(200 * time.Millisecond))))
+						victim.start()
+					}
+				}()
+				return f
+			}}
+			ops := 400
+			if testing.Short() {
+				ops = 150
+			}
+			fstest.Random(t, cfg, ops)
+			close(stop)
+			<-stopped
+			t.Logf("%d reboots", reboots)
+			c.allInSync(30 * time.Second)
+			f.settled(t)
+			c.equal()
+		})
+	}
+}
+
+// TestPowerOfAll has all machines of a set lose their power, time and again: what was synced is there
+// afterwards, what was not is alike on all members.
+func TestPowerOfAll(t *testing.T) {
+	for members := 2; members <= 3; members++ {
+		t.Run(fmt.Sprint(members), func(t *testing.T) {
+			t.Parallel()
+			seed := testSeed(t)
+			rng := rand.New(rand.NewPCG(seed, 4))
+			c := begunCluster(t, members, losable)
+			w := &powerWorld{t: t, c: c, rng: rng, files: map[string]*powerFile{}}
+			rounds := 12
+			if testing.Short() {
+				rounds = 4
+			}
+			for round := range rounds {
+				_, s := c.primary(10 * time.Second)
+				for range 40 {
+					w.step(s)
+				}
+				if rng.IntN(3) == 0 { // a member is away for the last part
+					n, _ := c.primary(10 * time.Second)
+					away := c.nodes[(n.i+1)%members]
+					if away.set != nil {
+						away.end(true)
+						for range 10 {
+							w.step(s)
+						}
+					}
+				}
+				for _, n := range c.nodes {
+					n.cutPower(rng)
+				}
+				for _, i := range rng.Perm(members) {
+					c.nodes[i].start()
+				}
+				_, s = c.primary(20 * time.Second)
+				w.look(s, round)
+				c.allInSync(20 * time.Second)
+				must(t, s.Orphans(t.Context()))
+				c.equal()
+				if t.Failed() {
+					return
+				}
+			}
+			if st := c.auth.now(); st.Power == 0 {
+				t.Errorf("nobody has resumed: %+v", st)
+			}
+		})
+	}
+}
+
+// powerFile is what is known of a file.
+type powerFile struct {
+	id      volume.ID
+	content string
+	synced  bool // with this very content, and its name
+}
+
+// powerWorld is what was done to the files in the root.
+type powerWorld struct {
+	t     *testing.T
+	c     *cluster
+	rng   *rand.Rand
+	files map[string]*powerFile
+	made  int
+}
+
+// step changes, or syncs, something.
+func (w *powerWorld) step(s volume.Store) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	name := fmt.Sprintf("f%d", w.rng.IntN(12))
+	f := w.files[name]
+	if f == nil {
+		w.made++
+		h, a, err := s.Create(ctx, volume.Root, name, volume.Node{ID: volume.NewID(1), Mode: syscall.S_IFREG | 0o644}, volume.Write|volume.Excl)
+		must(w.t, err)
+		must(w.t, h.Close())
+		w.files[name] = &powerFile{id: a.ID}
+		return
+	}
+	h, err := s.Open(ctx, f.id, volume.Read|volume.Write)
+	must(w.t, err)
+	defer h.Close()
+	switch w.rng.IntN(8) {
+	case 0, 1, 2:
+		p := fmt.Sprintf("%s %d.", name, w.rng.IntN(1000))
+		_, err := h.Append(ctx, []byte(p), 0)
+		must(w.t, err)
+		f.content, f.synced = f.content+p, false
+	case 3, 4, 5:
+		must(w.t, h.Sync(ctx, w.rng.IntN(2) == 0))
+		f.synced = true
+	case 6:
+		must(w.t, s.Unlink(ctx, volume.Root, name))
+		if w.rng.IntN(2) == 0 {
+			must(w.t, s.Sync(ctx, volume.Root)) // then it never comes back
+		} else {
+			w.made++ // it may
+		}
+		delete(w.files, name)
+	case 7:
+		to := fmt.Sprintf("f%d", w.rng.IntN(12))
+		if to == name {
+			return
+		}
+		must(w.t, s.Rename(ctx, volume.Root, name, volume.Root, to, 0))
+		delete(w.files, name)
+		w.files[to], f.synced = f, false
+	}
+}
+
+// look compares what is there with what was synced, and takes the rest as it is.
+func (w *powerWorld) look(s volume.Store, round int) {
+	w.t.Helper()
+	ctx := context.Background()
+	for name, f := range w.files {
+		a, err := s.Lookup(ctx, volume.Root, name)
+		if f.synced && (err != nil || a.ID != f.id || a.Size != int64(len(f.content))) {
+			w.t.Errorf("round %d: %s was synced with %d bytes as %v: %+v %v", round, name, len(f.content), f.id, a, err)
+		}
+	}
+	es, _, err := s.ReadDir(ctx, volume.Root, 0, 1000, false)
+	must(w.t, err)
+	old := w.files
+	w.files = map[string]*powerFile{}
+	for _, e := range es {
+		h, err := s.Open(ctx, e.ID, volume.Read)
+		must(w.t, err)
+		p := make([]byte, 1<<16)
+		n, err := h.ReadAt(ctx, p, 0)
+		must(w.t, err)
+		must(w.t, h.Close())
+		if f := old[e.Name]; f != nil && f.synced && string(p[:n]) != f.content {
+			w.t.Errorf("round %d: %s was synced with %q, has %q", round, e.Name, f.content, p[:n])
+		}
+		w.files[e.Name] = &powerFile{id: e.ID, content: string(p[:n])}
+	}
+}
