@@ -59,6 +59,10 @@ func (s *Store) clearForeign(op string, d *dir, dir volume.ID, name string) erro
 	if _, err := s.find(op, d, name); err == nil || !errors.As(err, new(noObject)) {
 		return nil // what is the matter, if anything, the placing tells
 	}
+	// An object, even one that can't be read, has its link in the index, too.
+	if info, err := s.sys.Stat(d.fd, name, noFollow); err != nil || info.Mode&unix.S_IFMT != unix.S_IFREG || info.Nlink != 1 {
+		return nil
+	}
 	aside := fmt.Sprintf("%.200s.foreign-%x", name, rand.Uint64())
 	if err := s.sys.Rename(d.fd, name, d.fd, aside, unix.RENAME_NOREPLACE); err != nil {
 		return s.failIn(op, d, name, err)

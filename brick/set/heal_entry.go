@@ -298,14 +298,14 @@ func (h *healer) ensure(ctx context.Context, dir volume.ID) (again bool, was str
 func (h *healer) unloop(ctx context.Context, dir, top volume.ID) error {
 	for at := dir; at != top && at != volume.Root; {
 		parent, name, err := h.to.path(ctx, at)
-		if isStale(err) {
-			return nil // nameless: it is out of the way
+		if isPlaceless(err) {
+			return nil // it is out of the way
 		}
 		if err != nil {
 			return err
 		}
 		p, n, err := h.from.path(ctx, at)
-		if err != nil && !isStale(err) {
+		if err != nil && !isPlaceless(err) {
 			return err
 		}
 		if err != nil || p != parent || n != name {
@@ -315,6 +315,10 @@ func (h *healer) unloop(ctx context.Context, dir, top volume.ID) error {
 	}
 	return nil // someone else has moved it
 }
+
+// isPlaceless reports whether an error of Path says that a directory is not there, or
+// lies nowhere, without a name.
+func isPlaceless(err error) bool { return isStale(err) || volume.ErrnoOf(err) == syscall.ENOENT }
 
 // park makes a directory nameless that parent calls name.
 func (h *healer) park(ctx context.Context, dir, parent volume.ID, name string) error {
