@@ -27,6 +27,7 @@ type process struct {
 	mu     sync.Mutex
 	paused chan struct{} // closed when it goes on; nil: it runs
 	hook   hook
+	fault  func(op string) error // what an operation on the store says in spite of having been carried out; nil: nothing
 }
 
 // hook is called before an operation on the member's store, and after it (done). It may wait.
@@ -98,7 +99,7 @@ func (p *process) trace(ctx context.Context, op string, about ...any) {
 // step carries out an operation on the member's store, unless the process is dead.
 func (p *process) step(op string, f func() error) error {
 	p.mu.Lock()
-	h := p.hook
+	h, fault := p.hook, p.fault
 	p.mu.Unlock()
 	if h != nil {
 		h(op, false)
@@ -111,6 +112,9 @@ func (p *process) step(op string, f func() error) error {
 	}
 	err := f()
 	p.alive.RUnlock()
+	if err == nil && fault != nil {
+		err = fault(op)
+	}
 	if h != nil {
 		h(op, true)
 	}
@@ -293,8 +297,13 @@ func (p wirePeer) Call(ctx context.Context, msg, data []byte) ([]byte, error) {
 		return a.b, a.err
 	case <-ctx.Done():
 		return nil, unheard()
+	case <-time.After(peerTimeout):
+		return nil, unheard()
 	}
 }
+
+// peerTimeout is when a call ends that is not answered, as network.timeout has it.
+const peerTimeout = 8 * time.Second
 
 // clear makes all cuts and pauses and the weather good.
 func (c *cluster) clear() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mortarfs/mortar/volume"
@@ -45,11 +46,7 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 		r.land(fl)
 		return r.refuse(op)
 	}
-	if c.kind != doWrite {
-		if err != nil {
-			r.land(fl)
-			return err
-		}
+	if c.kind != doWrite && err == nil {
 		r.send(&sending, fl, msg, c.data)
 	}
 	if e := sending.wait(); e != nil { // not all have it, and it stays in flight until they are made equal
@@ -60,13 +57,27 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 		r.abandon(fl)
 		return unavailable(op, "%w", e)
 	}
-	if err != nil { // the others have what this member has not
+	if err != nil && (c.kind == doWrite || mayHaveHappened(err)) { // the others have what this member has not, or perhaps not what it has
 		if e := r.levelAll(ctx, fl); e != nil {
+			if r.deposed() {
+				r.land(fl)
+			} else {
+				r.abandon(fl)
+			}
 			return e
 		}
 	}
 	r.land(fl)
 	return err
+}
+
+// mayHaveHappened reports whether a change that has failed may have taken effect, or in part.
+func mayHaveHappened(err error) bool {
+	switch volume.ErrnoOf(err) {
+	case syscall.EIO, syscall.EINTR, syscall.ETIMEDOUT, syscall.ENOSPC, syscall.EDQUOT:
+		return true
+	}
+	return false
 }
 
 // present is the time that a change is made at: later than that of any other of this reign.
@@ -265,7 +276,12 @@ func (r *reign) levelAll(ctx context.Context, fl *flight) error {
 		if done, err := b.ready(ctx, r, 0); done || err != nil {
 			continue
 		}
-		if err := r.undo(ctx, b, fl.keys); err != nil && !r.judge(err) {
+		err := r.undo(ctx, b, fl.keys)
+		switch {
+		case err == nil || r.judge(err):
+		case volume.ReasonOf(err) != volume.Unavailable: // it may be this member that can't be read
+			r.depose("what failed here can't be undone at the others: " + err.Error())
+		default:
 			r.fail(b, "what failed at the primary can't be undone there: "+err.Error())
 			if _, err := b.ready(ctx, r, fl.seq); err != nil {
 				return unavailable("member", "%w", err)

@@ -124,13 +124,31 @@ const attrsAt = namesAt + 1
 // ReadDir implements volume.FS.
 func (s store) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) (es []volume.Entry, end bool, err error) {
 	err = s.ask(ctx, "readdir", func() error { es, end, err = s.member().ReadDir(ctx, dir, after, max, attrs); return err }, pageOf(dir, after))
+	s.settledOnly(es)
 	return es, end, err
 }
 
 // List implements volume.Store.
 func (s store) List(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool, keep func(string) bool) (es []volume.Entry, end bool, err error) {
 	err = s.ask(ctx, "readdir", func() error { es, end, err = s.member().List(ctx, dir, after, max, attrs, keep); return err }, pageOf(dir, after))
+	s.settledOnly(es)
 	return es, end, err
+}
+
+// settledOnly takes the attributes out of entries of files that something is under way with: a failover
+// might undo it. Who wants them asks, and waits.
+func (s store) settledOnly(es []volume.Entry) {
+	for i := range es {
+		e := &es[i]
+		if !e.HasAttr || e.Attr.IsDir() {
+			continue
+		}
+		if at := whole(e.ID, true); s.r.s.locks.try(at) {
+			s.r.s.locks.unlock(at)
+		} else {
+			e.HasAttr, e.Attr = false, volume.Attr{}
+		}
+	}
 }
 
 // pageOf is the span of the names of a listing from a cookie on.
