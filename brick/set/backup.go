@@ -269,6 +269,9 @@ func (f *follower) settle(r *reader, data []byte) error {
 	for d := (&reader{b: data}); len(d.b) > 0 && !d.bad; {
 		if q, rep := d.reply(); !d.bad {
 			f.s.replies.note(q, rep.effect, rep.sure)
+			if err := f.s.ledger.hand(q, rep); err != nil {
+				return err
+			}
 		}
 	}
 	if !last {

@@ -155,6 +155,7 @@ var moments = []struct {
 // TestExactlyOnce loses the primary at each moment of each operation that must not be done twice:
 // the client, which asks its successor, gets the true result, and it was done once.
 func TestExactlyOnce(t *testing.T) {
+	t.Parallel()
 	for members := 1; members <= 3; members++ {
 		for _, m := range moments {
 			for _, o := range onces {
@@ -209,9 +210,57 @@ func exactlyOnce(t *testing.T, c *cluster, o once, arm func(p *node, dies func()
 	c.equal()
 }
 
+// TestRepliesOutlive has a member come back that was away when a request was executed, and the one
+// go that executed it: it knows of it, and of one that failed, and of one that never came.
+func TestRepliesOutlive(t *testing.T) {
+	t.Parallel()
+	c := begunCluster(t, 2, inMemory)
+	p, s := c.primary(time.Second)
+	b := c.nodes[1-p.i]
+	b.end(true)
+	q := func(n uint64) volume.Request { return volume.Request{Session: [16]byte{1}, Number: n} }
+	ctx := func(n uint64) context.Context { return volume.WithRequest(t.Context(), q(n)) }
+	made, err := s.Make(ctx(1), volume.Root, "d", volume.Node{Mode: syscall.S_IFDIR | 0o700})
+	must(t, err)
+	if err := s.Rmdir(ctx(2), volume.Root, "nothing"); volume.ErrnoOf(err) != enoent {
+		t.Fatal(err)
+	}
+	f, _ := newFile(t, s, "a", "0123")
+	off, err := f.Append(ctx(3), []byte("4567"), 0)
+	must(t, err)
+	check := func(n *node) {
+		t.Helper()
+		for _, want := range []struct {
+			n        uint64
+			executed bool
+			id       volume.ID
+			off      int64
+		}{{1, true, made.ID, 0}, {2, false, volume.ID{}, 0}, {3, true, volume.ID{}, off}, {4, false, volume.ID{}, 0}} {
+			o, executed, known := n.set.Outcome(t.Context(), q(want.n))
+			if executed != want.executed || !known || executed && (want.id != o.Attr.ID && !want.id.IsZero() || o.Offset != want.off) {
+				t.Errorf("%s: request %d: %+v, executed %v, known %v, want %+v", n.id, want.n, o, executed, known, want)
+			}
+		}
+	}
+	check(p)
+	b.start()
+	c.allInSync(20 * time.Second)
+	p.end(true)
+	c.otherThan(p, 10*time.Second)
+	check(b)
+	// It says so after its own restart, too.
+	b.end(true)
+	b.start()
+	c.primary(10 * time.Second)
+	p.start()
+	c.allInSync(20 * time.Second)
+	check(b)
+}
+
 // TestTorn loses the primary while it makes a member equal that has missed a change: half of it, without
 // the reply, is no state to serve from.
 func TestTorn(t *testing.T) {
+	t.Parallel()
 	for _, o := range onces {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
@@ -260,6 +309,14 @@ func TestTornStaysSo(t *testing.T) {
 	}
 	if told, err := l.tail("boot"); err != nil || fmt.Sprint(told.keys) != fmt.Sprint(keys) {
 		t.Errorf("it tells of %v: %v", told.keys, err)
+	}
+	var many []Key
+	for i := range 5000 {
+		many = append(many, Key{Kind: ObjectKey, ID: volume.ID{0: byte(i), 1: byte(i >> 8), 15: 1}})
+	}
+	must(t, l.tear(many)) // more than the file takes
+	if got := l.torn(); len(got) != 1 || got[0].Kind != FullKey {
+		t.Errorf("torn in %d keys, want everything", len(got))
 	}
 	must(t, l.aligned(1, 0, "boot"))
 	if l.torn() != nil {

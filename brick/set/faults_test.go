@@ -206,6 +206,7 @@ func (c *cluster) begin() *cluster {
 // TestFaults does random operations on sets whose members end, hang, are cut off and come back
 // all the time: every answer is as if nothing had happened, and in the end all members are equal.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	for members := 2; members <= 3; members++ {
 		for _, several := range []bool{false, true} {
 			t.Run(fmt.Sprintf("members=%d,several=%v", members, several), func(t *testing.T) {

@@ -2,7 +2,9 @@ package set
 
 import (
 	"context"
+	"time"
 
+	"github.com/mortarfs/mortar/brick/set/oplog"
 	"github.com/mortarfs/mortar/volume"
 )
 
@@ -33,3 +35,21 @@ func (s *Set) keep(ctx context.Context, epoch Epoch, n, finished Seq, c *change,
 type queueError struct{ error }
 
 func (e queueError) Unwrap() error { return e.error }
+
+// hand writes down the reply to a request that this member did not see executed: it has the
+// effect, and must know of it after its own restart, too.
+func (l *ledger) hand(q volume.Request, r reply) error {
+	if !r.sure || q == (volume.Request{}) {
+		return nil
+	}
+	w := &writer{}
+	w.bool(true)
+	w.effect(r.effect)
+	// Epoch 0 is below every mark; the numbers there are only to differ.
+	for {
+		last, n := l.handed.Load(), uint64(time.Now().UnixNano())
+		if n = max(n, last+1); l.handed.CompareAndSwap(last, n) {
+			return l.log.Append(oplog.Record{Point: oplog.Point{Seq: n}, Request: q, Outcome: w.b})
+		}
+	}
+}

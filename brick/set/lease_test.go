@@ -14,6 +14,7 @@ import (
 // can have changed anything. Reads are numbered by what they saw: the content of a file
 // that the next primary writes over as soon as it serves.
 func TestLease(t *testing.T) {
+	t.Parallel()
 	for _, what := range []string{"cut", "hangs"} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

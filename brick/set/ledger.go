@@ -36,6 +36,7 @@ type ledger struct {
 		kept   stateFile
 		queues map[string]*oplog.KeySet // all that are open
 	}
+	handed atomic.Uint64 // numbers the replies that were handed over
 	// absent are the queues that changes go into.
 	absent atomic.Pointer[[]*oplog.KeySet]
 }

@@ -159,6 +159,7 @@ func (a asked) Swap(ctx context.Context, r Revision, next spec.SetState) (Revisi
 		return 0, err
 	}
 	r, err := a.authority.Swap(ctx, r, next)
+	a.p.n.c.late.Go(a.p.n.c.publish) // daemons tell of it
 	if err := a.reach(ctx); err != nil {
 		return 0, err
 	}

@@ -39,6 +39,7 @@ func (n *node) cutPower(rng *rand.Rand) {
 // TestReboots does random operations on sets of which one machine after the other loses its power, while the others
 // have everything: no answer tells of it.
 func TestReboots(t *testing.T) {
+	t.Parallel()
 	for members := 2; members <= 3; members++ {
 		t.Run(fmt.Sprint(members), func(t *testing.T) {
 			t.Parallel()
@@ -47,6 +48,10 @@ func TestReboots(t *testing.T) {
 			var c *cluster
 			var f *front
 			stop, stopped, reboots := make(chan struct{}), make(chan struct{}), 0
+			ops, most := 400, 8
+			if testing.Short() {
+				ops, most = 150, 3
+			}
 			cfg := fstest.Config{New: func(t *testing.T) volume.FS {
 				c = begunCluster(t, members, losable)
 				f = newFront(c)
@@ -55,7 +60,7 @@ func TestReboots(t *testing.T) {
 				m.stop = stop
 				go func() {
 					defer close(stopped)
-					for reboots < 8 && m.rest(time.Duration(rng.Int64N(int64(400*time.Millisecond)))) {
+					for reboots < most && m.rest(time.Duration(rng.Int64N(int64(400*time.Millisecond)))) {
 						if len(c.auth.now().InSync) != members || c.serving() == nil {
 							continue
 						}
@@ -68,10 +73,6 @@ func TestReboots(t *testing.T) {
 				}()
 				return f
 			}}
-			ops := 400
-			if testing.Short() {
-				ops = 150
-			}
 			fstest.Random(t, cfg, ops)
 			close(stop)
 			<-stopped
@@ -86,6 +87,7 @@ func TestReboots(t *testing.T) {
 // TestPowerOfAll has all machines of a set lose their power, time and again: what was synced is there
 // afterwards, what was not is alike on all members.
 func TestPowerOfAll(t *testing.T) {
+	t.Parallel()
 	for members := 2; members <= 3; members++ {
 		t.Run(fmt.Sprint(members), func(t *testing.T) {
 			t.Parallel()

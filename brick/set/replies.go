@@ -101,13 +101,17 @@ type told struct {
 	reply
 }
 
-// recent lists all that is remembered, for a member that has not seen it.
+// recent lists what somebody may still ask about, for a member that has not seen it.
 func (t *replies) recent() []told {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := make([]told, 0, len(t.mu.known))
-	for q, r := range t.mu.known {
-		out = append(out, told{q, r})
+	var out []told
+	since := time.Now().Add(-2 * requestAge)
+	for i := len(t.mu.queue) - 1; i >= 0 && t.mu.queue[i].at.After(since); i-- {
+		q := t.mu.queue[i].request
+		if r, there := t.mu.known[q]; there {
+			out = append(out, told{q, r})
+		}
 	}
 	return out
 }

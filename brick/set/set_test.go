@@ -33,6 +33,7 @@ func TestConformance(t *testing.T) {
 
 // TestMembersComeAndGo loses and takes back members under way.
 func TestMembersComeAndGo(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := newCluster(t, 3, inMemory)
 	for _, n := range c.nodes {

@@ -12,6 +12,7 @@ import (
 // TestRandomStore does random operations of a volume.Store on sets of one to three members: pointers,
 // discards and copies among them.
 func TestRandomStore(t *testing.T) {
+	t.Parallel()
 	for members := 1; members <= 3; members++ {
 		t.Run(fmt.Sprint(members), func(t *testing.T) {
 			t.Parallel()

@@ -46,8 +46,11 @@ func (r *reign) sendTorn(ctx context.Context, b *backup, keys []Key) error {
 	return err
 }
 
-// tornMax bounds a message with keys, bytes; beyond it everything may differ.
-const tornMax = MessageMax - 64
+// What keys may take in a message, and in the file of the state, bytes; beyond it everything may differ.
+const (
+	tornMax  = MessageMax - 64
+	tornKept = 32 << 10
+)
 
 // tornKeys are the keys without repetitions, as far as they can be sent.
 func tornKeys(keys []Key) []Key {
@@ -77,7 +80,7 @@ func (l *ledger) tear(keys []Key) error {
 	if len(keys) > 0 {
 		w := &writer{}
 		w.keys(tornKeys(append(l.tornLocked(), keys...)))
-		if len(w.b) > tornMax {
+		if len(w.b) > tornKept {
 			w = &writer{}
 			w.keys([]Key{oplog.Full})
 		}
