@@ -3,6 +3,7 @@ package set
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -49,8 +50,9 @@ func (s *served) Stop() {
 	for s.calls > 0 {
 		s.quiet.Wait()
 	}
+	files := maps.Clone(s.files) // who closes one of them at this moment closes it twice, which does no harm
 	s.mu.Unlock()
-	for f := range s.files {
+	for f := range files {
 		_ = f.Close()
 	}
 }
