@@ -207,16 +207,18 @@ func (c *cluster) begin() *cluster {
 // all the time: every answer is as if nothing had happened, and in the end all members are equal.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	for members := 2; members <= 3; members++ {
+	for _, members := range []int{2, 3, 4} { // 4: three, of which one is an arbiter
 		for _, several := range []bool{false, true} {
-			t.Run(fmt.Sprintf("members=%d,several=%v", members, several), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/several=%v", []string{2: "two", 3: "three", 4: "arbiter"}[members], several), func(t *testing.T) {
 				t.Parallel()
 				seed := testSeed(t)
 				var c *cluster
 				var m *nemesis
 				var f *front
 				cfg := fstest.Config{New: func(t *testing.T) volume.FS {
-					c = begunCluster(t, members, inMemory)
+					c = newCluster(t, min(members, 3), inMemory)
+					c.nodes[len(c.nodes)-1].arbiter = members == 4
+					c.begin()
 					f = newFront(c)
 					f.delay = 16 * time.Millisecond
 					m = newNemesis(c, seed)
