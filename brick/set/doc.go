@@ -64,6 +64,12 @@
 // asks again, under the same Request. The replies that it remembers are those of the changes in its
 // own state. Then the owner is made anew upon it, from the journal.
 //
+// A member that is just being made equal has half of something: it writes down in what (torn.go), and
+// neither takes over nor forgets it before that has come to its end.
+//
+// Clients open again at the new primary what they had open at the old one. Until their time is over what
+// loses its name meanwhile is kept on all members as if it were open (opens.go).
+//
 // Who may hold locks is on every member's disk (lockers.go). The locks themselves are
 // in the memory of the primary's server, and clients declare them again to the next.
 //
@@ -81,5 +87,6 @@
 //	    Set.mu
 //	      queues, log: leaves, which wait for the disk
 //
-// Keys are held over messages to backups. Nothing waits for a key while it holds Set.mu.
+// Keys are held over messages to backups. Nothing waits for a key while it holds Set.mu. Who finds out
+// under a name's key which others he needs tries those, and if that fails takes all anew, in this order.
 package set

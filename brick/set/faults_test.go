@@ -207,47 +207,65 @@ func (c *cluster) begin() *cluster {
 // all the time: every answer is as if nothing had happened, and in the end all members are equal.
 func TestFaults(t *testing.T) {
 	t.Parallel()
+	ops := 300 // MORTAR_SOAK does more
+	if testing.Short() {
+		ops = 100
+	}
 	for _, members := range []int{2, 3, 4} { // 4: three, of which one is an arbiter
 		for _, several := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/several=%v", []string{2: "two", 3: "three", 4: "arbiter"}[members], several), func(t *testing.T) {
 				t.Parallel()
-				seed := testSeed(t)
-				var c *cluster
-				var m *nemesis
-				var f *front
-				cfg := fstest.Config{New: func(t *testing.T) volume.FS {
-					c = newCluster(t, min(members, 3), inMemory)
-					c.nodes[len(c.nodes)-1].arbiter = members == 4
-					c.begin()
-					f = newFront(c)
-					f.delay = 16 * time.Millisecond
-					m = newNemesis(c, seed)
-					m.begin()
-					return f
-				}}
-				ops := 300 // MORTAR_SOAK does more
-				if testing.Short() {
-					ops = 100
-				}
-				if several {
-					fstest.RandomConcurrent(t, cfg, ops)
-				} else {
-					fstest.Random(t, cfg, ops)
-				}
-				m.end()
-				t.Logf("seed %d: %d things happened, %d ends of processes, %d of primaries; %d operations repeated, %d outcomes asked for, %d told that it was executed",
-					seed, len(m.log), m.kills, m.crown, f.again.Load(), f.asked.Load()+f.told.Load(), f.told.Load())
-				if t.Failed() {
-					for _, l := range m.log {
-						t.Log(l)
-					}
-				}
-				c.allInSync(30 * time.Second)
-				f.settled(t)
-				c.equal()
+				c := newCluster(t, min(members, 3), inMemory)
+				c.nodes[len(c.nodes)-1].arbiter = members == 4
+				faults(t, c, several, ops)
 			})
 		}
 	}
+}
+
+// TestFaultsOnDisk is TestFaults with bricks.
+func TestFaultsOnDisk(t *testing.T) {
+	t.Parallel()
+	ops := 150
+	if testing.Short() {
+		ops = 40
+	}
+	for members := 2; members <= 3; members++ {
+		t.Run(fmt.Sprint(members), func(t *testing.T) {
+			t.Parallel()
+			faults(t, newCluster(t, members, onBricks), true, ops)
+		})
+	}
+}
+
+func faults(t *testing.T, c *cluster, several bool, ops int) {
+	seed := testSeed(t)
+	var m *nemesis
+	var f *front
+	cfg := fstest.Config{New: func(t *testing.T) volume.FS {
+		c.begin()
+		f = newFront(c)
+		f.delay = 16 * time.Millisecond
+		m = newNemesis(c, seed)
+		m.begin()
+		return f
+	}}
+	if several {
+		fstest.RandomConcurrent(t, cfg, ops)
+	} else {
+		fstest.Random(t, cfg, ops)
+	}
+	m.end()
+	t.Logf("seed %d: %d things happened, %d ends of processes, %d of primaries; %d operations repeated, %d outcomes asked for, %d told that it was executed",
+		seed, len(m.log), m.kills, m.crown, f.again.Load(), f.asked.Load()+f.told.Load(), f.told.Load())
+	if t.Failed() {
+		for _, l := range m.log {
+			t.Log(l)
+		}
+	}
+	c.allInSync(30 * time.Second)
+	f.settled(t)
+	c.equal()
 }
 
 // settled lets what nobody has open go, at the primary of the end.

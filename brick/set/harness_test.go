@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mortarfs/mortar/brick"
 	"github.com/mortarfs/mortar/test/model"
 	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
@@ -118,6 +119,11 @@ func newCluster(t testing.TB, members int, make func(t testing.TB, i int) (volum
 			n.stop()
 		}
 		c.late.Wait()
+		for _, n := range c.nodes {
+			if s, ok := n.member.(*brick.Store); ok {
+				_ = s.Close()
+			}
+		}
 	})
 	return c
 }
@@ -125,6 +131,14 @@ func newCluster(t testing.TB, members int, make func(t testing.TB, i int) (volum
 // inMemory makes members in memory.
 func inMemory(t testing.TB, i int) (volume.Member, string) {
 	return model.NewStore(1), t.TempDir()
+}
+
+// onBricks makes bricks.
+func onBricks(t testing.TB, i int) (volume.Member, string) {
+	path := newBrick(t)
+	s, err := brick.Open(path, brick.Options{})
+	must(t, err)
+	return s, filepath.Join(path, volume.Reserved, "log")
 }
 
 // publish gives all that run a newer map.
@@ -211,6 +225,14 @@ func (n *node) end(seen bool) {
 	}
 	if m, ok := n.member.(interface{ Crash() }); ok {
 		m.Crash()
+	}
+	if old, ok := n.member.(*brick.Store); ok {
+		_ = old.Close()
+		again, err := brick.Open(filepath.Dir(filepath.Dir(n.dir)), brick.Options{})
+		if err != nil {
+			n.c.t.Fatal(err)
+		}
+		n.member = again
 	}
 	if m, ok := n.member.(interface{ Hold() }); ok {
 		m.Hold()

@@ -340,7 +340,7 @@ func (h *healer) park(ctx context.Context, dir, parent volume.ID, name string) e
 // may be on its way to a name in a key that is queued still is let be: everything that was not nameless before.
 func (h *healer) clear(ctx context.Context, before []volume.ID, discards bool) error {
 	ids, err := allNameless(ctx, h.to)
-	if err != nil || len(ids) == 0 {
+	if err != nil || len(ids) == 0 && h.byKeys() {
 		return err
 	}
 	if h.byKeys() {

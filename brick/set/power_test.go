@@ -84,6 +84,34 @@ func TestReboots(t *testing.T) {
 	}
 }
 
+// TestOpenAtOneRebooted has a backup lose with its power what is open at the primary and has no name: it is
+// there again when the backup has to take over.
+func TestOpenAtOneRebooted(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(testSeed(t), 5))
+	for try := range 30 {
+		c := begunCluster(t, 2, losable)
+		p, s := c.primary(time.Second)
+		b := c.nodes[1-p.i]
+		_, id := newFile(t, s, "a", "hello")
+		must(t, s.Unlink(t.Context(), volume.Root, "a"))
+		b.cutPower(rng)
+		if _, err := b.member.Describe(t.Context(), id); err == nil {
+			continue // it is still there
+		}
+		b.start()
+		c.eventually("it has a new seat", 20*time.Second, func() bool { seat, in := c.auth.now().Seat(b.id); return in && seat.Boot == b.boot })
+		p.end(true)
+		_, s = c.otherThan(p, 10*time.Second)
+		if got := content(t, s, id); got != "hello" {
+			t.Errorf("it has %q", got)
+		}
+		t.Logf("at the attempt %d", try)
+		return
+	}
+	t.Fatal("the power takes nothing away")
+}
+
 // TestPowerOfAll has all machines of a set lose their power, time and again: what was synced is there
 // afterwards, what was not is alike on all members.
 func TestPowerOfAll(t *testing.T) {
