@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/spec"
 )
 
 // TestLease cuts a primary off, from the others and from the configuration store: it stops answering reads before another
@@ -68,6 +69,36 @@ func TestLease(t *testing.T) {
 			c.allInSync(20 * time.Second)
 			c.equal()
 		})
+	}
+}
+
+// TestPromiseBeforeSwap has a member that was about to make itself primary answer the old one just before: it
+// has promised to obey, and does.
+func TestPromiseBeforeSwap(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2, inMemory)
+	c.auth.state = spec.SetState{Epoch: 1, Primary: "m1", InSync: []spec.Seat{{Member: "m0", Boot: "boot"}, {Member: "m1", Boot: "boot"}}}
+	s, err := New(Config{Set: 1, Self: "m0", Life: "l", Boot: "boot", Member: c.nodes[0].member, Dir: c.nodes[0].dir, Authority: c.auth})
+	must(t, err)
+	defer s.Close()
+	must(t, s.follow.adopt(c.auth.state))
+	v := Next(Facts{State: c.auth.state, Self: "m0", Boot: "boot", Now: now()})
+	if v.Act != Promote {
+		t.Fatalf("%+v", v)
+	}
+	w := begin(msgFence, 1)
+	w.text("life of m1")
+	w.orders(orders{state: c.auth.state, config: 1})
+	_, err = s.Handle(t.Context(), w.b, nil)
+	must(t, err)
+	s.promote(t.Context(), c.auth.state, 1, v)
+	if st := c.auth.now(); st.Epoch != 1 {
+		t.Errorf("it has made itself primary: %+v", st)
+	}
+	beat := begin(msgBeat, 1)
+	beat.u64(0)
+	if _, err := s.Handle(t.Context(), beat.b, nil); err != nil {
+		t.Errorf("it does not obey any more: %v", err)
 	}
 }
 

@@ -41,7 +41,7 @@ func (s *Set) Run(ctx context.Context) {
 				s.await(ctx, now()+100*time.Millisecond)
 				continue
 			}
-			s.promote(ctx, rev, v)
+			s.promote(ctx, st, rev, v)
 		case Absent:
 			s.say(v.Why)
 			s.askBack(ctx, st)
@@ -259,9 +259,16 @@ func (s *Set) joined(r *reader) ([]byte, error) {
 }
 
 // promote takes a new epoch, and reigns in it if that succeeds.
-func (s *Set) promote(ctx context.Context, rev Revision, v Verdict) {
+func (s *Set) promote(ctx context.Context, st spec.SetState, rev Revision, v Verdict) {
 	next := v.Next
 	if !s.follow.try(next.Epoch) {
+		return
+	}
+	// From here on no older primary is answered. One that was answered since the verdict was found
+	// has a new promise, and may just be making this member equal: it is found anew.
+	s.follow.drain()
+	if again := Next(s.facts(ctx, st)); again.Act != v.Act {
+		s.follow.desist()
 		return
 	}
 	// Once: if the outcome is not known it may come about yet, and then
@@ -269,7 +276,7 @@ func (s *Set) promote(ctx context.Context, rev Revision, v Verdict) {
 	try, cancel := context.WithTimeout(ctx, swapTry)
 	rev, err := s.cfg.Authority.Swap(try, rev, next)
 	cancel()
-	st, err := s.follow.tried(next, err)
+	st, err = s.follow.tried(next, err)
 	if err != nil {
 		s.log.Debug("another member, or an administrator, was faster", "error", err)
 		return
@@ -295,6 +302,19 @@ func (f *follower) try(epoch Epoch) bool {
 	}
 	f.mu.tried = epoch
 	return true
+}
+
+// drain waits until the messages that are being carried out have been.
+func (f *follower) drain() {
+	f.gate.Lock()
+	defer f.gate.Unlock()
+}
+
+// desist ends an attempt that was not made.
+func (f *follower) desist() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.tried = 0
 }
 
 // tried notes how the attempt ended, err of the swap; without an error this process reigns.
