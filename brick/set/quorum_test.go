@@ -134,6 +134,53 @@ func TestQuorumMember(t *testing.T) {
 	c.equal()
 }
 
+// TestAlignWaits has a member come back, and be made equal, while the primary is still about to apply
+// a change: that is part of it.
+func TestAlignWaits(t *testing.T) {
+	t.Parallel()
+	c := begunWith(t, 2, bothNeeded)
+	p, s := c.primary(time.Second)
+	b := c.nodes[1-p.i]
+	about, goes := make(chan struct{}), make(chan struct{})
+	p.proc.setHook(func(op string, done bool) {
+		if op == "make" && !done {
+			close(about)
+			<-goes
+		}
+	})
+	made := begun(func() error {
+		_, err := s.Make(context.Background(), volume.Root, "d", volume.Node{Mode: syscall.S_IFDIR | 0o755})
+		return err
+	})
+	<-about
+	b.end(false)
+	r := p.set.reignNow()
+	c.eventually("the primary has noticed", 10*time.Second, r.anyDownOf)
+	b.start()
+	pause(t.Context(), 300*time.Millisecond) // it would be equal by now
+	close(goes)
+	select {
+	case err := <-made:
+		must(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("not acknowledged")
+	}
+	p.proc.setHook(nil)
+	c.equal()
+}
+
+// anyDownOf reports whether somebody sees to a backup that has failed.
+func (r *reign) anyDownOf() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.mu.backups {
+		if b.down() {
+			return true
+		}
+	}
+	return false
+}
+
 // TestQuorumLowered has an administrator lower the quorum, which frees the set of a member that is gone.
 func TestQuorumLowered(t *testing.T) {
 	t.Parallel()
