@@ -68,7 +68,7 @@ check: packages ## formatting, vet, staticcheck, layering, go.mod, unit tests un
 
 # Nothing from go's cache of results: it does not see that a binary changed which a test runs.
 test: packages build ## every test, real mounts included (root, /dev/fuse)
-	MORTAR_BINARY=$(CURDIR)/bin/mortar go test -count=1 -timeout 9m $(ALL)
+	MORTAR_BINARY=$(CURDIR)/bin/mortar go test -count=1 -timeout 20m $(ALL)
 
 packages: # installs from Debian what the tests need, if anything is missing
 	@test/packages
