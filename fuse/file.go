@@ -14,7 +14,6 @@ type openFile struct {
 	file   volume.File
 	direct bool // FOPEN_DIRECT_IO: the kernel keeps no pages, and leaves O_SYNC to us
 	synced bool // opened with DataSync or FullSync
-	owners owners
 }
 
 // openFlags translates open(2)'s flags. O_SYNC and O_DSYNC are handed on with
@@ -72,8 +71,8 @@ func (f *front) handle(out *gofuse.OpenOut, n *node, file volume.File, flags vol
 	if direct {
 		out.OpenFlags |= gofuse.FOPEN_DIRECT_IO | gofuse.FOPEN_PARALLEL_DIRECT_WRITES
 	}
-	if flags&volume.Write == 0 && !n.locked.Load() {
-		out.OpenFlags |= gofuse.FOPEN_NOFLUSH // nothing was written or locked, so close has nothing to report
+	if flags&volume.Write == 0 {
+		out.OpenFlags |= gofuse.FOPEN_NOFLUSH // nothing was written, so close has nothing to report
 	}
 	return gofuse.OK
 }
@@ -157,15 +156,12 @@ func (f *front) Release(cancel <-chan struct{}, in *gofuse.ReleaseIn) {
 	if o == nil {
 		return
 	}
-	c := f.begin(cancel, &in.InHeader)
-	defer c.end()
-	f.releaseLocks(c, o)
 	if err := o.file.Close(); err != nil {
 		f.grumble.line("close", err)
 	}
 }
 
-// Flush is each close(2): what was delayed is handed on, and its errors are told. The process's locks go.
+// Flush is each close(2): what was delayed is handed on, and its errors are told.
 func (f *front) Flush(cancel <-chan struct{}, in *gofuse.FlushIn) gofuse.Status {
 	o := f.files.get(in.Fh)
 	if o == nil {
@@ -173,9 +169,6 @@ func (f *front) Flush(cancel <-chan struct{}, in *gofuse.FlushIn) gofuse.Status 
 	}
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
-	if o.node.locked.Load() {
-		f.unlockAll(c, o, lockKey{owner: in.LockOwner})
-	}
 	return f.fail("flush", o.file.Flush(c))
 }
 

@@ -1,7 +1,6 @@
 package fuse
 
 import (
-	"context"
 	"hash/maphash"
 	"log/slog"
 	"sync"
@@ -84,7 +83,6 @@ func (f *front) OnUnmount() {
 	f.ahead.Wait()
 	f.files.all(func(n uint64, o *openFile) {
 		f.files.free(n)
-		f.releaseLocks(context.Background(), o)
 		if err := o.file.Close(); err != nil {
 			f.log.Warn("closing a file failed", "id", o.file.ID(), "error", err)
 		}

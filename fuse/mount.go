@@ -83,7 +83,6 @@ func Mount(ctx context.Context, cfg Config) (*Server, error) {
 		Logger:               slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		DisableSplice:        true, // replies are in memory; go-fuse would write each header to a pipe first
 		DisableReadDirPlus:   cfg.Options.NoReadDirPlus,
-		EnableLocks:          true,
 		EnableAcl:            cfg.Options.ACL,
 		ExtraCapabilities:    capabilities(cfg.Options),
 		DisabledCapabilities: gofuse.CAP_PASSTHROUGH | gofuse.CAP_NO_OPEN_SUPPORT,

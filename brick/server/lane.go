@@ -134,7 +134,7 @@ func (ln *lane) serve() {
 	for {
 		err := ln.next()
 		if errors.Is(err, wire.ErrMalformed) {
-			ln.sess.srv.finish(ln.sess, err.Error())
+			ln.sess.srv.end(ln.sess, err.Error())
 		}
 		if err != nil {
 			return

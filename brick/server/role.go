@@ -3,13 +3,11 @@ package server
 import (
 	"context"
 	"math/rand/v2"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/volume"
-	"github.com/mortarfs/mortar/volume/locks"
 )
 
 // role is what the server is for its sessions, for a time. A session begins and
@@ -18,13 +16,10 @@ type role struct {
 	set         Backend // nil: the set is not served here
 	incarnation uint64  // tells it from all others
 	boot        wire.SessionID
-	locks       locks.Table
-	claims      *claims
-	tending     atomic.Bool // late claims are being ended
 }
 
-func newRole(set Backend, boot wire.SessionID, lockers []wire.SessionID, grace time.Duration) *role {
-	return &role{set: set, incarnation: rand.Uint64() | 1, boot: boot, claims: newClaims(lockers, time.Now().Add(grace))}
+func newRole(set Backend, boot wire.SessionID) *role {
+	return &role{set: set, incarnation: rand.Uint64() | 1, boot: boot}
 }
 
 // SetBackend says what clients are served from now on: with nil nothing, they
@@ -38,12 +33,8 @@ func newRole(set Backend, boot wire.SessionID, lockers []wire.SessionID, grace t
 // A Backend that answers anything with Reason NotPrimary ends the session that asked:
 // the client does not see the answer, and looks for who serves.
 func (s *Server) SetBackend(b Backend) (wait func()) {
-	var lockers []wire.SessionID
-	if b != nil {
-		lockers = s.recorded()
-	}
 	s.mu.Lock()
-	s.mu.role = newRole(b, s.mu.boot, lockers, s.conf.Grace)
+	s.mu.role = newRole(b, s.mu.boot)
 	var ended []*session
 	for _, all := range []map[wire.SessionID]*session{s.mu.sessions, s.mu.leaving} {
 		for _, sess := range all {
@@ -88,18 +79,12 @@ func (s *session) disowned(reply []byte) bool {
 	return !s.member && wire.PeekReason(reply[wire.FrameHeader:]) == volume.NotPrimary
 }
 
-// leave notes whether an ended session has nothing running, and no locks, any more.
+// leave notes whether an ended session has nothing running any more.
 func (s *session) leave() {
 	s.srv.mu.Lock()
 	defer s.srv.mu.Unlock()
 	s.mu.Lock()
 	gone := s.mu.ended && s.mu.running == 0
-	drop := gone && s.mu.locker == lockerGoes && !s.srv.mu.stopped
-	if drop {
-		s.mu.locker = lockerGoing
-		s.srv.wg.Go(s.dropLocks)
-	}
-	gone = gone && s.mu.locker != lockerGoing
 	s.mu.Unlock()
 	if gone && s.srv.mu.leaving[s.id] == s {
 		delete(s.srv.mu.leaving, s.id)
@@ -117,7 +102,7 @@ func (s *Server) enter(h *wire.HelloBody, version uint16, c *conn, addr string) 
 			return nil, false, err
 		}
 		if old != nil {
-			s.finish(old, "the client begins anew")
+			s.end(old, "the client begins anew")
 			select {
 			case <-old.drained:
 			case <-c.ctx.Done():

@@ -57,9 +57,6 @@ type Config struct {
 	// known: no record of such requests is kept, or not for so long. It is asked
 	// on behalf of the Backend set last, and ctx ends with that.
 	Outcome func(ctx context.Context, r volume.Request) (o wire.Outcome, executed, known bool)
-	// Lockers is the record of who may hold locks; nil: none is kept, and locks are lost with
-	// this server: who had one gets EIO from its file.
-	Lockers Lockers
 	// Heal tells of the set's healing and begins it; nil: the set has one member.
 	Heal wire.Healer
 }
@@ -118,14 +115,10 @@ func New(conf Config) *Server {
 	}
 	s := &Server{
 		conf: conf, log: conf.Logger,
-		members: newRole(nil, conf.Boot, nil, 0),
+		members: newRole(nil, conf.Boot),
 		quit:    make(chan struct{}),
 	}
-	var lockers []wire.SessionID
-	if conf.Set != nil {
-		lockers = s.recorded()
-	}
-	s.mu.boot, s.mu.role = conf.Boot, newRole(conf.Set, conf.Boot, lockers, conf.Grace)
+	s.mu.boot, s.mu.role = conf.Boot, newRole(conf.Set, conf.Boot)
 	s.mu.sessions = map[wire.SessionID]*session{}
 	s.mu.leaving = map[wire.SessionID]*session{}
 	s.access.Store(&Access{})
@@ -194,7 +187,7 @@ func (s *Server) sessions() []*session {
 	return all
 }
 
-// janitor cancels requests whose deadline passed, tells of slow ones and ends sessions and claims whose grace passed.
+// janitor cancels requests whose deadline passed, tells of slow ones and ends sessions whose grace passed.
 func (s *Server) janitor() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
@@ -206,10 +199,9 @@ func (s *Server) janitor() {
 			for _, sess := range s.sessions() {
 				sess.slow(now)
 				if sess.expire(now) {
-					s.finish(sess, "the client did not come back")
+					s.end(sess, "the client did not come back")
 				}
 			}
-			s.tendLocks(now)
 		}
 	}
 }

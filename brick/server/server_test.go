@@ -96,7 +96,7 @@ func TestHelloFirst(t *testing.T) {
 		t.Errorf("%+v, %v", f, err)
 	}
 	r.open()
-	if w := r.hello(func(h *wire.HelloBody) { h.VersionMin, h.VersionMax = 7, 9 }); w.Err == nil || !strings.Contains(w.Err.Error(), "versions 7 to 9, the brick 1 to 3") {
+	if w := r.hello(func(h *wire.HelloBody) { h.VersionMin, h.VersionMax = 7, 9 }); w.Err == nil || !strings.Contains(w.Err.Error(), "versions 7 to 9, the brick 1 to 2") {
 		t.Errorf("a later version: %v", w.Err)
 	}
 	r.open()

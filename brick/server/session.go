@@ -39,9 +39,6 @@ type session struct {
 		handles     map[uint64]*handle
 		running     int // requests that are being executed
 		ended       bool
-		locker      lockerState
-		tickets     map[uint64]*ticket // in queues of locks
-		told        []uint64           // tickets that have their lock
 	}
 }
 

@@ -175,7 +175,7 @@ func (s *session) receive(st grpc.ServerStream, c *conn) error {
 		}
 		if errors.Is(err, wire.ErrMalformed) {
 			c.cancel(err)
-			s.srv.finish(s, err.Error())
+			s.srv.end(s, err.Error())
 		}
 		if err != nil {
 			return err
@@ -196,7 +196,7 @@ func (s *session) hear(c *conn, f wire.Frame) error {
 		}
 		c.queue.Kick()
 	case wire.Bye:
-		s.srv.finish(s, "the client said bye")
+		s.srv.end(s, "the client said bye")
 		return errGone
 	default:
 		return fmt.Errorf("%w: a %s on a Session", wire.ErrMalformed, f.Kind)

@@ -70,9 +70,6 @@
 // Clients open again at the new primary what they had open at the old one. Until their time is over what
 // loses its name meanwhile is kept on all members as if it were open (opens.go).
 //
-// Who may hold locks is on every member's disk (lockers.go). The locks themselves are
-// in the memory of the primary's server, and clients declare them again to the next.
-//
 // # Coming back
 //
 // A member that is not in sync tells the primary the keys of its own log's end (and, if its machine was booted

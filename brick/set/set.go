@@ -26,7 +26,6 @@ type Config struct {
 	Member    volume.Member // the brick's store
 	Dir       string        // BRICK/.mortar/log
 	Authority Authority
-	Lockers   LockerStore // likewise; nil: who holds locks is not kept on the disk
 
 	// Serve puts a service on the set, of which this member has become the primary.
 	Serve func(Reign) (Service, error)
@@ -62,7 +61,6 @@ type Set struct {
 	kick   chan struct{} // wakes Run
 
 	replies replies
-	lockers lockers
 	rate    healRate
 	follow  follower
 
@@ -106,9 +104,6 @@ func New(cfg Config) (*Set, error) {
 		return nil, err
 	}
 	s.replies.complete()
-	if err := s.lockers.init(cfg.Lockers); err != nil {
-		s.log.Error("nobody knows who had locks; they are lost", "error", err)
-	}
 	s.follow.init(s)
 	return s, nil
 }

@@ -25,7 +25,7 @@
 // that answers, and the kernel wakes just these two: some 10 µs for the same request. (Debian's kernel 6.18
 // in a virtual machine, Unix sockets; over TCP on the loopback some 20 µs.)
 //
-// # Messages, versions 1 to 3
+// # Messages, versions 1 and 2
 //
 // Numbers are little-endian. A gRPC message is a batch of whole frames:
 //
@@ -76,13 +76,13 @@
 // A text or value is u16 or u32 length and its bytes. Arguments and results are
 // fixed lists (the structs of this package in the order of their fields), so a
 // newer version of them is a newer Version; which one is spoken is settled by
-// Hello and Welcome. Version 2 has the operation Peer and adds fields at the end of Hello and Welcome,
-// version 3 the operations on locks; clients of earlier versions are served as before. Every length has a limit, checked before anything is
+// Hello and Welcome. Version 2 has the operation Peer and adds fields at the end of Hello and Welcome;
+// clients of version 1 are served as before. Every length has a limit, checked before anything is
 // allocated by it. A frame must be used up exactly by its body.
 //
 // # Why not protobuf
 //
-// The arguments of 32 operations are mostly an ID, a name and some integers.
+// The arguments of 29 operations are mostly an ID, a name and some integers.
 // Written by hand, encoding is one append after the other into the buffer that is
 // sent, decoding yields the very arguments of a volume.FS method, without a
 // message object between them, a length is checked against the limit of its field
@@ -98,9 +98,6 @@
 // A session belongs to one server, in one time of its serving (Welcome.Server), and the
 // client says in its Hello whose it was: so a session that a server made for a Welcome that was lost is not
 // taken for one in which the client's requests and files are known.
-//
-// A Lock that has to be waited for is asked for under a ticket, and polled for (LockStep): no request
-// is longer under way than a second because of it.
 //
 // # Sets of several members
 //

@@ -36,10 +36,7 @@ const (
 	OpFileSync
 	OpFlush
 	OpPeer // since version 2
-	OpLock // and all that follow since version 3
-	OpTestLock
-	OpReclaim
-	opEnd // one above the last
+	opEnd  // one above the last
 )
 
 // Ops is the number of operations, 0 included, which is none.
@@ -49,7 +46,6 @@ var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
 	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "peer",
-	"lock", "testlock", "reclaim",
 }
 
 func (o Op) String() string {
@@ -68,7 +64,7 @@ func (o Op) Valid() bool { return o > 0 && o < opEnd }
 func (o Op) Repeatable() bool {
 	switch o {
 	case OpLookup, OpGetattr, OpReadlink, OpReadDir, OpGetxattr, OpListxattr, OpStatfs, OpStep, OpPeer,
-		OpRead, OpFileGetattr, OpSeek, OpTestLock:
+		OpRead, OpFileGetattr, OpSeek:
 		return true
 	}
 	return false
@@ -80,11 +76,10 @@ func (o Op) Between() bool { return o == OpStep || o == OpPeer }
 
 // Idempotent reports whether a client may send the operation again to a server
 // that does not know whether it was executed before. Some arguments make an exception:
-// Setxattr with flags, Allocate that inserts or collapses. (A Lock sets what it says,
-// whatever was set before.)
+// Setxattr with flags, Allocate that inserts or collapses.
 func (o Op) Idempotent() bool {
 	switch o {
-	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpFileSetattr, OpAllocate, OpFileSync, OpFlush, OpLock, OpReclaim:
+	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpFileSetattr, OpAllocate, OpFileSync, OpFlush:
 		return true
 	}
 	return o.Repeatable()

@@ -29,8 +29,6 @@ var (
 		Btime: volume.Time{Sec: 14, Nsec: 15}, Version: 16, Held: 17}
 )
 
-var wireLock = volume.Lock{Owner: volume.LockOwner{Number: 9}, Type: volume.ExclusiveLock, Start: 5, End: 1 << 40, PID: 7}
-
 // argument is one of the lists of arguments.
 type argument interface{ Append(b []byte) []byte }
 
@@ -54,9 +52,6 @@ var arguments = map[Op]argument{
 	OpAllocate:    &AllocateArgs{77, volume.AllocKeepSize, 1, 2},
 	OpSeek:        &SeekArgs{77, 5, volume.SeekHole},
 	OpFileSync:    &FileSyncArgs{77, true},
-	OpLock:        &LockArgs{77, LockPoll, 5, wireLock},
-	OpTestLock:    &TestLockArgs{77, wireLock},
-	OpReclaim:     &ReclaimArgs{true, []HeldLock{{idA, wireLock}, {idB, wireLock}}},
 }
 
 // parse decodes arguments into a new list like a.
@@ -212,7 +207,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestHello(t *testing.T) {
-	h := HelloBody{VersionMin: 1, VersionMax: Version + 1, Volume: "v", Brick: "b", Session: SessionID{1}, Client: "c", ClientVersion: "0.1",
+	h := HelloBody{VersionMin: 1, VersionMax: 3, Volume: "v", Brick: "b", Session: SessionID{1}, Client: "c", ClientVersion: "0.1",
 		Token: "t", Layout: 4, Unanswered: []uint64{5, 6}, Handles: []uint64{7}, Member: true, Server: 8, Ask: []uint64{6}}
 	f, _, err := NextFrame(h.Append(nil))
 	var got HelloBody
@@ -245,7 +240,7 @@ func TestHello(t *testing.T) {
 	if !got.Parse(&r) {
 		t.Error("a later hello is malformed")
 	}
-	if _, err := Negotiate(&got); err == nil || !strings.Contains(err.Error(), "versions 7 to 9, the brick 1 to 3") {
+	if _, err := Negotiate(&got); err == nil || !strings.Contains(err.Error(), "versions 7 to 9, the brick 1 to 2") {
 		t.Errorf("a later version: %v", err)
 	}
 	for _, w := range []WelcomeBody{
@@ -358,21 +353,8 @@ func golden2(*testing.T) []byte {
 	return out.Bytes()
 }
 
-// golden3 is what version 3 adds.
-func golden3(*testing.T) []byte {
-	var out bytes.Buffer
-	line := func(name string, b []byte) { fmt.Fprintf(&out, "%s %s\n", name, hex.EncodeToString(b)) }
-	for _, op := range []Op{OpLock, OpTestLock, OpReclaim} {
-		line(op.String(), EndFrame(arguments[op].Append(AppendRequest(nil, op, 0x1122, Header{})), 0))
-	}
-	line("state", AppendLockState(nil, LockQueued))
-	return out.Bytes()
-}
-
 func TestGolden(t *testing.T) {
-	for name, now := range map[string]func(*testing.T) []byte{
-		"testdata/v1.txt": golden, "testdata/v2.txt": golden2, "testdata/v3.txt": golden3,
-	} {
+	for name, now := range map[string]func(*testing.T) []byte{"testdata/v1.txt": golden, "testdata/v2.txt": golden2} {
 		if *rewrite {
 			if err := os.WriteFile(name, now(t), 0o644); err != nil {
 				t.Fatal(err)

@@ -27,7 +27,6 @@ type call struct {
 	done     chan struct{}
 
 	sent       bool   // it was handed to a connection: it may have been executed
-	polls      bool   // it waits for a lock
 	repeatable bool   // it may be sent to a brick that does not know whether it was executed
 	lane       *lane  // on which it is under way; the caller alone uses it
 	reply      []byte // body of the reply, if err is nil
@@ -217,7 +216,7 @@ func (r *Remote) begin(ctx context.Context, c *call) error {
 	if ctx.Err() != nil {
 		return r.ctxError(ctx, c.op)
 	}
-	if c.slotted() {
+	if !c.op.Between() {
 		if err := r.acquire(ctx, c); err != nil {
 			return err
 		}
@@ -277,13 +276,10 @@ func (r *Remote) acquire(ctx context.Context, c *call) error {
 }
 
 func (r *Remote) release(c *call) {
-	if c.slotted() {
+	if !c.op.Between() {
 		<-r.slots
 	}
 }
-
-// slotted reports whether the call takes one of the slots: not, if it merely waits.
-func (c *call) slotted() bool { return !c.op.Between() && !c.polls }
 
 // takeLocked takes a call out of pending. False: someone else did.
 func (r *Remote) takeLocked(c *call, acknowledged bool) bool {

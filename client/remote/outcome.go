@@ -16,7 +16,7 @@ import (
 // it may do that twice, for until it has returned nobody can rely on what is written.
 func (c *call) asks() bool {
 	switch c.op {
-	case wire.OpOpen, wire.OpSync, wire.OpFileSync, wire.OpFlush, wire.OpLock:
+	case wire.OpOpen, wire.OpSync, wire.OpFileSync, wire.OpFlush:
 		return false
 	}
 	return c.sent && !c.op.Repeatable()

@@ -17,7 +17,6 @@ import (
 
 	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/volume"
-	"github.com/mortarfs/mortar/volume/locks"
 )
 
 // Config says which set is meant, where it is and how long to wait for it.
@@ -58,9 +57,6 @@ type Remote struct {
 	closing context.Context
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
-	book    locks.Book    // of locks that were granted
-	locker  atomic.Bool   // there may have been any
-	polls   chan struct{} // one in it for each waiting lock that is polled for
 	moved   chan struct{} // to manage: targets or primary have changed; capacity 1
 
 	mu struct {
@@ -80,7 +76,6 @@ type Remote struct {
 		closes    []uint64            // handles that the next request tells the brick to close
 		boot      wire.SessionID      // of the brick's machine, as last heard
 		server    uint64              // whose session it is, likewise
-		version   uint16              // of the protocol, likewise; 0: not known
 	}
 }
 
@@ -117,7 +112,6 @@ func New(conf Config) *Remote {
 		log:   conf.Logger.With("brick", conf.Name),
 		slots: make(chan struct{}, wire.InFlightMin),
 		moved: make(chan struct{}, 1),
-		polls: make(chan struct{}, pollsMax),
 	}
 	r.SetTimeout(conf.Timeout)
 	_, _ = rand.Read(r.session[:]) // never fails

@@ -215,11 +215,7 @@ type singleBrick struct {
 }
 
 func (b *singleBrick) serveWith(conf server.Config) *server.Server {
-	record, err := b.store.NewLockerRecord()
-	if err != nil {
-		b.o.log.Error("nobody knows who had locks; they are lost", "error", err)
-	}
-	conf.Set, conf.Lockers = b.owner, record
+	conf.Set = b.owner
 	return server.New(conf)
 }
 

@@ -59,7 +59,7 @@ func newMember(o brickOptions, life string, store *brick.Store, sets *client.Set
 	var err error
 	b.set, err = set.New(set.Config{
 		Set: o.set, Self: o.brick, Life: life, Member: store, Dir: filepath.Join(o.path, volume.Reserved, "log"),
-		Authority: authority{b}, Lockers: store, Serve: b.serve, Logger: o.log,
+		Authority: authority{b}, Serve: b.serve, Logger: o.log,
 	})
 	if err == nil {
 		err = b.update(m)
@@ -69,7 +69,7 @@ func newMember(o brickOptions, life string, store *brick.Store, sets *client.Set
 
 // serveWith gives the server what it needs of the set, and learns of it.
 func (b *memberBrick) serveWith(conf server.Config) *server.Server {
-	conf.Set, conf.Peer, conf.Outcome, conf.Heal, conf.Lockers = nil, b.set.Handle, b.outcome, healer{b.set}, b.set
+	conf.Set, conf.Peer, conf.Outcome, conf.Heal = nil, b.set.Handle, b.outcome, healer{b.set}
 	b.srv = server.New(conf)
 	return b.srv
 }

@@ -62,7 +62,7 @@ func StartWitnesses(t testing.TB, seed uint64, lanes int, mounts ...string) *Wit
 		t.Fatal(err)
 	}
 	for lane := range lanes {
-		for _, kind := range []linear.Kind{linear.Write, linear.Append, linear.Create, linear.Lock} {
+		for _, kind := range []linear.Kind{linear.Write, linear.Append, linear.Create} {
 			w.work.Go(func() { w.lane(kind, lane) })
 		}
 	}

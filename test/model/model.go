@@ -39,7 +39,6 @@ import (
 	"time"
 
 	"github.com/mortarfs/mortar/volume"
-	"github.com/mortarfs/mortar/volume/locks"
 )
 
 // maxSize is the greatest size of a file in bytes: ext4's with 4 KiB blocks.
@@ -54,8 +53,7 @@ type FS struct {
 	set      volume.SetID
 	clock    func() time.Time
 	capacity int64 // bytes of data
-	locks    locks.Table
-	history  bool // keep a copy of the tree for every change (PowerLoss)
+	history  bool  // keep a copy of the tree for every change (PowerLoss)
 
 	mu struct {
 		sync.Mutex

@@ -36,7 +36,6 @@ func (s *Store) Crash() {
 	s.mu.Lock()
 	defer s.leave()
 	s.mu.boot++
-	s.locks.Drop(func(volume.LockOwner) bool { return true })
 	s.mu.restart()
 }
 
