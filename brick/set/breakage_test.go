@@ -16,6 +16,7 @@ package set
 //	1   a message of before the last fence is taken (enter)          TestLateMessages
 //	2   a backup that failed is not waited for (deliver)             TestFaults
 //	2 6 keys in flight are not queued for who leaves (drop)          TestFaults, TestQuorumLowered, TestLateMessages
+//	6   a change does not wait for the make-up of before it (apply)  TestLateMakeUp
 //	6   queues of the absent get nothing (record)                    TestExactlyOnce, TestFaults, TestUnknownSwaps …
 //	2   a change is finished before all have it (finishedLocked)     TestQuorumMember, TestReadsSeeWhatIsSettled …
 //	3   reads do not wait for changes (ask)                          TestReadsSeeWhatIsSettled, TestBelowQuorum

@@ -169,6 +169,54 @@ func TestAlignWaits(t *testing.T) {
 	c.equal()
 }
 
+// TestLateMakeUp has a backup hear of a member that has left only after a change made since has come: the
+// change is queued for that member all the same, and the backup heals it as the next primary.
+func TestLateMakeUp(t *testing.T) {
+	t.Parallel()
+	c := begunCluster(t, 3, inMemory)
+	p, s := c.primary(time.Second)
+	b, gone := c.nodes[(p.i+1)%3], c.nodes[(p.i+2)%3]
+	late := make(chan struct{})
+	c.mu.Lock()
+	c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
+		if message(msg[fenceSize]) == msgConfig && to == b {
+			return late
+		}
+		return nil
+	}}
+	c.mu.Unlock()
+	r := p.set.reignNow()
+	gone.end(true)
+	c.eventually("the primary queues for it", 5*time.Second, func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.mu.absent[gone.id] != nil
+	})
+	made := begun(func() error {
+		_, err := s.Make(context.Background(), volume.Root, "d", volume.Node{Mode: syscall.S_IFDIR | 0o755})
+		return err
+	})
+	pause(t.Context(), 300*time.Millisecond) // it would be applied there by now
+	close(late)
+	select {
+	case err := <-made:
+		must(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("not acknowledged")
+	}
+	c.eventually("the backup knows that it is finished", 10*time.Second, func() bool {
+		_, keys, err := b.set.ledger.unfinished("boot")
+		return err == nil && len(keys) == 0
+	})
+	p.end(true)
+	c.eventually("the other one takes over", 10*time.Second, func() bool { return b.set.reignNow() != nil })
+	p.start()
+	c.otherThan(p, 10*time.Second)
+	gone.start()
+	c.allInSync(20 * time.Second)
+	c.equal()
+}
+
 // anyDownOf reports whether somebody sees to a backup that has failed.
 func (r *reign) anyDownOf() bool {
 	r.mu.Lock()
