@@ -91,7 +91,7 @@ func TestOpenAtOneRebooted(t *testing.T) {
 	rng := rand.New(rand.NewPCG(testSeed(t), 5))
 	for try := range 30 {
 		c := begunCluster(t, 2, losable)
-		p, s := c.primary(time.Second)
+		p, s := c.primary(10 * time.Second)
 		b := c.nodes[1-p.i]
 		_, id := newFile(t, s, "a", "hello")
 		must(t, s.Unlink(t.Context(), volume.Root, "a"))
