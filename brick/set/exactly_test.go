@@ -185,7 +185,7 @@ func exactlyOnce(t *testing.T, c *cluster, o once, arm func(p *node, dies func()
 	a, err = f.Make(w.ctx, volume.Root, "dir", volume.Node{Mode: syscall.S_IFDIR | 0o700})
 	must(t, err)
 	w.emptyDir = a.ID
-	p, _ := c.primary(time.Second)
+	p, _ := c.primary(10 * time.Second)
 	var end sync.Once
 	ended := make(chan struct{})
 	proc := p.proc
@@ -215,7 +215,7 @@ func exactlyOnce(t *testing.T, c *cluster, o once, arm func(p *node, dies func()
 func TestRepliesOutlive(t *testing.T) {
 	t.Parallel()
 	c := begunCluster(t, 2, inMemory)
-	p, s := c.primary(time.Second)
+	p, s := c.primary(10 * time.Second)
 	b := c.nodes[1-p.i]
 	b.end(true)
 	q := func(n uint64) volume.Request { return volume.Request{Session: [16]byte{1}, Number: n} }

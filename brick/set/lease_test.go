@@ -20,7 +20,7 @@ func TestLease(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			c := begunCluster(t, 3, inMemory)
-			first, s := c.primary(time.Second)
+			first, s := c.primary(10 * time.Second)
 			f, id := newFile(t, s, "a", "old")
 			var mu sync.Mutex
 			var last time.Time // when a read that saw the old content was answered
@@ -107,7 +107,7 @@ func TestPromiseBeforeSwap(t *testing.T) {
 func TestStoreAway(t *testing.T) {
 	t.Parallel()
 	c := begunCluster(t, 3, inMemory)
-	p, s := c.primary(time.Second)
+	p, s := c.primary(10 * time.Second)
 	c.auth.setDown(true)
 	make := func(name string) error {
 		_, err := s.Make(context.Background(), volume.Root, name, volume.Node{Mode: syscall.S_IFDIR | 0o755})
@@ -196,7 +196,7 @@ func TestUnknownSwaps(t *testing.T) {
 func TestLateMessages(t *testing.T) {
 	t.Parallel()
 	c := begunCluster(t, 3, inMemory)
-	first, s := c.primary(time.Second)
+	first, s := c.primary(10 * time.Second)
 	b := c.nodes[(first.i+1)%3]
 	newFile(t, s, "a", "hello")
 	// All that the primary sends to b from now on is noted, and comes as it is sent, too.

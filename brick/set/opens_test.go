@@ -45,7 +45,7 @@ func (c *cluster) otherThan(n *node, within time.Duration) (*node, volume.Store)
 func TestOpenAtOneDeposed(t *testing.T) {
 	t.Parallel()
 	c := begunCluster(t, 2, inMemory)
-	first, s := c.primary(time.Second)
+	first, s := c.primary(10 * time.Second)
 	f, id := newFile(t, s, "a", "hello")
 	must(t, s.Unlink(t.Context(), volume.Root, "a"))
 	first.proc.pause()
@@ -68,7 +68,7 @@ func TestOpenAtOneDeposed(t *testing.T) {
 func TestUnlinkedBeforeItIsOpenedAgain(t *testing.T) {
 	t.Parallel()
 	c := begunCluster(t, 3, inMemory)
-	first, s := c.primary(time.Second)
+	first, s := c.primary(10 * time.Second)
 	_, id := newFile(t, s, "a", "hello")
 	_, young := newFile(t, s, "b", "") // has a last handle in the new reign
 	first.end(true)

@@ -27,7 +27,7 @@ func within(t *testing.T, most time.Duration, what string, f func()) {
 func TestBelowQuorum(t *testing.T) {
 	t.Parallel()
 	c := begunCluster(t, 3, inMemory)
-	p, s := c.primary(time.Second)
+	p, s := c.primary(10 * time.Second)
 	newFile(t, s, "a", "hello")
 	b, other := c.nodes[(p.i+1)%3], c.nodes[(p.i+2)%3]
 	other.end(true)
@@ -92,7 +92,7 @@ func (a *authority) now() spec.SetState {
 func TestQuorumMember(t *testing.T) {
 	t.Parallel()
 	c := begunWith(t, 2, bothNeeded)
-	p, s := c.primary(time.Second)
+	p, s := c.primary(10 * time.Second)
 	b := c.nodes[1-p.i]
 	f, id := newFile(t, s, "a", "hello")
 	b.end(false)
@@ -139,7 +139,7 @@ func TestQuorumMember(t *testing.T) {
 func TestAlignWaits(t *testing.T) {
 	t.Parallel()
 	c := begunWith(t, 2, bothNeeded)
-	p, s := c.primary(time.Second)
+	p, s := c.primary(10 * time.Second)
 	b := c.nodes[1-p.i]
 	about, goes := make(chan struct{}), make(chan struct{})
 	p.proc.setHook(func(op string, done bool) {
@@ -174,7 +174,7 @@ func TestAlignWaits(t *testing.T) {
 func TestLateMakeUp(t *testing.T) {
 	t.Parallel()
 	c := begunCluster(t, 3, inMemory)
-	p, s := c.primary(time.Second)
+	p, s := c.primary(10 * time.Second)
 	b, gone := c.nodes[(p.i+1)%3], c.nodes[(p.i+2)%3]
 	late := make(chan struct{})
 	c.mu.Lock()
@@ -233,7 +233,7 @@ func (r *reign) anyDownOf() bool {
 func TestQuorumLowered(t *testing.T) {
 	t.Parallel()
 	c := begunWith(t, 2, bothNeeded)
-	p, _ := c.primary(time.Second)
+	p, _ := c.primary(10 * time.Second)
 	b := c.nodes[1-p.i]
 	f := newFront(c)
 	b.end(true)

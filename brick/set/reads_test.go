@@ -13,7 +13,7 @@ import (
 func TestReadsSeeWhatIsSettled(t *testing.T) {
 	t.Parallel()
 	c := begunCluster(t, 2, inMemory)
-	p, s := c.primary(time.Second)
+	p, s := c.primary(10 * time.Second)
 	f, id := newFile(t, s, "a", "hello")
 	sub, err := s.Make(t.Context(), volume.Root, "sub", volume.Node{Mode: syscall.S_IFDIR | 0o700})
 	must(t, err)
@@ -98,7 +98,7 @@ func TestReadsSeeWhatIsSettled(t *testing.T) {
 func TestFailsThoughDone(t *testing.T) {
 	t.Parallel()
 	c := begunCluster(t, 3, inMemory)
-	p, s := c.primary(time.Second)
+	p, s := c.primary(10 * time.Second)
 	f, id := newFile(t, s, "a", "hello")
 	for _, do := range []func() error{
 		func() error {

@@ -24,7 +24,7 @@ func TestRandomStore(t *testing.T) {
 			fstest.RandomStore(t, fstest.StoreConfig{
 				New: func(t *testing.T) volume.Store {
 					c = begunCluster(t, members, inMemory)
-					_, s := c.primary(time.Second)
+					_, s := c.primary(10 * time.Second)
 					return s
 				},
 			}, ops)
