@@ -84,8 +84,7 @@ type change struct {
 	key      volume.Key
 	copy     volume.Copy
 
-	data    []byte // of a write: not part of the encoding
-	primary bool   // it is applied at the primary; likewise
+	data []byte // of a write: not part of the encoding
 }
 
 // Limits of what is decoded, bytes.

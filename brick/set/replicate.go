@@ -27,7 +27,7 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 	c.request = volume.RequestOf(ctx)
 	c.cred = volume.CredOf(ctx)
 	c.cred.PID = 0 // of no use on another machine
-	c.now, c.primary = r.present(), true
+	c.now = r.present()
 	fl := r.takeOff(c)
 	if fl == nil {
 		return r.refuse(op)
