@@ -22,7 +22,7 @@
 // request over a gRPC stream passes four goroutines on its way there and as many on its way back, each of
 // which may have to be woken on another processor, and took 110 to 155 µs between two processes on a
 // machine of two processors. On a lane the goroutine that asks writes and reads by itself, as does the one
-// that answers, and the kernel wakes just these two: some 10 µs for the same request. (Debian's kernel 6.18
+// that answers, and the kernel wakes just these two (see quiet): some 10 µs for the same request. (Debian's kernel 6.18
 // in a virtual machine, Unix sockets; over TCP on the loopback some 20 µs.)
 //
 // # Messages, versions 1 and 2

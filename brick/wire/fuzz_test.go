@@ -109,7 +109,7 @@ func FuzzLane(f *testing.F) {
 	f.Add(append(AppendClose(nil, []uint64{1}), AppendEmpty(nil, Pong, 0)...))
 	f.Add(EndFrame((&IDArgs{}).Append(AppendRequest(nil, OpGetattr, 1, Header{})), 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l := newLane(script{Reader: bytes.NewReader(b)})
+		l, _ := newLane(script{Reader: bytes.NewReader(b)})
 		for {
 			_, size, err := l.Next()
 			if err != nil {

@@ -39,11 +39,17 @@ type LaneHello struct {
 // the one that the kernel wakes. Send may be called by several goroutines at a time, the
 // others by one.
 type Lane struct {
-	conn  net.Conn
+	conn  laneConn
 	rd    *bufio.Reader
 	left  int          // bytes of the body of the frame that Next returned, not read yet
 	heard atomic.Int64 // when bytes came, ns of the Unix epoch
 	mu    sync.Mutex   // of writing
+}
+
+// laneConn is what a Lane needs of a connection.
+type laneConn interface {
+	io.ReadWriteCloser
+	SetDeadline(time.Time) error
 }
 
 // OpenLane begins a lane on a fresh connection to a brick; conf nil means
@@ -58,12 +64,11 @@ func OpenLane(conn net.Conn, conf *tls.Config, h LaneHello) (*Lane, error) {
 		}
 		begin, conn = begin[:0], tls.Client(conn, conf)
 	}
-	l := newLane(conn)
-	if err := l.Send(appendU64(append(begin, h.Session[:]...), h.Attachment), nil); err != nil {
-		l.Close()
+	if _, err := conn.Write(appendU64(append(begin, h.Session[:]...), h.Attachment)); err != nil {
+		_ = conn.Close()
 		return nil, err
 	}
-	return l, nil
+	return newLane(conn)
 }
 
 // AcceptLane takes a connection that a brick has found to begin with a lane's preface.
@@ -72,29 +77,33 @@ func AcceptLane(conn net.Conn, conf *tls.Config) (*Lane, LaneHello, error) {
 	if conf != nil {
 		conn = tls.Server(conn, conf)
 	}
-	l := newLane(conn)
 	var h LaneHello
 	var b [laneHelloSize]byte
-	if _, err := io.ReadFull(l.rd, b[:]); err != nil {
-		l.Close()
+	if _, err := io.ReadFull(conn, b[:]); err != nil {
+		_ = conn.Close()
 		return nil, h, err
 	}
 	copy(h.Session[:], b[:])
 	h.Attachment = binary.LittleEndian.Uint64(b[16:])
-	return l, h, nil
+	l, err := newLane(conn)
+	return l, h, err
 }
 
-func newLane(conn net.Conn) *Lane {
+// newLane makes a lane of a connection, which is closed after an error.
+func newLane(conn net.Conn) (*Lane, error) {
+	l := &Lane{conn: conn}
 	if c, ok := conn.(*net.UnixConn); ok {
-		if raw, err := c.SyscallConn(); err == nil {
-			_ = raw.Control(func(fd uintptr) { // without the privilege the kernel's own size will do
-				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer)
-			})
+		q, err := newQuiet(c)
+		if err != nil {
+			return nil, err
 		}
+		// Without the privilege the kernel's own size will do.
+		_ = unix.SetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, socketBuffer)
+		l.conn = q
 	}
-	l := &Lane{conn: conn, rd: bufio.NewReaderSize(conn, laneBuffer)}
+	l.rd = bufio.NewReaderSize(l.conn, laneBuffer)
 	l.heard.Store(time.Now().UnixNano())
-	return l
+	return l, nil
 }
 
 // Send writes frames, of which the last one may be continued by data.
@@ -104,6 +113,9 @@ func (l *Lane) Send(frames, data []byte) error {
 	if len(data) == 0 {
 		_, err := l.conn.Write(frames)
 		return err
+	}
+	if q, ok := l.conn.(*quiet); ok {
+		return q.writeAll(frames, data)
 	}
 	b := net.Buffers{frames, data}
 	_, err := b.WriteTo(l.conn)

@@ -102,12 +102,12 @@ func TestLaneMalformed(t *testing.T) {
 		"kind":   func(b []byte) []byte { b[4] = byte(kindEnd); return b },
 		"number": func(b []byte) []byte { b[8] = 0; return b },
 	} {
-		l := newLane(script{Reader: bytes.NewReader(spoil(AppendEmpty(nil, Cancel, 5)))})
+		l, _ := newLane(script{Reader: bytes.NewReader(spoil(AppendEmpty(nil, Cancel, 5)))})
 		if _, _, err := l.Next(); !errors.Is(err, ErrMalformed) {
 			t.Errorf("bad %s: %v", what, err)
 		}
 	}
-	l := newLane(script{Reader: bytes.NewReader([]byte("short"))})
+	l, _ := newLane(script{Reader: bytes.NewReader([]byte("short"))})
 	if _, _, err := l.Next(); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("cut off: %v", err)
 	}
