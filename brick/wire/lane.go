@@ -108,6 +108,7 @@ func newLane(conn net.Conn) (*Lane, error) {
 
 // Send writes frames, of which the last one may be continued by data.
 func (l *Lane) Send(frames, data []byte) error {
+	noteTraffic()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(data) == 0 {

@@ -71,7 +71,7 @@ func runBrick(ctx context.Context, args []string, s cli.Streams) int {
 			out = f
 		}
 		if n := c.Uint("processors"); n > 0 {
-			runtime.GOMAXPROCS(int(n))
+			runtime.GOMAXPROCS(int(n) + wire.AwakeProcessors)
 		}
 		o.set = volume.SetID(c.Uint("set"))
 		o.log = slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: o.level}))
@@ -130,6 +130,7 @@ func serveBrick(ctx context.Context, o brickOptions) (err error) {
 		})
 	}
 	tasks.Go(func() { part.run(ctx) })
+	tasks.Go(func() { wire.KeepAwake(ctx) })
 	tasks.Go(func() {
 		hello := api.BrickHello{Volume: o.volume, Brick: o.brick, PID: os.Getpid(), Port: listener.Addr().(*net.TCPAddr).Port, Life: life}
 		err := api.KeepAttached(ctx, o.daemon, hello, func(m *spec.Map) {

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 
+	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/client"
 	"github.com/mortarfs/mortar/cmd/cli"
 	"github.com/mortarfs/mortar/fuse"
@@ -23,9 +26,15 @@ func runMount(ctx context.Context, args []string, s cli.Streams) int {
 type mounted struct {
 	volume.FS
 	client *client.Client
+	end    context.CancelFunc
+	awake  *sync.WaitGroup // until KeepAwake has returned
 }
 
-func (m mounted) Close() error { return m.client.Close() }
+func (m mounted) Close() error {
+	m.end()
+	m.awake.Wait()
+	return m.client.Close()
+}
 
 // connect opens the volume that a mount asks for.
 func connect(ctx context.Context, a fuse.MountArgs, log *slog.Logger) (volume.FS, error) {
@@ -41,5 +50,9 @@ func connect(ctx context.Context, a fuse.MountArgs, log *slog.Logger) (volume.FS
 	if err != nil {
 		return nil, err
 	}
-	return mounted{c.FS(), c}, nil
+	m := mounted{FS: c.FS(), client: c, awake: new(sync.WaitGroup)}
+	ctx, m.end = context.WithCancel(context.Background())
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + wire.AwakeProcessors)
+	m.awake.Go(func() { wire.KeepAwake(ctx) })
+	return m, nil
 }
