@@ -308,7 +308,7 @@ func (l *link) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Rmdir(ctx, dir, name) })
 }
 func (l *link) Rename(ctx context.Context, od volume.ID, on string, nd volume.ID, nn string, f volume.RenameFlags) error {
-	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Rename(ctx, od, on, nd, nn, f) })
+	return l.tell(ctx, nd, fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Rename(ctx, od, on, nd, nn, f) }))
 }
 func (l *link) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
 	type page struct {

@@ -67,6 +67,50 @@ func TestTold(t *testing.T) {
 	}
 }
 
+// TestToldByOne: on a volume of one set nobody need be asked about a directory that only this client changes.
+func TestToldByOne(t *testing.T) {
+	c := newCluster(t, 1, false)
+	c.fs.heard.believe = time.Hour
+	ctx, set := t.Context(), c.ids[0]
+	a, err := c.fs.Make(ctx, volume.Root, "d", volume.Node{Mode: syscall.S_IFDIR | 0o700})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.fs.Getattr(ctx, a.ID); err != nil {
+		t.Fatal(err)
+	}
+	steps := []struct {
+		name string
+		do   func() error
+	}{
+		{"create", func() error {
+			f, _, err := c.fs.Create(ctx, a.ID, "f", volume.Node{Mode: syscall.S_IFREG | 0o600}, volume.Write)
+			if err == nil {
+				err = f.Close()
+			}
+			return err
+		}},
+		{"rename", func() error { return c.fs.Rename(ctx, a.ID, "f", a.ID, "g", 0) }},
+		{"unlink", func() error { return c.fs.Unlink(ctx, a.ID, "g") }},
+	}
+	for _, s := range steps {
+		if err := s.do(); err != nil {
+			t.Fatalf("%s: %v", s.name, err)
+		}
+		if !c.fs.heard.knows(a.ID, set) {
+			t.Errorf("after a %s the directory must be asked for", s.name)
+		}
+		heard, err := c.fs.Getattr(ctx, a.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.fs.heard.forgetAll()
+		if asked, err := c.fs.Getattr(ctx, a.ID); err != nil || asked != heard {
+			t.Errorf("after a %s the directory is\n%+v, %v; heard was\n%+v", s.name, asked, err, heard)
+		}
+	}
+}
+
 func TestRandom(t *testing.T) {
 	for _, n := range []int{1, 2, 5} {
 		cfg := fstest.Config{New: func(t *testing.T) volume.FS { return newCluster(t, n, false).fs }}
@@ -94,7 +138,7 @@ func TestHeardOverRename(t *testing.T) {
 		w.lookup(w.dir, name)
 		w.must(w.fs.Rename(w.ctx, w.dir, name, w.dir, next, 0))
 		for _, set := range v.ids {
-			concerned := set == 1 || set == from || set == to
+			concerned := set != to && (set == 1 || set == from) // to has told
 			if w.fs.heard.knows(w.dir, set) == concerned {
 				t.Errorf("%s, which lies on set 1, became %s: set %d is believed: %v", name, next, set, !concerned)
 			}

@@ -22,10 +22,10 @@ func (d *Distribute) Lookup(ctx context.Context, dir volume.ID, name string) (vo
 		}
 		d.see(dir, name, a)
 		switch {
-		case v.single:
-			return a, nil
 		case a.IsDir():
 			return d.dirAttr(ctx, v, a.ID, v.owner(dir, name), a, name)
+		case v.single:
+			return a, nil
 		case a.Held == 0:
 			if d.heard.isScattered(dir) {
 				d.held.put(nameID(dir, name), v.owner(dir, name))
@@ -230,20 +230,20 @@ func (d *Distribute) Rename(ctx context.Context, oldDir volume.ID, oldName strin
 	}
 	return d.nameOp(ctx, "rename", newDir, newName, func(ctx context.Context, s volume.Set) error {
 		old, new := nameKey{oldDir, oldName}, nameKey{newDir, newName}
-		forget := d.renaming(ctx, old, new, f)
-		err := d.rename(ctx, s, old, new, f)
+		renaming, forget := d.renaming(ctx, old, new, f)
+		err := d.rename(renaming, s, old, new, f)
 		forget(err)
 		return d.noDir(ctx, d.view.Load(), "rename", err, oldDir)
 	})
 }
 
-// renaming returns what to call after a rename, to forget what it has changed of
-// what was heard. That is everything if directories may have moved or gone. Of a file
+// renaming returns the context to rename with, and what to call after it to forget what it has changed of
+// what was heard, but for what the new name's owner told of the new name's directory. That is everything if directories may have moved or gone. Of a file
 // it is known whose words on its two directories do not hold any more: those of the
 // names' owners and of the set where it lies. A file that it replaces may lie on yet another,
 // but that one's names, which nobody is shown, changed with the owner's: its time
 // for the directory is not the latest.
-func (d *Distribute) renaming(ctx context.Context, old, new nameKey, f volume.RenameFlags) func(err error) {
+func (d *Distribute) renaming(ctx context.Context, old, new nameKey, f volume.RenameFlags) (context.Context, func(err error)) {
 	was, seen := d.seen.get(nameID(old.dir, old.name))
 	v := d.view.Load()
 	from, to := v.owner(old.dir, old.name), v.owner(new.dir, new.name)
@@ -252,8 +252,8 @@ func (d *Distribute) renaming(ctx context.Context, old, new nameKey, f volume.Re
 		lies, known = from, true
 	}
 	_, left := d.heard.begin(ctx, old.dir)
-	_, entered := d.heard.begin(ctx, new.dir)
-	return func(err error) {
+	ctx, entered := d.heard.begin(ctx, new.dir)
+	return ctx, func(err error) {
 		d.held.drop(nameID(old.dir, old.name))
 		d.held.drop(nameID(new.dir, new.name))
 		if err != nil || !seen || was.isDir || !known || f&volume.RenameExchange != 0 {
@@ -261,8 +261,12 @@ func (d *Distribute) renaming(ctx context.Context, old, new nameKey, f volume.Re
 			return
 		}
 		left.only, entered.only = true, true
-		d.heard.changed(left, from, lies)
-		d.heard.changed(entered, to, lies)
+		if old.dir == new.dir {
+			d.heard.changed(entered, to, from, lies)
+		} else {
+			d.heard.changed(left, from, lies)
+			d.heard.changed(entered, to, lies)
+		}
 		if lies != to {
 			d.heard.scatter(new.dir)
 		}

@@ -23,13 +23,11 @@ func (d *Distribute) Getattr(ctx context.Context, id volume.ID) (volume.Attr, er
 		return err
 	})
 	switch {
-	case v.single:
-		return a, err
 	case err == nil && !a.IsDir():
 		return a, nil
 	case err == nil:
 		return d.dirAttr(ctx, v, id, at, a, "")
-	case isUnsure(err): // a directory whose home is down has copies
+	case !v.single && isUnsure(err): // a directory whose home is down has copies
 		if b, derr := d.dirAttr(ctx, v, id, 0, volume.Attr{}, ""); derr == nil {
 			return b, nil
 		}

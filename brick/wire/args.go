@@ -256,6 +256,9 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 	switch op {
 	case OpLink: // after what is linked
 		r.ID()
+	case OpRename: // the one that it is in now
+		r.ID()
+		r.Text(volume.NameMax)
 	case OpCreate, OpMake, OpUnlink:
 	default:
 		return dir, false
