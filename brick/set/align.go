@@ -29,7 +29,11 @@ func (r *reign) align(ctx context.Context, b *backup, extra []Key) (covered Seq,
 	if t.lost {
 		t.keys = append(t.keys, Key{Kind: FullKey})
 	}
-	keys = append(keys, t.keys...)
+	strays, err := r.strays(ctx, b)
+	if err != nil {
+		return 0, err
+	}
+	keys = append(append(keys, t.keys...), strays...)
 	if err := r.tear(ctx, b, keys); err != nil {
 		return 0, err
 	}
@@ -46,6 +50,30 @@ func (r *reign) align(ctx context.Context, b *backup, extra []Key) (covered Seq,
 		}
 	}
 	return covered, nil
+}
+
+// strays returns the keys of what has no name at one of this member and another, and is not so at the other:
+// no log tells of what the end of a process has left of a file that was open, or was just let go. Nothing changes meanwhile.
+func (r *reign) strays(ctx context.Context, b *backup) ([]Key, error) {
+	here, err := allNameless(ctx, near{m: r.s.member})
+	if err != nil {
+		return nil, err
+	}
+	there, err := allNameless(ctx, distant{peer: caller{b}, epoch: func() Epoch { return r.epoch }})
+	if err != nil {
+		return nil, err
+	}
+	var keys []Key
+	lacks := func(ids []volume.ID, has map[volume.ID]bool) {
+		for _, id := range ids {
+			if !has[id] {
+				keys = append(keys, Key{Kind: ObjectKey, ID: id})
+			}
+		}
+	}
+	lacks(here, setOf(there))
+	lacks(there, setOf(here))
+	return keys, nil
 }
 
 // watched returns ctx, ended when the member has not answered for some time: everything waits

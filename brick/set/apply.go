@@ -21,13 +21,13 @@ func apply(ctx context.Context, m volume.Member, files *files, c *change) (o Out
 	case doLink:
 		o.Attr, err = m.Link(ctx, c.id, c.dir, c.name)
 	case doUnlink:
-		files.drop(c.id)
-		err = m.Unlink(ctx, c.dir, c.name)
+		err = files.without(c.id, func() error { return m.Unlink(ctx, c.dir, c.name) })
 	case doRmdir:
 		err = m.Rmdir(ctx, c.dir, c.name)
 	case doRename:
-		files.drop(c.old)
-		err = m.Rename(ctx, c.dir, c.name, c.dir2, c.name2, volume.RenameFlags(c.flags))
+		err = files.without(c.old, func() error {
+			return m.Rename(ctx, c.dir, c.name, c.dir2, c.name2, volume.RenameFlags(c.flags))
+		})
 	case doSetxattr:
 		err = m.Setxattr(ctx, c.id, c.name, c.value, volume.XattrFlags(c.flags))
 	case doRemovexattr:
@@ -41,13 +41,11 @@ func apply(ctx context.Context, m volume.Member, files *files, c *change) (o Out
 	case doDiscard:
 		err = m.Discard(ctx, c.dir, c.name, c.id, c.key)
 	case doPurge:
-		files.drop(c.id)
-		err = m.Purge(ctx, c.key)
+		err = files.without(c.id, func() error { return m.Purge(ctx, c.key) })
 	case doRestore:
 		err = m.Restore(ctx, c.key)
 	case doRelease:
-		files.drop(c.id)
-		err = m.Release(ctx, c.id)
+		err = files.without(c.id, func() error { return m.Release(ctx, c.id) })
 	case doJournal:
 		err = m.Journal().Append(ctx, c.value)
 	case doJournalRewrite:
@@ -114,6 +112,7 @@ type files struct {
 		sync.Mutex
 		open  map[volume.ID]*openFile
 		clock uint64
+		drops uint64 // how many times drop was called
 	}
 }
 
@@ -143,6 +142,7 @@ func (t *files) get(ctx context.Context, m volume.Member, id volume.ID) (*openFi
 		t.mu.Unlock()
 		return f, nil
 	}
+	drops := t.mu.drops
 	t.mu.Unlock()
 	opened, err := m.Open(ctx, id, volume.Read|volume.Write)
 	if err != nil {
@@ -156,6 +156,10 @@ func (t *files) get(ctx context.Context, m volume.Member, id volume.ID) (*openFi
 		return f, nil
 	}
 	f := &openFile{File: opened, refs: 1, used: t.mu.clock}
+	if f.gone = t.mu.drops != drops; f.gone { // perhaps of this one, which has lost its name since: nobody would close it
+		t.mu.Unlock()
+		return f, nil
+	}
 	t.mu.open[id] = f
 	old := t.excessLocked()
 	t.mu.Unlock()
@@ -194,9 +198,18 @@ func (t *files) put(f *openFile) {
 	}
 }
 
-// drop closes a file that is about to lose its name: an open one would be kept.
+// without carries out what may take a file's last name away, with the file closed: an open one would be
+// kept. Somebody may open it on the way, to heal it or to sync it, so it is closed again afterwards.
+func (t *files) without(id volume.ID, f func() error) error {
+	t.drop(id)
+	defer t.drop(id)
+	return f()
+}
+
+// drop closes a file, as soon as nobody needs it.
 func (t *files) drop(id volume.ID) {
 	t.mu.Lock()
+	t.mu.drops++
 	f := t.mu.open[id]
 	delete(t.mu.open, id)
 	last := f != nil && f.refs == 0

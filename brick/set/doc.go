@@ -69,6 +69,8 @@
 //
 // Clients open again at the new primary what they had open at the old one. Until their time is over what
 // loses its name meanwhile is kept on all members as if it were open (opens.go).
+// Which objects without a name a member has is compared whenever it is aligned: no key tells of what a primary
+// had let go just when it died, or of what a process had open for its own sake (align.go).
 //
 // # Coming back
 //

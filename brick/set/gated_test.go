@@ -162,6 +162,10 @@ func (g gated) Release(ctx context.Context, id volume.ID) error {
 	return g.p.step("release", func() error { return g.Member.Release(ctx, id) })
 }
 
+func (g gated) Nameless(ctx context.Context) ([]volume.ID, error) {
+	return got(g.p, "nameless", func() ([]volume.ID, error) { return g.Member.Nameless(ctx) })
+}
+
 func (g gated) Sums(ctx context.Context, id volume.ID, first int64, n, size int) ([]uint64, error) {
 	return got(g.p, "sums", func() ([]uint64, error) { return g.Member.Sums(ctx, id, first, n, size) })
 }

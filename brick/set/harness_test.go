@@ -288,7 +288,7 @@ func (c *cluster) allInSync(within time.Duration) {
 // equal compares all members with the first. What has no name and was closed goes a moment later.
 func (c *cluster) equal() {
 	c.t.Helper()
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); pause(context.Background(), 20*time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); pause(context.Background(), 20*time.Millisecond) {
 		same := true
 		for _, n := range c.nodes[1:] {
 			same = same && n.dump(n.arbiter) == c.nodes[0].dump(n.arbiter)

@@ -110,11 +110,12 @@ func (s near) open(ctx context.Context, id volume.ID) (f volume.File, done func(
 	return o, func() { s.files.put(o) }, nil
 }
 
-// drop closes what is open of an object that is about to go.
-func (s near) drop(id volume.ID) {
-	if s.files != nil {
-		s.files.drop(id)
+// without carries out what may end an object: open, it would be kept for this side's sake alone.
+func (s near) without(id volume.ID, f func() error) error {
+	if s.files == nil {
+		return f()
 	}
+	return s.files.without(id, f)
 }
 
 func (s near) look(ctx context.Context, dir volume.ID, name string, id volume.ID) (v sight, err error) {
@@ -239,8 +240,7 @@ func (s near) nameless(ctx context.Context, after volume.ID) ([]volume.ID, error
 }
 
 func (s near) release(ctx context.Context, id volume.ID) error {
-	s.drop(id)
-	return s.m.Release(ctx, id)
+	return s.without(id, func() error { return s.m.Release(ctx, id) })
 }
 
 func (s near) sums(ctx context.Context, id volume.ID, first int64, n, size int) ([]uint64, error) {
@@ -315,8 +315,7 @@ func (s near) discard(ctx context.Context, dir volume.ID, name string, id volume
 }
 
 func (s near) purge(ctx context.Context, k volume.Key, id volume.ID) error {
-	s.drop(id) // open, it would be kept for this side's sake alone
-	return s.m.Purge(ctx, k)
+	return s.without(id, func() error { return s.m.Purge(ctx, k) })
 }
 
 // settle closes files too, since it comes last: what went while it was open here goes then.

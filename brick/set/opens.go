@@ -63,62 +63,80 @@ func (r *reign) keepOpen(id volume.ID) {
 	}
 }
 
-// releaseLocked lets an object go soon that is kept and not open any more.
+// releaseLocked lets an object go soon that is kept and not open any more. That waits for what is under
+// way with it, as long as the reign lasts: nobody waits for that.
 func (r *reign) releaseLocked(id volume.ID) {
-	delete(r.mu.kept, id)
+	r.mu.kept[id] = true // if somebody opens it before that, it goes with his handle
 	if r.mu.why != "" {
 		return
 	}
 	r.wg.Go(func() {
-		if err := r.releaseIfClosed(r.ctx, id); err != nil && !r.deposed() {
+		at := whole(id, false)
+		err := r.s.locks.lock(r.ctx, at)
+		if err == nil {
+			err = r.release(r.ctx, id)
+			r.s.locks.unlock(at)
+		}
+		if err != nil && !r.deposed() {
 			r.log.Warn("a file without a name could not be removed", "id", id, "error", err)
 		}
 	})
 }
 
-// releaseIfClosed lets an object go, on all members, that has no name and is not open.
-func (r *reign) releaseIfClosed(ctx context.Context, id volume.ID) error {
-	s := store{r}
-	at := whole(id, false)
-	if err := s.lock(ctx, "release", at); err != nil {
-		return err
-	}
-	defer r.s.locks.unlock(at)
+// release lets an object go, on all members, that has no name, unless it is open. All of it is locked.
+func (r *reign) release(ctx context.Context, id volume.ID) error {
 	if r.isOpen(id) {
 		return nil
 	}
 	c := &change{kind: doRelease, id: id}
 	var o Outcome
-	if err := r.change(ctx, c, s.here(c, &o)); err != nil {
+	if err := r.change(ctx, c, store{r}.here(c, &o)); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.mu.opens[id] == 0 {
-		delete(r.mu.kept, id)
-	}
+	delete(r.mu.kept, id)
 	return nil
 }
 
 // Orphans implements volume.Store: the time to come back is over. What has no name and is not
-// open here goes, on all members.
+// open here goes, on all members. What can't go now does so later, in this reign or the next.
 func (s store) Orphans(ctx context.Context) error {
+	s.r.mu.Lock()
+	s.r.mu.waiting, s.r.mu.born = false, nil // before the look: what is kept for somebody's sake from now on goes with his handle
+	s.r.mu.Unlock()
 	ids, err := s.member().Nameless(ctx)
 	if err != nil {
 		return err
 	}
 	s.r.mu.Lock()
-	s.r.mu.waiting, s.r.mu.born = false, nil
 	for _, id := range ids {
 		s.r.mu.kept[id] = true // if it is open it goes when it is closed
 	}
 	s.r.mu.Unlock()
-	for _, id := range ids {
-		if err := s.r.releaseIfClosed(ctx, id); err != nil {
+	for i, id := range ids {
+		at := whole(id, false)
+		if err = s.lock(ctx, "release", at); err == nil {
+			err = s.r.release(ctx, id)
+			s.r.s.locks.unlock(at)
+		}
+		if err != nil {
+			s.r.releaseAll(ids[i:])
 			return err
 		}
 	}
 	return nil
+}
+
+// releaseAll lets objects go soon that are kept and not open.
+func (r *reign) releaseAll(ids []volume.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range ids {
+		if r.mu.opens[id] == 0 {
+			r.releaseLocked(id)
+		}
+	}
 }
 
 // Close implements volume.File. With the last handle of what has no name any more
@@ -143,7 +161,9 @@ func (f *file) Close() (err error) {
 }
 
 // letGo lets an object go that is kept and not open any more. Nobody who asks for it by its ID
-// finds it from now on, unless something is under way with it just now.
+// finds it from now on, unless something is under way with it just now. What a crash leaves at the others
+// between this and the change that follows goes when they are aligned, and what another primary's clients
+// have open comes back to this member then (reign.strays).
 func (r *reign) letGo(id volume.ID) {
 	if at := whole(id, false); r.s.locks.try(at) {
 		if !r.isOpen(id) && !r.deposed() {
