@@ -56,7 +56,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		}
 		victim.stop()
 		began := time.Now()
-		_, s = c.primary(5 * time.Second)
+		_, s = c.primary(20 * time.Second)
 		if _, err := s.Make(ctx, volume.Root, "dir-"+name, volume.Node{Mode: 0o40755}); err != nil {
 			t.Fatal(err)
 		}
