@@ -34,29 +34,36 @@ const (
 
 func startPulse(t *testing.T, path string) *pulse {
 	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := &pulse{stop: make(chan struct{})}
 	p.mu.last = time.Now()
 	p.work.Go(func() {
-		defer f.Close()
-		tick := time.NewTicker(pulseEvery)
-		defer tick.Stop()
-		b := make([]byte, pulseSize)
-		for off := int64(0); ; off = (off + pulseSize) % pulseMax {
-			select {
-			case <-p.stop:
-				return
-			case <-tick.C:
-			}
-			_, err := f.WriteAt(b, off)
+		if err := apart(func() { p.run(path) }); err != nil {
 			p.beat(err)
 		}
 	})
 	t.Cleanup(p.end)
 	return p
+}
+
+func (p *pulse) run(path string) {
+	f, err := os.Create(path)
+	if err != nil {
+		p.beat(err)
+		return
+	}
+	defer f.Close()
+	tick := time.NewTicker(pulseEvery)
+	defer tick.Stop()
+	b := make([]byte, pulseSize)
+	for off := int64(0); ; off = (off + pulseSize) % pulseMax {
+		select {
+		case <-p.stop:
+			return
+		case <-tick.C:
+		}
+		_, err := f.WriteAt(b, off)
+		p.beat(err)
+	}
 }
 
 func (p *pulse) end() {
@@ -101,7 +108,7 @@ func distribution(d []time.Duration) string {
 	at := func(share float64) time.Duration {
 		return d[min(len(d)-1, int(share*float64(len(d))))].Round(time.Millisecond)
 	}
-	return fmt.Sprintf("%d tries: min %v, median %v, p95 %v, max %v", len(d), at(0), at(0.5), at(0.95), at(1))
+	return fmt.Sprintf("%d tries: min %v, 10 %% %v, median %v, 90 %% %v, max %v", len(d), at(0), at(0.1), at(0.5), at(0.9), at(1))
 }
 
 // How long a client that writes all the time has to wait when the primary's process is killed, and when its host is

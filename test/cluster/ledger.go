@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ type Ledger struct {
 		files    map[string][]byte // what must be there; nil: nothing may be
 		unsure   map[string]bool
 		acked    int
+		by       []int // of them, each writer's
 		synced   int
 		failures map[string]int
 		slowest  time.Duration
@@ -45,9 +47,14 @@ func StartLedger(t testing.TB, seed uint64, writers int, mounts ...string) *Ledg
 	}
 	l := &Ledger{t: t, dir: filepath.Base(dir), stop: make(chan struct{})}
 	l.mu.files, l.mu.unsure, l.mu.failures = map[string][]byte{}, map[string]bool{}, map[string]int{}
+	l.mu.by = make([]int, writers)
 	for i := range writers {
 		w := &bookkeeper{l: l, id: i, mount: mounts[i%len(mounts)], dice: rand.New(rand.NewPCG(seed, uint64(i)))}
-		l.work.Go(w.run)
+		l.work.Go(func() {
+			if err := apart(w.run); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	t.Cleanup(l.end)
 	return l
@@ -173,6 +180,7 @@ func (w *bookkeeper) book(then map[string][]byte, synced bool, f func() error) b
 		return false
 	}
 	l.mu.acked++
+	l.mu.by[w.id]++
 	if synced {
 		l.mu.synced++
 	}
@@ -193,6 +201,26 @@ func (l *Ledger) Progress(n int) {
 	Eventually(l.t, "changes are acknowledged", func() error {
 		if now := l.count(); now < from+n {
 			return fmt.Errorf("%d of %d", now-from, n)
+		}
+		return nil
+	})
+}
+
+// ProgressOfAll waits until n more changes of each writer are acknowledged.
+func (l *Ledger) ProgressOfAll(n int) {
+	l.t.Helper()
+	counts := func() []int {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return slices.Clone(l.mu.by)
+	}
+	from := counts()
+	Eventually(l.t, "changes of each client are acknowledged", func() error {
+		now := counts()
+		for i := range now {
+			if now[i] < from[i]+n {
+				return fmt.Errorf("%v, they were %v", now, from)
+			}
 		}
 		return nil
 	})

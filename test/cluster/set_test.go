@@ -67,6 +67,7 @@ type trial struct {
 	mounts []string // the same for all rounds
 
 	kills, primaries, failovers int
+	rests                       int // how often all clients were served again in between
 	operations, unknown, groups int
 	undecided                   int
 	acknowledged, synced, lost  int
@@ -90,8 +91,8 @@ func (x *trial) String() string {
 	for _, what := range slices.Sorted(maps.Keys(x.errors)) {
 		errs = append(errs, fmt.Sprintf("%s × %d", what, x.errors[what]))
 	}
-	return fmt.Sprintf("%d kills, %d of primaries; %d failovers; %d operations in %d groups, %d with unknown outcome, %d groups undecided; "+
-		"%d changes acknowledged in the ledger, %d synced, %d lost; longest wait %v; errors seen: %s", x.kills, x.primaries, x.failovers,
+	return fmt.Sprintf("%d kills, %d of primaries; %d failovers; all served in between %d times; %d operations in %d groups, %d with unknown outcome, %d groups undecided; "+
+		"%d changes acknowledged in the ledger, %d synced, %d lost; longest wait %v; errors seen: %s", x.kills, x.primaries, x.failovers, x.rests,
 		x.operations, x.groups, x.unknown, x.undecided, x.acknowledged, x.synced, x.lost, x.longest.Round(time.Millisecond), strings.Join(errs, ", "))
 }
 
@@ -103,7 +104,7 @@ func (x *trial) round(seed uint64, length time.Duration) {
 	ledger := StartLedger(x.t, seed, 3, x.mounts...)
 	witnesses := StartWitnesses(x.t, seed, 1, x.mounts...)
 	s := &Saboteur{c: x.c, volume: "v", sets: x.sets, dice: rand.New(rand.NewPCG(seed, 99))}
-	s.Harass(length)
+	s.Harass(length, ledger)
 	phase("faults: " + s.String())
 	x.c.AwaitInSync("v")
 	phase("heal")
@@ -131,6 +132,7 @@ func (x *trial) round(seed uint64, length time.Duration) {
 
 func (x *trial) add(s *Saboteur, a Account, said Testimony) {
 	x.kills, x.primaries = x.kills+s.Kills, x.primaries+s.Primary
+	x.rests += s.Rests
 	x.operations, x.unknown, x.groups = x.operations+said.Operations, x.unknown+said.Unknown, x.groups+said.Groups
 	x.undecided += len(said.Undecided)
 	x.acknowledged, x.synced, x.lost = x.acknowledged+a.Acknowledged, x.synced+a.Synced, x.lost+a.Lost

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,14 +22,17 @@ type Saboteur struct {
 	Cuts     int // of the network
 	Daemons  int // daemons killed
 	PowerOff int // servers without power, each a kill of all its bricks too
+	Rests    int // how often all clients were served again before the next fault
 
 	stopped []Member
+	lasting bool // one of the faults is more than a moment
 }
 
-// The longest and shortest rest between two faults.
+// The longest and shortest rest between two faults, and how long one lasts.
 const (
 	faultRestMin = 100 * time.Millisecond
 	faultRestMax = 2 * time.Second
+	killRestMax  = 300 * time.Millisecond // between a kill and what follows
 )
 
 // mendSlow is how long it may take to take faults back without a word about it.
@@ -43,45 +47,56 @@ func (s *Saboteur) Strike() string {
 	}
 	on := s.c.On(m)
 	other := s.c.Servers[s.dice.IntN(len(s.c.Servers))]
-	switch kind := s.dice.IntN(20); {
-	case kind < 11:
+	kind := s.dice.IntN(30)
+	if kind < faultKills {
 		return s.kill(m)
-	case kind < 13:
+	}
+	return s.lastingHarm(kind-faultKills, m, on, other)
+}
+
+// faultKills is how many of 30 faults are kills of a brick process, and nothing else: they are
+// mended in a moment, while of the others a few take most of the time.
+const faultKills = 23
+
+// lastingHarm does one of 7 kinds of harm that go on until Mend.
+func (s *Saboteur) lastingHarm(kind int, m Member, on, other *Server) string {
+	s.c.t.Helper()
+	s.lasting = true
+	switch {
+	case kind == 0:
 		if !s.c.signal(m, syscall.SIGSTOP) {
 			return m.Name + " has ended"
 		}
 		s.Pauses++
 		s.stopped = append(s.stopped, m)
 		return m.Name + " stopped, " + m.Role
-	case kind == 13:
+	case kind == 1:
 		s.Cuts++
 		s.c.Isolate(on.Machine)
 		return on.Name + " isolated, " + m.Role
-	case kind == 14 && other != on:
+	case kind == 2 && other != on:
 		s.Cuts++
 		s.c.Cut(on.Machine, other.Machine)
 		return on.Name + " and " + other.Name + " cut, " + m.Role
-	case kind == 15 && other != on:
+	case kind == 3 && other != on:
 		s.Cuts++
 		s.c.CutOneWay(on.Machine, other.Machine)
 		return on.Name + " to " + other.Name + " cut, " + m.Role
-	case kind == 16:
+	case kind == 4:
 		s.Cuts++
 		s.c.CutOneWay(on.Machine, s.c.Client)
 		return on.Name + " to the client cut, " + m.Role
-	case kind == 17 && on.Running():
+	case kind == 5 && on.Running():
 		s.Daemons++
 		on.Kill()
 		return on.Name + ": daemon killed, " + m.Role
-	case kind == 18:
+	case kind == 6:
 		s.PowerOff++
-		s.Kills += s.sets
-		if m.Primary() {
-			s.Primary++
-		}
+		s.count(on)
 		on.PowerOff()
 		return on.Name + ": power off, " + m.Role
 	}
+	s.lasting = false
 	return s.kill(m)
 }
 
@@ -94,6 +109,20 @@ func (s *Saboteur) kill(m Member) string {
 		s.Primary++
 	}
 	return m.Name + " killed, " + m.Role
+}
+
+// count counts the brick processes of a server, which are about to be killed.
+func (s *Saboteur) count(on *Server) {
+	members, _ := s.c.Members(s.volume)
+	for _, m := range members {
+		if s.c.On(m) != on || !s.c.signal(m, 0) {
+			continue
+		}
+		s.Kills++
+		if m.Primary() {
+			s.Primary++
+		}
+	}
 }
 
 // victim picks a set's primary in two of three cases, else any member that runs.
@@ -123,7 +152,7 @@ func (s *Saboteur) Mend() {
 	for _, m := range s.stopped {
 		s.c.signal(m, syscall.SIGCONT)
 	}
-	s.stopped = nil
+	s.stopped, s.lasting = nil, false
 	for _, server := range s.c.Servers {
 		if !server.Running() {
 			server.PowerOn()
@@ -135,8 +164,8 @@ func (s *Saboteur) Mend() {
 }
 
 // Harass strikes again and again for so long, each time one or two faults
-// together, which last for a moment; in the end all is mended.
-func (s *Saboteur) Harass(length time.Duration) {
+// together, which last for a moment, and then waits until all is served again; in the end all is mended.
+func (s *Saboteur) Harass(length time.Duration, ledger *Ledger) {
 	s.c.t.Helper()
 	for end := time.Now().Add(length); time.Now().Before(end); {
 		said := s.Strike()
@@ -144,24 +173,63 @@ func (s *Saboteur) Harass(length time.Duration) {
 			s.rest()
 			said += "; " + s.Strike()
 		}
-		s.c.t.Logf("%s %s", time.Now().Format("15:04:05.000"), strings.ReplaceAll(said, s.c.Dir, ""))
+		s.c.t.Logf("%s %s", time.Now().Format(clockFormat), strings.ReplaceAll(said, s.c.Dir, ""))
 		s.rest()
 		begin := time.Now()
 		s.Mend()
 		if took := time.Since(begin); took > mendSlow { // the faults lasted so much longer, and clients may have given up
-			s.c.t.Logf("%s mended after %v", time.Now().Format("15:04:05.000"), took.Round(time.Millisecond))
+			s.c.t.Logf("%s mended after %v", time.Now().Format(clockFormat), took.Round(time.Millisecond))
 		}
-		if s.dice.IntN(3) == 0 {
-			s.rest()
-		}
+		s.recovered(ledger)
 	}
 }
 
+// clockFormat is how the tests' logs tell the time, to be found again in the processes' logs.
+const clockFormat = "15:04:05.000"
+
+// recoverSlow is how long it may take until all is served again, all faults mended, without a word about it.
+const recoverSlow = 5 * time.Second
+
+// recovered waits until each client's changes are acknowledged again, and every other time until
+// all members are in sync too: the next fault meets a set that is whole as often as one that heals.
+func (s *Saboteur) recovered(ledger *Ledger) {
+	s.c.t.Helper()
+	begin := time.Now()
+	s.revive()
+	ledger.ProgressOfAll(recoverChanges)
+	served := time.Since(begin)
+	if s.dice.IntN(2) == 0 {
+		s.c.AwaitInSync(s.volume)
+	}
+	if took := time.Since(begin); took > recoverSlow {
+		s.c.t.Logf("%s all served after %v, whole after %v", time.Now().Format(clockFormat), served.Round(time.Millisecond), took.Round(time.Millisecond))
+	}
+	s.Rests++
+}
+
+// recoverChanges is how many changes of each client make it one that is served.
+const recoverChanges = 2
+
+// revive has bricks that are down started now, as an administrator does: a daemon leaves what dies
+// every few seconds down for up to half a minute, which the next fault need not wait for.
+func (s *Saboteur) revive() {
+	s.c.t.Helper()
+	members, err := s.c.Members(s.volume)
+	if err == nil && slices.ContainsFunc(members, func(m Member) bool { return m.PID <= 0 }) {
+		s.c.Servers[0].Run("volume", "start", s.volume, "force")
+	}
+}
+
+// rest waits, for longer if a fault is to last.
 func (s *Saboteur) rest() {
-	<-time.After(faultRestMin + time.Duration(s.dice.Int64N(int64(faultRestMax-faultRestMin))))
+	longest := killRestMax
+	if s.lasting {
+		longest = faultRestMax
+	}
+	<-time.After(faultRestMin + time.Duration(s.dice.Int64N(int64(longest-faultRestMin))))
 }
 
 func (s *Saboteur) String() string {
-	return fmt.Sprintf("%d brick processes killed, %d of them primaries; %d paused, %d cuts, %d daemons killed, %d servers without power",
-		s.Kills, s.Primary, s.Pauses, s.Cuts, s.Daemons, s.PowerOff)
+	return fmt.Sprintf("%d brick processes killed, %d of them primaries; %d paused, %d cuts, %d daemons killed, %d servers without power; all served in between %d times",
+		s.Kills, s.Primary, s.Pauses, s.Cuts, s.Daemons, s.PowerOff, s.Rests)
 }

@@ -107,7 +107,9 @@ func (w *Witnesses) lane(kind linear.Kind, lane int) {
 			clients.Go(func() {
 				c := &client{w: w, group: g, id: i, path: filepath.Join(w.mounts[i], "witness", g.name),
 					dice: rand.New(rand.NewPCG(w.seed, uint64(lane<<40|n<<8|i)))}
-				c.run()
+				if err := apart(c.run); err != nil {
+					w.breaks("a client can't begin: %v", err)
+				}
 			})
 		}
 		clients.Wait()

@@ -215,7 +215,7 @@ func (c *client) names() {
 		op.Kind, op.Value = linear.Link, c.ino
 		c.do(op, func() (linear.Outcome, error) {
 			// By its descriptor: a link by name looks the name up first, which is an operation of its own.
-			err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", c.made.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+			err := unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/thread-self/fd/%d", c.made.Fd()), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 			if errors.Is(err, unix.ESTALE) {
 				err = unix.ENOENT
 			}
