@@ -56,7 +56,7 @@ func (f *front) GetAttr(cancel <-chan struct{}, in *gofuse.GetAttrIn, out *gofus
 	defer c.end()
 	a, err := f.getattr(c, n, o)
 	if err != nil {
-		return f.fail("getattr", err)
+		return f.stale(f.fail("getattr", err), &in.InHeader)
 	}
 	return f.attr(out, n, &a)
 }
@@ -75,7 +75,7 @@ func (f *front) Statx(cancel <-chan struct{}, in *gofuse.StatxIn, out *gofuse.St
 	defer c.end()
 	a, err := f.getattr(c, n, o)
 	if err != nil {
-		return f.fail("statx", err)
+		return f.stale(f.fail("statx", err), &in.InHeader)
 	}
 	n.remember(&a, nil)
 	n.note(&a)

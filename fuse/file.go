@@ -102,11 +102,7 @@ func (f *front) Open(cancel <-chan struct{}, in *gofuse.OpenIn, out *gofuse.Open
 		f.touch(n)
 	}
 	if err != nil {
-		s := f.fail("open", err)
-		if s == statusESTALE {
-			f.baffled.note(in.Pid, f.now())
-		}
-		return s
+		return f.stale(f.fail("open", err), &in.InHeader)
 	}
 	return f.handle(out, n, file, flags, direct)
 }

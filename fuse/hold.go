@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"time"
 
+	gofuse "github.com/hanwen/go-fuse/v2/fuse"
+
 	"github.com/mortarfs/mortar/volume"
 )
 
@@ -25,7 +27,8 @@ import (
 // Of a rename by another mount nothing is known beforehand. There the kernel's
 // second try is made to succeed: a thread whose OPEN was answered ESTALE looks its
 // path up again at once, and what its LOOKUPs find is opened before they are
-// answered, so that it stays for the OPEN that follows. What is gone by then is
+// answered, so that it stays for the OPEN that follows. The same goes for a stat, which is
+// LOOKUP and GETATTR where the kernel believes no attributes (attribute-timeout=0). What is gone by then is
 // looked up anew, here, where each try takes less than any replacement.
 
 const (
@@ -80,7 +83,7 @@ func (r *recent) byOthers(dir *node, name string, thread uint32, now int64) bool
 	return fresh(v, bits, now) && v>>18&recentThread != uint64(thread)&recentThread
 }
 
-// baffled remembers threads whose OPEN was answered ESTALE, for holdFor: those
+// baffled remembers threads whose OPEN or GETATTR was answered ESTALE, for holdFor: those
 // that come to one place displace each other. A place is one word: thread and
 // when, in milliseconds.
 type baffled [64]atomic.Uint64
@@ -98,10 +101,18 @@ func (b *baffled) has(thread uint32, now int64) bool {
 	return v != 0 && uint32(v>>32) == thread && uint32(baffledWord(thread, now))-uint32(v) <= uint32(holdFor/time.Millisecond)
 }
 
+// stale notes an answer of ESTALE to OPEN or GETATTR, and returns the answer.
+func (f *front) stale(s gofuse.Status, h *gofuse.InHeader) gofuse.Status {
+	if s == statusESTALE {
+		f.baffled.note(h.Pid, f.now())
+	}
+	return s
+}
+
 // holdTries is how often a name that is replaced all the time is looked up.
 const holdTries = 8
 
-// lookupHeld is Lookup for a thread that is about to open what it finds.
+// lookupHeld is Lookup for a thread that is about to open, or look at, what it finds.
 func (f *front) lookupHeld(c *call, dir *node, name string) (a volume.Attr, err error) {
 	for range holdTries {
 		a, err = f.fs.Lookup(c, dir.id, name)

@@ -206,8 +206,6 @@ func TestTwoMounts(t *testing.T) {
 	}
 }
 
-// TestAppendTwoMounts: O_APPEND from two mounts at once loses nothing, and what
-// a mount's own kernel thinks of the offsets is put right.
 // TestReplacedByAnother: a name that another mount replaces all the time can be
 // opened, and leads to one of the files that were put there.
 func TestReplacedByAnother(t *testing.T) {
@@ -242,6 +240,35 @@ func TestReplacedByAnother(t *testing.T) {
 	wg.Wait()
 }
 
+// TestReplacedUnderStat: the same for stat, where the kernel believes no
+// attributes: the name is replaced each time between its look-up and the question for attributes.
+func TestReplacedUnderStat(t *testing.T) {
+	fs := model.New()
+	ctx := t.Context()
+	put := func(name string) {
+		f, _, err := fs.Create(ctx, volume.Root, name, volume.Node{Mode: 0o644}, volume.Write)
+		must(t, err)
+		must(t, f.Close())
+	}
+	put("target")
+	hook := &hookFS{FS: fs}
+	m, _ := mount(t, hook, "attribute-timeout=0,entry-timeout=0")
+	hook.getattr = func(_ context.Context, id volume.ID) error {
+		if id == volume.Root {
+			return nil
+		}
+		put("temp")
+		return fs.Rename(ctx, volume.Root, "temp", volume.Root, "target", 0)
+	}
+	for range 50 {
+		if _, err := os.Lstat(m + "/target"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestAppendTwoMounts: O_APPEND from two mounts at once loses nothing, and what
+// a mount's own kernel thinks of the offsets is put right.
 func TestAppendTwoMounts(t *testing.T) {
 	fs := model.New()
 	a, _ := mount(t, fs, "")
