@@ -320,6 +320,9 @@ func (o *Owner) linkAway(ctx context.Context, v *view, id volume.ID, k nameKey, 
 	if err := o.begin(dctx, it); err != nil {
 		return volume.Attr{}, err
 	}
+	// The name held where the object lies keeps it from now on, though its last
+	// other name be removed. Whoever finds none of the two must not find this one later.
+	o.names.hide(k)
 	if err := o.carry(dctx, v, it, planNames([]nameChange{{name: k, owner: o.self, after: obj}}), h); err != nil {
 		return volume.Attr{}, err
 	}
