@@ -198,6 +198,30 @@ func TestPower(t *testing.T) {
 	c.Client.Unmount(dir)
 }
 
+// A machine does not keep others' mounts from ending.
+func TestLetGo(t *testing.T) {
+	t.Parallel()
+	s := NewServer(t)
+	s.Volume("v", 1)
+	dir, err := os.MkdirTemp(filepath.Dir(dirPattern), "mortar-other-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(dir) })
+	if r := s.TryMount(s.Addr+":/v", dir); r.Code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	seen := func(r Result) bool { return strings.Contains(r.Out, " "+dir+" fuse.mortar ") }
+	if r := s.Exec(nil, "cat", "/proc/self/mounts"); !seen(r) {
+		t.Errorf("%s is not mounted:\n%s", dir, r.Out)
+	}
+	c := NewStopped(t, 1)
+	if r := c.Servers[0].Exec(nil, "cat", "/proc/self/mounts"); seen(r) {
+		t.Errorf("a machine has %s:\n%s", dir, r.Out)
+	}
+	s.Unmount(dir)
+}
+
 // sabotage says how the child of TestNothingLeft comes to its end.
 const sabotage = "MORTAR_TEST_SABOTAGE"
 

@@ -32,7 +32,7 @@ type Saboteur struct {
 const (
 	faultRestMin = 100 * time.Millisecond
 	faultRestMax = 2 * time.Second
-	killRestMax  = 300 * time.Millisecond // between a kill and what follows
+	killRestMax  = 200 * time.Millisecond // between a kill and what follows, at least nothing
 )
 
 // mendSlow is how long it may take to take faults back without a word about it.
@@ -47,18 +47,21 @@ func (s *Saboteur) Strike() string {
 	}
 	on := s.c.On(m)
 	other := s.c.Servers[s.dice.IntN(len(s.c.Servers))]
-	kind := s.dice.IntN(30)
+	kind := s.dice.IntN(faultKills + lastingKinds)
 	if kind < faultKills {
 		return s.kill(m)
 	}
 	return s.lastingHarm(kind-faultKills, m, on, other)
 }
 
-// faultKills is how many of 30 faults are kills of a brick process, and nothing else: they are
+// Of so many faults so many are kills of a brick process, and nothing else: they are
 // mended in a moment, while of the others a few take most of the time.
-const faultKills = 23
+const (
+	faultKills   = 24
+	lastingKinds = 7
+)
 
-// lastingHarm does one of 7 kinds of harm that go on until Mend.
+// lastingHarm does one of lastingKinds kinds of harm that go on until Mend.
 func (s *Saboteur) lastingHarm(kind int, m Member, on, other *Server) string {
 	s.c.t.Helper()
 	s.lasting = true
@@ -190,15 +193,15 @@ const clockFormat = "15:04:05.000"
 // recoverSlow is how long it may take until all is served again, all faults mended, without a word about it.
 const recoverSlow = 5 * time.Second
 
-// recovered waits until each client's changes are acknowledged again, and every other time until
-// all members are in sync too: the next fault meets a set that is whole as often as one that heals.
+// recovered waits until each client's changes are acknowledged again, and one time in three until
+// all members are in sync too: the next fault meets a set that is whole, or one that heals.
 func (s *Saboteur) recovered(ledger *Ledger) {
 	s.c.t.Helper()
 	begin := time.Now()
 	s.revive()
 	ledger.ProgressOfAll(recoverChanges)
 	served := time.Since(begin)
-	if s.dice.IntN(2) == 0 {
+	if s.dice.IntN(3) == 0 {
 		s.c.AwaitInSync(s.volume)
 	}
 	if took := time.Since(begin); took > recoverSlow {
@@ -222,11 +225,11 @@ func (s *Saboteur) revive() {
 
 // rest waits, for longer if a fault is to last.
 func (s *Saboteur) rest() {
-	longest := killRestMax
+	least, longest := time.Duration(0), killRestMax
 	if s.lasting {
-		longest = faultRestMax
+		least, longest = faultRestMin, faultRestMax
 	}
-	<-time.After(faultRestMin + time.Duration(s.dice.Int64N(int64(longest-faultRestMin))))
+	<-time.After(least + time.Duration(s.dice.Int64N(int64(longest-least))))
 }
 
 func (s *Saboteur) String() string {

@@ -49,6 +49,7 @@ type group struct {
 const (
 	groupOps     = 60 // of each client
 	groupUnknown = 5  // more, and the group is given up
+	witnessPause = 3 * time.Millisecond
 	blockSize    = 4096
 	blocks       = 2
 )

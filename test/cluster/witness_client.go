@@ -43,7 +43,10 @@ func (c *client) run() {
 		return
 	}
 	defer c.close()
+	tick := time.NewTicker(witnessPause)
+	defer tick.Stop()
 	for range groupOps {
+		<-tick.C
 		if c.w.stopped() || c.unknown() > groupUnknown {
 			return
 		}
