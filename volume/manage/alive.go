@@ -90,6 +90,8 @@ func (d *daemon) attendOnce(ctx context.Context) error {
 		select {
 		case _, there = <-kept:
 		case <-changed:
+		case <-ctx.Done():
+			there = false
 		}
 	}
 	if life.Err() != nil { // an orderly end is seen at once

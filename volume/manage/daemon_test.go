@@ -20,7 +20,9 @@ func refusesToRun(t *testing.T, cfg Config, text string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	err := Run(ctx, cfg)
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, cfg) }()
+	err := comes(t, "the end of a daemon that has to refuse: "+text, done)
 	if err == nil || !strings.Contains(err.Error(), text) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("the daemon ended with: %v\nwant: %s", err, text)
 	}
@@ -138,7 +140,7 @@ func TestAnswersBeforeTheStore(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- Run(ctx, cfg) }()
-	<-held
+	comes(t, "the daemon enrolls", held)
 	c := s.dial()
 	st := must[api.Status](t)(c.Status(ctx))
 	if !strings.Contains(st.Store, "is being opened") || st.PID != os.Getpid() {
@@ -149,7 +151,7 @@ func TestAnswersBeforeTheStore(t *testing.T) {
 	close(let)
 	must[[]api.Volume](t)(c.VolumeInfo(ctx, api.VolumeRequest{}))
 	cancel()
-	if err := <-done; err != nil {
+	if err := comes(t, "the daemon's end", done); err != nil {
 		t.Error(err)
 	}
 }
@@ -208,12 +210,15 @@ func TestPidFileSocketAndMetrics(t *testing.T) {
 	}
 }
 
-// What sixty volumes cost.
+// What sixty volumes cost; with -short, twenty.
 func TestManyVolumes(t *testing.T) {
 	s := newSite(t)
 	d := s.spawn(daemonSetup{})
 	c, ctx := s.dial(), t.Context()
-	const volumes = 60 // the bounds are those of the pool of servers
+	volumes := 60 // the bounds are those of the pool of servers
+	if testing.Short() {
+		volumes = 20
+	}
 	for i := range volumes {
 		name := fmt.Sprintf("v%02d", i)
 		must[api.Volume](t)(c.VolumeCreate(ctx, api.CreateRequest{Name: name, Bricks: s.bricks(3, name+"-")}))

@@ -86,10 +86,10 @@ func fakeBrick(args []string) int {
 
 // process is how a daemon in a process of its own is set up.
 type daemonSetup struct {
-	StateDir, Socket, Listen, Log string
-	StepsTo                       string // each step's name is appended to this file
-	KillAt                        int    // the n-th step, from 1, is a kill -9; 0: none
-	KillStep                      string // the first step of this name is one
+	Dir, StateDir, Socket, Listen, Log string
+	StepsTo                            string // each step's name is appended to this file
+	KillAt                             int    // the n-th step, from 1, is a kill -9; 0: none
+	KillStep                           string // the first step of this name is one
 }
 
 func daemonProcess(arg string) int {
@@ -109,14 +109,14 @@ func daemonProcess(arg string) int {
 	}
 	// b3 and b5 can't be made bricks: when the checks have been passed there is a file of that name.
 	spoil := func(step string) {
-		if dir := filepath.Dir(s.StateDir); step == "brick checked" {
-			if _, err := os.Stat(filepath.Join(dir, "b5 is to be spoiled")); err == nil {
-				_ = os.WriteFile(filepath.Join(dir, "b5"), nil, 0o600)
+		if step == "brick checked" {
+			if _, err := os.Stat(filepath.Join(s.Dir, "b5 is to be spoiled")); err == nil {
+				_ = os.WriteFile(filepath.Join(s.Dir, "b5"), nil, 0o600)
 			}
 		}
-		if dir := filepath.Dir(s.StateDir); step == "create checked" {
-			if _, err := os.Stat(filepath.Join(dir, "b1")); err == nil {
-				_ = os.WriteFile(filepath.Join(dir, "b3"), nil, 0o600)
+		if step == "create checked" {
+			if _, err := os.Stat(filepath.Join(s.Dir, "b1")); err == nil {
+				_ = os.WriteFile(filepath.Join(s.Dir, "b3"), nil, 0o600)
 			}
 		}
 	}
@@ -169,6 +169,19 @@ type site struct {
 	stop   func()
 }
 
+// memoryDir is a file system in memory. The daemons' stores write to the disk and wait for it with each change, which
+// on a machine that is busy takes seconds; the tests that kill a daemon end its process, not the machine.
+const memoryDir = "/dev/shm"
+
+// roomy returns dir if it has 2 GiB for stores, else "".
+func roomy(dir string) string {
+	var st syscall.Statfs_t
+	if syscall.Statfs(dir, &st) != nil || int64(st.Bavail)*st.Bsize < 2<<30 {
+		return ""
+	}
+	return dir
+}
+
 func newSite(t *testing.T) *site {
 	t.Helper()
 	dir := t.TempDir()
@@ -176,8 +189,13 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{t: t, dir: dir, state: filepath.Join(dir, "state"), socket: filepath.Join(run, "s")}
+	fast, err := os.MkdirTemp(roomy(memoryDir), "mortar-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{t: t, dir: dir, state: filepath.Join(fast, "state"), socket: filepath.Join(run, "s")}
 	t.Cleanup(func() {
+		defer os.RemoveAll(fast)
 		for _, f := range findBricks(0) {
 			if f.daemon == s.socket {
 				_ = syscall.Kill(f.pid, syscall.SIGKILL)
@@ -224,7 +242,7 @@ func (s *site) run(cfg Config) (status api.Status, stop func()) {
 	go func() { done <- Run(ctx, cfg) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err, _ := came(s.t, "the daemon's end", done); err != nil {
 			s.t.Errorf("the daemon ended with: %v", err)
 		}
 	})
@@ -249,13 +267,13 @@ type child struct {
 // kill is kill -9.
 func (c *child) kill() {
 	_ = c.process.Kill() // it may have ended
-	<-c.died
+	<-c.died             // nothing survives that signal
 }
 
 // spawn runs a daemon in a process of its own, which the test's end kills.
 func (s *site) spawn(setup daemonSetup) *child {
 	s.t.Helper()
-	setup.StateDir, setup.Socket, setup.Listen = s.state, s.socket, s.config().Listen
+	setup.Dir, setup.StateDir, setup.Socket, setup.Listen = s.dir, s.state, s.socket, s.config().Listen
 	setup.Log = filepath.Join(s.dir, "daemon.log")
 	arg, err := json.Marshal(setup)
 	if err != nil {
@@ -328,12 +346,12 @@ func (s *site) processes() []found {
 // eventually polls until cond holds.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(waitMax)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 15 s: %s", what)
+			t.Fatalf("not within %v: %s", waitMax, what)
 		}
 		<-tick.C
 	}

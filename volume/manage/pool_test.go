@@ -102,7 +102,7 @@ func (p *pool) eventually(what string, cond func(api.Cluster) bool) {
 	p.t.Helper()
 	i := slices.IndexFunc(p.sites, func(s *site) bool { return s.stop != nil })
 	var c api.Cluster
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(waitMax)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -111,7 +111,7 @@ func (p *pool) eventually(what string, cond func(api.Cluster) bool) {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("not within 20 s: %s: %+v %v", what, c, err)
+			p.t.Fatalf("not within %v: %s: %+v %v", waitMax, what, c, err)
 		}
 		<-tick.C
 	}

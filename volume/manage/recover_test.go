@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -53,7 +54,9 @@ func (s *site) set(value string) (time.Duration, error) {
 // written the first time already must not make a new map.
 func TestRecordedAgain(t *testing.T) {
 	t.Parallel()
-	ctx, dir := t.Context(), t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+	defer cancel()
+	dir := t.TempDir()
 	s, err := quorum.Open(ctx, quorum.Config{
 		Dir: filepath.Join(dir, "etcd"), StateFile: filepath.Join(dir, "quorum.json"),
 		ID: newUUID(), Cluster: newUUID(), MaxRecord: recordMax, Log: slog.New(slog.DiscardHandler),
@@ -111,17 +114,16 @@ func TestMajorityLostAndRecovered(t *testing.T) {
 	if _, err := last.conn.ClusterRecover(ctx); err == nil || !strings.Contains(err.Error(), "A majority of the voters answers (3 of 3): there is nothing to recover") {
 		t.Errorf("recover of a whole cluster: %v", err)
 	}
-	maps := make(chan *spec.Map, 100)
-	go api.FollowMap(ctx, []string{p.sites[0].addr}, "v", func(m *spec.Map) { maps <- m })
-	before := <-maps
+	maps := watch(t, p.sites[0].addr)
+	before := maps.next()
 	if len(before.Daemons) != 3 {
 		t.Errorf("the map names the daemons %v", before.Daemons)
 	}
 	if _, err := p.sites[1].set("11"); err != nil {
 		t.Fatal(err)
 	}
-	for before.Options["network.timeout"] != "11" {
-		before = <-maps
+	if before.Options["network.timeout"] != "11" {
+		before = maps.until("with the option", func(m *spec.Map) bool { return m.Options["network.timeout"] == "11" })
 	}
 	// Asked while there is a majority, so the last one knows all that the others do.
 	if m := must[*spec.Map](t)(api.FetchMap(ctx, []string{last.addr}, "v")); m.Version != before.Version {
@@ -191,14 +193,13 @@ func TestMajorityLostAndRecovered(t *testing.T) {
 			t.Errorf("%s: %v", s.addr, err)
 		}
 	}
-	for m := range maps { // who followed was never given an older one, and has the newest
+	maps.until("the newest", func(m *spec.Map) bool { // who followed was never given an older one
 		if m.Version < before.Version {
 			t.Errorf("version %d after %d", m.Version, before.Version)
 		}
-		if before = m; m.Options["network.timeout"] == "14" {
-			break
-		}
-	}
+		before = m
+		return m.Options["network.timeout"] == "14"
+	})
 }
 
 // seenFile is a brick's file of what it has seen.
@@ -259,9 +260,8 @@ func TestBackupAndRestore(t *testing.T) {
 	p.started()
 	ctx := t.Context()
 	b := must[api.Backup](t)(p.sites[1].conn.ClusterBackup(ctx))
-	maps := make(chan *spec.Map, 100) // of a mount that lives through it all
-	go api.FollowMap(ctx, []string{p.sites[0].addr}, "v", func(m *spec.Map) { maps <- m })
-	before := <-maps
+	maps := watch(t, p.sites[0].addr) // of a mount that lives through it all
+	before := maps.next()
 	if _, err := p.sites[0].conn.ClusterRestore(ctx, b); err == nil || !strings.Contains(err.Error(), "alone and has no volumes; this one is in a pool") {
 		t.Errorf("restore onto a pool: %v", err)
 	}
@@ -308,12 +308,10 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := first.set("22"); err != nil {
 		t.Error(err)
 	}
-	for m := range maps {
+	maps.until("the newest", func(m *spec.Map) bool {
 		if m.Version <= before.Version {
 			t.Errorf("version %d after %d", m.Version, before.Version)
 		}
-		if m.Options["network.timeout"] == "22" {
-			break
-		}
-	}
+		return m.Options["network.timeout"] == "22"
+	})
 }

@@ -95,7 +95,7 @@ func TestReplaceBrick(t *testing.T) {
 	if err := third.replaceBrick(old[0].Brick, first.at("n1")); err != nil {
 		t.Fatal(err)
 	}
-	<-done
+	comes(t, "the end of the member that takes over", done)
 	t.Logf("replaced in %v", time.Since(began))
 	b := first.serves(0, first.at("n1"), false)
 	if s := first.theMap().Sets[0].State; b.ID == old[0].ID || s.Epoch != 2 || s.Primary != old[1].ID || len(s.InSync) != 2 {

@@ -1,7 +1,6 @@
 package manage
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -218,23 +217,16 @@ func TestEndIsToldAtOnce(t *testing.T) { // not beside others: it measures
 	p.grow()
 	ctx := t.Context()
 	m := p.replicated(api.CreateRequest{Replica: 3})
-	maps := make(chan *spec.Map, 100)
-	watch, stop := context.WithCancel(ctx)
-	defer stop()
-	go p.sites[1].conn.WatchMap(watch, "v", func(m *spec.Map) error { maps <- m; return nil })
-	m = <-maps
+	maps := watch(t, p.sites[1].addr)
+	m = maps.next()
 	until := func(what string, cond func(spec.Member, spec.SetState) bool) {
 		t.Helper()
-		for began := time.Now(); ; {
-			m = <-maps
-			if cond(m.Sets[0].Members[0], m.Sets[0].State) {
-				took := time.Since(began)
-				t.Logf("%s: told after %v", what, took)
-				if took > patient(100*time.Millisecond) {
-					t.Errorf("%s: told after %v", what, took)
-				}
-				return
-			}
+		began := time.Now()
+		m = maps.until(what, func(m *spec.Map) bool { return cond(m.Sets[0].Members[0], m.Sets[0].State) })
+		took := time.Since(began)
+		t.Logf("%s: told after %v", what, took)
+		if took > patient(100*time.Millisecond) {
+			t.Errorf("%s: told after %v", what, took)
 		}
 	}
 	for range 3 {
@@ -243,9 +235,9 @@ func TestEndIsToldAtOnce(t *testing.T) { // not beside others: it measures
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		until("the end", func(b spec.Member, _ spec.SetState) bool { return b.Life == "" && b.Ended == life && b.Addr == "" })
-		for m.Sets[0].Members[0].Addr == "" {
-			m = <-maps
+		until("the end", func(b spec.Member, _ spec.SetState) bool { return b.Ended == life })
+		if m.Sets[0].Members[0].Addr == "" {
+			m = maps.until("the next process", func(m *spec.Map) bool { return m.Sets[0].Members[0].Addr != "" })
 		}
 		if now := m.Sets[0].Members[0]; now.Life == "" || now.Life == life || now.Ended != life {
 			t.Errorf("the next process: %+v", now)

@@ -109,6 +109,11 @@ func dialOne(ctx context.Context, local, target string) (*Conn, error) {
 	for s := conn.GetState(); s != connectivity.Ready; s = conn.GetState() {
 		if s == connectivity.TransientFailure || !conn.WaitForStateChange(ctx, s) {
 			conn.Close()
+			select { // on a busy machine it may not have been taken: the daemon would wait for its first word
+			case c := <-first:
+				c.Close()
+			default:
+			}
 			return nil, unreachable(network, addr, errors.New("it does not speak the management protocol"))
 		}
 	}

@@ -23,6 +23,10 @@ import (
 	"google.golang.org/grpc/tap"
 )
 
+// greetTimeout is how long one who connects may take to say the first word. The end of a member
+// waits for those, which gRPC would give two minutes.
+const greetTimeout = 3 * time.Second
+
 // listeners are a member's sockets, open before it runs.
 type listeners struct {
 	host           string
@@ -92,6 +96,7 @@ func (s *Store) serve(m *member, l *listeners) *serving {
 				return ctx, nil
 			}),
 			grpc.ChainUnaryInterceptor(survive),
+			grpc.ConnectionTimeout(greetTimeout),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second})),
 	}

@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
 )
 
 // Sizes and times of the store. A volume of ten bricks takes some 10 KiB.
@@ -33,6 +34,7 @@ const (
 	briefElection      = 50        // ms
 	startTimeout       = 30 * time.Second
 	moveTimeout        = time.Second // for handing on the leadership at the end
+	stopTimeout        = 20 * time.Second
 )
 
 // placeholder is the URL of a member that has no listener.
@@ -147,21 +149,32 @@ func startEtcd(cfg *embed.Config, trap *fatalTrap) (*embed.Etcd, error) {
 		etcd *embed.Etcd
 		err  error
 	}
-	done := make(chan result, 1)
+	done, late := make(chan result), make(chan struct{})
 	go func() { // it can't be waited for where etcd waits for what has ended: the process ends then
 		var r result
 		defer func() {
 			if p := recover(); p != nil {
 				r.err = fmt.Errorf("%v", p)
 			}
-			done <- r
+			select {
+			case <-late:
+				if r.etcd != nil && trap.err() == nil { // nobody wants it any more
+					r.etcd.Close()
+				}
+			case done <- r:
+			}
 		}()
 		r.err = errors.New("it ended by itself")
 		r.etcd, r.err = embed.StartEtcd(cfg)
 	}()
+	defer close(late)
+	limit := time.NewTimer(startTimeout)
+	defer limit.Stop()
 	select {
 	case <-trap.failed:
 		return nil, trap.err()
+	case <-limit.C:
+		return nil, fmt.Errorf("it was not open after %v: another process may hold it", startTimeout)
 	case r := <-done:
 		if err := trap.err(); err != nil {
 			return nil, err
@@ -225,11 +238,28 @@ func (m *member) close(heir uint64) {
 		cancel()
 	}
 	if m.trap.err() == nil {
-		m.client.Close()
-		m.etcd.Server.HardStop()
-		m.etcd.Close()
+		m.stop()
 	}
 	if m.serving != nil {
 		m.serving.endPeers()
+	}
+}
+
+// stop stops etcd. One that fails on the way, or hangs, is left to the end of the process.
+func (m *member) stop() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.client.Close()
+		m.etcd.Server.HardStop()
+		m.etcd.Close()
+	}()
+	limit := time.NewTimer(stopTimeout)
+	defer limit.Stop()
+	select {
+	case <-done:
+	case <-m.trap.failed:
+	case <-limit.C:
+		m.etcd.Server.Logger().Error("the member does not end", zap.Duration("after", stopTimeout))
 	}
 }
