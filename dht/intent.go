@@ -173,12 +173,14 @@ func (it *intent) everywhere(v *view, self volume.SetID) {
 }
 
 // finish tells the decision to those that wait for it. Those that only have
-// links of it are told later: nobody waits for that. With all, what was done
-// before the decision is told again too.
+// links of it are told later: nobody waits for that. With all, they are told too.
+// Links were all made before the decision, and a crash loses none. They are made again only
+// if power may have taken them: the earlier life may have come as far as giving a name
+// free, and its link may have been replaced or removed since.
 func (o *Owner) finish(ctx context.Context, v *view, it *intent, all bool) {
 	it.everywhere(v, o.self)
 	from := it.links
-	if all {
+	if all && o.inDoubt() {
 		from = 0
 	}
 	// A set that holds a name for the intent comes last: once the name is free
