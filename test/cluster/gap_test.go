@@ -135,8 +135,9 @@ func TestSoakServiceGap(t *testing.T) {
 				tries = how.long
 			}
 			var gaps []time.Duration
-			for range tries {
+			for n := range tries {
 				gaps = append(gaps, gap(c, p, how.harm, how.relief))
+				t.Logf("%s, try %d: %v", how.name, n+1, gaps[n].Round(time.Millisecond))
 			}
 			_, writes, err := p.measured()
 			t.Logf("%s, longest pause of a client that writes every 10 ms, %s; %d writes", how.name, distribution(gaps), writes)
