@@ -116,6 +116,19 @@ func (h *file) write(op string, p []byte, off int64, flags int) (int, error) {
 
 // WriteAt writes p at off.
 func (h *file) WriteAt(ctx context.Context, p []byte, off int64, f volume.WriteFlags) (int, error) {
+	n, err := h.writeAt(ctx, p, off, f)
+	return n, h.synced(ctx, f, err)
+}
+
+// synced ends a write that failed with err, or did not: it does what f says of durability.
+func (h *file) synced(ctx context.Context, f volume.WriteFlags, err error) error {
+	if err != nil || f&volume.WriteSynced == 0 {
+		return err
+	}
+	return h.Sync(ctx, f&volume.WriteFullSync == 0)
+}
+
+func (h *file) writeAt(ctx context.Context, p []byte, off int64, f volume.WriteFlags) (int, error) {
 	const op = "write"
 	if err := h.check(ctx, op, h.wr, off, int64(len(p))); err != nil || len(p) == 0 {
 		return 0, err
@@ -132,6 +145,11 @@ func (h *file) WriteAt(ctx context.Context, p []byte, off int64, f volume.WriteF
 
 // Append writes p at the end of the file.
 func (h *file) Append(ctx context.Context, p []byte, f volume.WriteFlags) (int64, error) {
+	off, err := h.append(ctx, p, f)
+	return off, h.synced(ctx, f, err)
+}
+
+func (h *file) append(ctx context.Context, p []byte, f volume.WriteFlags) (int64, error) {
 	const op = "append"
 	if err := h.check(ctx, op, h.wr, 0, int64(len(p))); err != nil {
 		return 0, err

@@ -195,20 +195,46 @@ func (o *Owner) moveDir(ctx context.Context, from, to nameKey, f volume.RenameFl
 	return o.store.Rename(ctx, from.dir, from.name, to.dir, to.name, f)
 }
 
-// ownedFile is a store's file whose Sync settles first what it needs elsewhere.
+// ownedFile is a store's file that settles what it needs elsewhere before it is made durable.
 type ownedFile struct {
 	volume.File
 	o *Owner
 }
 
+// settle makes durable on other sets what the file needs there.
+func (f *ownedFile) settle(ctx context.Context) error {
+	if !f.o.marks.some.Load() {
+		return nil
+	}
+	return f.o.settleMarks(ctx, f.ID())
+}
+
 // Sync implements volume.File.
 func (f *ownedFile) Sync(ctx context.Context, dataOnly bool) error {
-	if f.o.marks.some.Load() {
-		if err := f.o.settleMarks(ctx, f.ID()); err != nil {
-			return err
-		}
+	if err := f.settle(ctx); err != nil {
+		return err
 	}
 	return f.File.Sync(ctx, dataOnly)
+}
+
+// WriteAt implements volume.File.
+func (f *ownedFile) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
+	if flags&volume.WriteSynced != 0 {
+		if err := f.settle(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return f.File.WriteAt(ctx, p, off, flags)
+}
+
+// Append implements volume.File.
+func (f *ownedFile) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (int64, error) {
+	if flags&volume.WriteSynced != 0 {
+		if err := f.settle(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return f.File.Append(ctx, p, flags)
 }
 
 // Unwrap returns the store's file.

@@ -201,3 +201,12 @@ type WriteFlags uint32
 // allowed or the Cred is neither root's nor of the file's group: the writer
 // lacks CAP_FSETID (FUSE_WRITE_KILL_SUIDGID).
 const WriteKillPriv WriteFlags = 1
+
+// WriteDataSync and WriteFullSync make what was written to the file, this write and those acknowledged
+// before it, durable before it returns, as File.Sync does with dataOnly and without; a failure of that
+// is the write's. They are for one request in place of two.
+const (
+	WriteDataSync WriteFlags = 2 << iota
+	WriteFullSync
+	WriteSynced = WriteDataSync | WriteFullSync // either
+)

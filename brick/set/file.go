@@ -155,12 +155,12 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (n int, err erro
 // maxOffset is the largest offset of a file's contents.
 const maxOffset = 1<<63 - 1 - volume.IOMax
 
-// durability is what the handle asks of each write.
-func (f *file) durability() uint8 {
+// durability is what the handle asks of each write, or its flags of this one.
+func (f *file) durability(flags volume.WriteFlags) uint8 {
 	switch {
-	case f.flags&volume.FullSync != 0:
+	case f.flags&volume.FullSync != 0 || flags&volume.WriteFullSync != 0:
 		return 2
-	case f.flags&volume.DataSync != 0:
+	case f.flags&volume.DataSync != 0 || flags&volume.WriteDataSync != 0:
 		return 1
 	}
 	return 0
@@ -181,8 +181,11 @@ func (f *file) check(op string, off int64, n int) error {
 
 // WriteAt implements volume.File.
 func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
-	if err := f.check("write", off, len(p)); err != nil || len(p) == 0 {
+	if err := f.check("write", off, len(p)); err != nil {
 		return 0, err
+	}
+	if len(p) == 0 {
+		return 0, f.nothing(ctx, flags)
 	}
 	at := contentsOf(f.id, off, int64(len(p)), false)
 	if flags&volume.WriteKillPriv != 0 {
@@ -194,9 +197,17 @@ func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.Wr
 	return n, err
 }
 
+// nothing is a write of no bytes.
+func (f *file) nothing(ctx context.Context, flags volume.WriteFlags) error {
+	if flags&volume.WriteSynced == 0 {
+		return nil
+	}
+	return f.Sync(ctx, flags&volume.WriteFullSync == 0)
+}
+
 // write is a write, as a change.
 func (f *file) write(p []byte, off int64, flags volume.WriteFlags) *change {
-	return &change{kind: doWrite, id: f.id, off: off, len: int64(len(p)), flags: uint32(flags), sync: f.durability(), data: p}
+	return &change{kind: doWrite, id: f.id, off: off, len: int64(len(p)), flags: uint32(flags &^ volume.WriteSynced), sync: f.durability(flags), data: p}
 }
 
 // writeHere writes at the primary.
@@ -222,8 +233,11 @@ func (f *file) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (i
 	}
 	defer f.r.s.locks.unlock(at)
 	a, err := f.local.Getattr(ctx)
-	if err != nil || len(p) == 0 {
-		return a.Size, err
+	if err != nil {
+		return 0, err
+	}
+	if len(p) == 0 {
+		return a.Size, f.nothing(ctx, flags)
 	}
 	if err := f.check("append", a.Size, len(p)); err != nil {
 		return 0, err

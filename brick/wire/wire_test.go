@@ -207,7 +207,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestHello(t *testing.T) {
-	h := HelloBody{VersionMin: 1, VersionMax: 3, Volume: "v", Brick: "b", Session: SessionID{1}, Client: "c", ClientVersion: "0.1",
+	h := HelloBody{VersionMin: 1, VersionMax: Version + 1, Volume: "v", Brick: "b", Session: SessionID{1}, Client: "c", ClientVersion: "0.1",
 		Token: "t", Layout: 4, Unanswered: []uint64{5, 6}, Handles: []uint64{7}, Member: true, Server: 8, Ask: []uint64{6}}
 	f, _, err := NextFrame(h.Append(nil))
 	var got HelloBody
@@ -240,7 +240,7 @@ func TestHello(t *testing.T) {
 	if !got.Parse(&r) {
 		t.Error("a later hello is malformed")
 	}
-	if _, err := Negotiate(&got); err == nil || !strings.Contains(err.Error(), "versions 7 to 9, the brick 1 to 2") {
+	if _, err := Negotiate(&got); err == nil || !strings.Contains(err.Error(), "versions 7 to 9, the brick 1 to 3") {
 		t.Errorf("a later version: %v", err)
 	}
 	for _, w := range []WelcomeBody{

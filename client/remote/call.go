@@ -43,6 +43,7 @@ type call struct {
 	// Of a repeatable change: what it touches, and the next one of the same object.
 	object     volume.ID
 	from, to   int64
+	syncs      bool // and makes what was written before durable
 	superseded bool // a later change of the same was acknowledged
 	next       *call
 }

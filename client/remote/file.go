@@ -59,9 +59,6 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 
 // WriteAt is volume.File's.
 func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
-	if len(p) > 0 {
-		f.dirty.Store(true)
-	}
 	n, err := f.write(ctx, wire.OpWrite, p, off, flags)
 	if n < 0 || n > int64(len(p)) || err == nil && n != int64(len(p)) {
 		return 0, f.r.malformed(wire.OpWrite)
@@ -71,20 +68,46 @@ func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.Wr
 
 // Append is volume.File's.
 func (f *file) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (int64, error) {
-	f.dirty.Store(true)
 	return f.write(ctx, wire.OpAppend, p, 0, flags)
 }
 
 // write sends data and returns the number that the brick answers.
-func (f *file) write(ctx context.Context, op wire.Op, p []byte, off int64, flags volume.WriteFlags) (int64, error) {
+func (f *file) write(ctx context.Context, op wire.Op, p []byte, off int64, flags volume.WriteFlags) (n int64, err error) {
 	if err := checkIO(op, p); err != nil {
 		return 0, err
 	}
+	if flags&volume.WriteSynced == 0 {
+		f.dirty.Store(true)
+		return f.send(ctx, op, p, off, flags)
+	}
+	if f.r.knowsSynced() {
+		err = f.synced(true, func() error {
+			n, err = f.send(ctx, op, p, off, flags)
+			return err
+		})
+		return n, err
+	}
+	f.dirty.Store(true)
+	if n, err = f.send(ctx, op, p, off, flags&^volume.WriteSynced); err == nil {
+		err = f.Sync(ctx, flags&volume.WriteFullSync == 0)
+	}
+	return n, err
+}
+
+// knowsSynced reports whether the brick knows of volume.WriteSynced.
+func (r *Remote) knowsSynced() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.version >= 3
+}
+
+func (f *file) send(ctx context.Context, op wire.Op, p []byte, off int64, flags volume.WriteFlags) (int64, error) {
 	c := f.call(ctx, op)
 	defer free(c)
 	if op == wire.OpWrite {
 		c.changes(f.id, off, off+int64(len(p)))
 	}
+	c.syncs = flags&volume.WriteSynced != 0
 	c.frame = (&wire.WriteArgs{Handle: f.handle, Off: off, Flags: flags}).Append(c.frame)
 	c.out = p
 	rd, err := f.r.do(ctx, c)
@@ -142,11 +165,19 @@ func (f *file) Seek(ctx context.Context, off int64, whence int) (int64, error) {
 
 // Sync is volume.File's.
 func (f *file) Sync(ctx context.Context, dataOnly bool) error {
+	return f.synced(false, func() error {
+		c := f.call(ctx, wire.OpFileSync)
+		c.frame = (&wire.FileSyncArgs{Handle: f.handle, DataOnly: dataOnly}).Append(c.frame)
+		return f.r.nothing(ctx, c)
+	})
+}
+
+// synced has do make durable what was written, and reports it if some of that was lost before. If
+// do writes, too, it may have done so though it fails.
+func (f *file) synced(writes bool, do func() error) error {
 	dirty := f.dirty.Swap(false)
-	c := f.call(ctx, wire.OpFileSync)
-	c.frame = (&wire.FileSyncArgs{Handle: f.handle, DataOnly: dataOnly}).Append(c.frame)
-	err := f.r.nothing(ctx, c)
-	if err != nil && dirty {
+	err := do()
+	if err != nil && (dirty || writes) {
 		f.dirty.Store(true)
 	}
 	if f.lost.Swap(false) {

@@ -125,7 +125,7 @@ func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 		return errClosed
 	}
 	booted := r.mu.boot != wire.SessionID{} && r.mu.boot != w.Boot
-	r.mu.boot, r.mu.server = w.Boot, w.Server
+	r.mu.boot, r.mu.server, r.mu.version = w.Boot, w.Server, w.Version
 	r.mu.link, r.mu.lastErr = l, nil
 	r.settleLocked(all, made)
 	for _, c := range r.mu.pending {

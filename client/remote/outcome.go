@@ -141,7 +141,7 @@ func (r *Remote) barred(c *call, known, booted bool, all decisions) error {
 		return r.unknown(op, "the brick was restarted before it answered")
 	case c.superseded:
 		return r.unknown(op, "the brick was restarted before it answered, and a later change was acknowledged")
-	case booted && (c.op == wire.OpSync || c.op == wire.OpFileSync):
+	case booted && (c.op == wire.OpSync || c.op == wire.OpFileSync || c.syncs):
 		return r.unknown(op, "the brick's machine was rebooted before what was written was synced")
 	}
 	return nil

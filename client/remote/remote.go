@@ -76,6 +76,7 @@ type Remote struct {
 		closes    []uint64            // handles that the next request tells the brick to close
 		boot      wire.SessionID      // of the brick's machine, as last heard
 		server    uint64              // whose session it is, likewise
+		version   uint16              // of the protocol, likewise
 	}
 }
 

@@ -73,7 +73,13 @@ func (w *walker) some() []byte {
 }
 
 // privileges returns random write flags.
-func (w *walker) privileges() volume.WriteFlags { return volume.WriteFlags(w.rng.IntN(2)) }
+func (w *walker) privileges() volume.WriteFlags {
+	flags := volume.WriteFlags(w.rng.IntN(2))
+	if w.rng.IntN(16) == 0 {
+		flags |= []volume.WriteFlags{volume.WriteDataSync, volume.WriteFullSync}[w.rng.IntN(2)]
+	}
+	return flags
+}
 
 func (w *walker) write() error {
 	f := w.handle(volume.Write)

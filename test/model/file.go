@@ -136,6 +136,9 @@ func (h *file) write(ctx context.Context, o *object, p []byte, off int64, f volu
 		return 0, fail("write", h.id.String(), syscall.EINVAL)
 	}
 	if len(p) == 0 {
+		if f&volume.WriteSynced != 0 {
+			h.fs.durable()
+		}
 		return 0, nil
 	}
 	if err := h.fs.reserve("write", o, off, int64(len(p))); err != nil {
@@ -147,7 +150,7 @@ func (h *file) write(ctx context.Context, o *object, p []byte, off int64, f volu
 	if f&volume.WriteKillPriv != 0 {
 		o.clearPriv(o.member(volume.CredOf(ctx)))
 	}
-	if h.flags&(volume.DataSync|volume.FullSync) != 0 {
+	if h.flags&(volume.DataSync|volume.FullSync) != 0 || f&volume.WriteSynced != 0 {
 		h.fs.durable()
 	}
 	return len(p), nil
