@@ -2,7 +2,7 @@
 // daemons publish it, to one volume.FS. It is the one place that knows all
 // layers of a client:
 //
-//	Open → FS:  distribute → one remote a set ⇢ wire
+//	Open → FS:  behind → distribute → one remote a set ⇢ wire
 //
 // A brick process takes the lower half of it, Sets, to reach the other sets of
 // its volume. What changes with a newer map (addresses, options, sets) is
@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mortarfs/mortar/client/behind"
 	"github.com/mortarfs/mortar/dht"
 	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/manage/api"
@@ -43,6 +44,7 @@ const believeMax = 250 * time.Millisecond
 // Client is an open volume.
 type Client struct {
 	fs     *dht.Distribute
+	behind *behind.FS
 	sets   *Sets
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -66,7 +68,8 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	sets := NewSets(0, cfg.Name, cfg.Logger)
 	fs := dht.New(dht.Config{Map: m, Sets: sets.Update(m), Logger: cfg.Logger, Believe: min(cfg.AttrTimeout/4, believeMax)})
 	follow, cancel := context.WithCancel(context.Background())
-	c := &Client{fs: fs, sets: sets, cancel: cancel}
+	c := &Client{fs: fs, behind: behind.New(fs), sets: sets, cancel: cancel}
+	c.behind.SetEnabled(writeBehind(m))
 	c.done.Go(func() { c.follow(follow, cfg) })
 	return c, nil
 }
@@ -77,6 +80,7 @@ func (c *Client) follow(ctx context.Context, cfg Config) {
 		if err := c.fs.Update(m, c.sets.Update(m)); err != nil {
 			cfg.Logger.Error("a new map of the volume can't be used; going on with the last", "version", m.Version, "error", err)
 		}
+		c.behind.SetEnabled(writeBehind(m))
 	})
 	var gone *api.Error
 	if errors.As(err, &gone) {
@@ -85,11 +89,15 @@ func (c *Client) follow(ctx context.Context, cfg Config) {
 }
 
 // FS returns the volume.
-func (c *Client) FS() volume.FS { return c.fs }
+func (c *Client) FS() volume.FS { return c.behind }
+
+// writeBehind is the option performance.write-behind.
+func writeBehind(m *spec.Map) bool { return spec.Values(m.Options).Bool("performance.write-behind") }
 
 // Close ends all connections. The FS must not be in use any more.
 func (c *Client) Close() error {
 	c.cancel()
 	c.done.Wait()
+	c.behind.Close()
 	return c.sets.Close()
 }

@@ -68,12 +68,16 @@ func (f *front) write(c *call, o *openFile, in *gofuse.WriteIn, p []byte, off in
 	if in.Flags&syscall.O_APPEND == 0 || in.WriteFlags&gofuse.WRITE_CACHE != 0 {
 		return o.file.WriteAt(c, p, off, flags)
 	}
+	moved := func(at int64) { f.invalidate(o.node, min(at, off)) }
+	if late, ok := o.file.(volume.LateAppender); ok {
+		return len(p), late.AppendLater(c, p, off, flags, moved)
+	}
 	at, err := o.file.Append(c, p, flags)
 	if err != nil {
 		return 0, err
 	}
 	if at != off {
-		f.invalidate(o.node, min(at, off))
+		moved(at)
 	}
 	return len(p), nil
 }

@@ -153,3 +153,11 @@ type Set interface {
 	// Up reports whether the set can be asked right now, as far as is known.
 	Up() bool
 }
+
+// LateAppender is a File that can delay appends, as the layer for that is.
+type LateAppender interface {
+	// AppendLater is Append for who believes that the file ends at end. It may return before the bytes
+	// are written; a failure is then told as Sync and Flush tell it. moved is called, from anywhere, if they
+	// came to begin elsewhere than the caller believed.
+	AppendLater(ctx context.Context, p []byte, end int64, f WriteFlags, moved func(at int64)) error
+}

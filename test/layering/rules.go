@@ -62,8 +62,9 @@ var rules = []rule{
 
 	{folder: "dht", rooms: []string{"volume", "volume/spec"}, outside: join(system, hashing)},
 
-	{folder: "client", rooms: []string{"volume", "volume/spec", "volume/manage/api", "client/remote", "client/stripe", "dht", "brick/wire"}, outside: system},
+	{folder: "client", rooms: []string{"volume", "volume/spec", "volume/manage/api", "client/remote", "client/stripe", "client/behind", "dht", "brick/wire"}, outside: system},
 	{folder: "client/remote", rooms: []string{"volume", "volume/spec", "brick/wire"}, outside: join(system, rpc)},
+	{folder: "client/behind", rooms: []string{"volume"}, outside: system},
 	{folder: "client/stripe", rooms: []string{"volume", "volume/spec"}, outside: system},
 
 	{folder: "fuse", rooms: []string{"volume"}, outside: join(system, fuseLib)},

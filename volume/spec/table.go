@@ -47,6 +47,8 @@ var own = [...]Option{
 		Help: "Whether bricks of a replica set that were away are healed by themselves. While it is off they stay out of sync until `volume heal` is asked for. `volume heal VOL enable` and `disable` set it."},
 	{Name: "cluster.heal-rate", Effect: true, Kind: Size, Limited: true, Max: Unlimited, Default: "0",
 		Help: "How many bytes a second are healed from one brick to another, at most. 0: as fast as it goes."},
+	{Name: "performance.write-behind", Effect: true, Kind: Bool, Default: "on",
+		Help: "Whether mounts hand small writes on together, up to 20 ms later and before close and fsync return. Off: each write is on its bricks when it returns."},
 	{Name: "diagnostics.brick-log-level", Effect: true, Kind: Text, Values: logLevels, Default: "INFO",
 		Help: "The least important messages that go to the logs of the brick processes."},
 	{Name: "diagnostics.client-log-level", Kind: Text, Values: logLevels, Default: "INFO",

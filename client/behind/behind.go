@@ -1,0 +1,234 @@
+// Package behind is the layer that hands small writes on a little later than they
+// are made (GlusterFS's write-behind): a program that writes a file in small pieces, or
+// writes and then calls fsync(2) or close(2), waits for one request and not for one each.
+//
+//	File.WriteAt ──▶ run of bytes ──▶ WriteAt of the layer below: when something else is asked of the
+//	                                  object, at Sync (in the same request), Flush and Close, or Delay later
+//
+// Each object has at most one run: bytes that follow each other, written through one File. What
+// does not fit is preceded by the hand-over of the run. So the layer below sees the writes of an object in
+// their order, and whoever uses the volume through this layer never notices a delay: everything that depends on
+// contents, size or times of an object hands its run on first. Another client sees what was written when
+// it is handed on: at the latest Delay after the first byte of a run, and before close(2) and fsync(2) return.
+//
+// A run that can't be handed on is lost, and the File through which it was written says so
+// once: at the next write, Sync or Flush. For a while nothing is delayed then, so that a full volume
+// says so at once to whoever writes on.
+//
+// Writes that are large, must be durable at once (O_SYNC), bypass caches (O_DIRECT) or change more than contents (WriteKillPriv)
+// are never delayed.
+//
+// Locks: FS.mu, or an object's, never both; an object's is held while its run is handed on.
+package behind
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+const (
+	// Delay is for how long a write is kept back at most.
+	Delay = 20 * time.Millisecond
+
+	smallMax   = 64 << 10         // bytes of a write that may be delayed
+	runMax     = 256 << 10        // bytes of a run
+	keptMax    = 64 << 20         // bytes of all runs
+	offMax     = int64(1) << 42   // from here on a write may be too far out for a brick, which must be told at once
+	tightAfter = 10 * time.Second // for how long nothing is delayed after a failure
+)
+
+// FS is a volume.FS whose files delay writes.
+type FS struct {
+	volume.FS
+	off   atomic.Bool
+	kept  atomic.Int64 // bytes
+	runs  atomic.Int64 // objects that have one
+	tight atomic.Int64 // until when nothing is delayed, ns of the Unix epoch
+
+	mu struct {
+		sync.Mutex
+		objects map[volume.ID]*object // that are open
+	}
+}
+
+// New returns a layer upon fs. It must be closed when it is not used any more.
+func New(fs volume.FS) *FS {
+	f := &FS{FS: fs}
+	f.mu.objects = map[volume.ID]*object{}
+	return f
+}
+
+// SetEnabled says whether writes are delayed from now on.
+func (f *FS) SetEnabled(on bool) { f.off.Store(!on) }
+
+// Close hands on what is left.
+func (f *FS) Close() {
+	f.SetEnabled(false)
+	f.settleAll()
+}
+
+// object returns an open object with one more reference, which release takes back.
+func (f *FS) object(id volume.ID) *object {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o := f.mu.objects[id]
+	if o == nil {
+		o = &object{fs: f}
+		f.mu.objects[id] = o
+	}
+	o.refs++
+	return o
+}
+
+func (f *FS) release(id volume.ID, o *object) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if o.refs--; o.refs == 0 {
+		delete(f.mu.objects, id)
+	}
+}
+
+// has reports whether an object has a run.
+func (f *FS) has(id volume.ID) bool {
+	if f.runs.Load() == 0 {
+		return false
+	}
+	f.mu.Lock()
+	o := f.mu.objects[id]
+	f.mu.Unlock()
+	return o != nil && o.some.Load()
+}
+
+// settle hands an object's run on.
+func (f *FS) settle(id volume.ID) {
+	if f.runs.Load() == 0 {
+		return
+	}
+	f.mu.Lock()
+	o := f.mu.objects[id]
+	f.mu.Unlock()
+	if o != nil {
+		o.settle()
+	}
+}
+
+// settleAll hands on all runs.
+func (f *FS) settleAll() {
+	if f.runs.Load() == 0 {
+		return
+	}
+	f.mu.Lock()
+	all := make([]*object, 0, len(f.mu.objects))
+	for _, o := range f.mu.objects {
+		all = append(all, o)
+	}
+	f.mu.Unlock()
+	for _, o := range all {
+		o.settle()
+	}
+}
+
+// Lookup implements volume.FS.
+func (f *FS) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	a, err := f.FS.Lookup(ctx, dir, name)
+	if err == nil && f.has(a.ID) {
+		f.settle(a.ID)
+		return f.FS.Lookup(ctx, dir, name)
+	}
+	return a, err
+}
+
+// Getattr implements volume.FS.
+func (f *FS) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error) {
+	f.settle(id)
+	return f.FS.Getattr(ctx, id)
+}
+
+// Setattr implements volume.FS.
+func (f *FS) Setattr(ctx context.Context, id volume.ID, c volume.Change) (volume.Attr, error) {
+	f.settle(id)
+	return f.FS.Setattr(ctx, id, c)
+}
+
+// Create implements volume.FS.
+func (f *FS) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, flags volume.Flags) (volume.File, volume.Attr, error) {
+	if flags&volume.Truncate != 0 { // it may be a name of an object that is there
+		f.settleAll()
+	}
+	file, a, err := f.FS.Create(ctx, dir, name, n, flags)
+	if err != nil || file == nil {
+		return file, a, err
+	}
+	if a.ID != n.ID && f.has(a.ID) {
+		f.settle(a.ID)
+		if b, err := file.Getattr(ctx); err == nil {
+			a = b
+		}
+	}
+	return f.open(file, flags), a, nil
+}
+
+// Open implements volume.FS.
+func (f *FS) Open(ctx context.Context, id volume.ID, flags volume.Flags) (volume.File, error) {
+	if flags&volume.Truncate != 0 {
+		f.settle(id)
+	}
+	file, err := f.FS.Open(ctx, id, flags)
+	if err != nil {
+		return nil, err
+	}
+	return f.open(file, flags), nil
+}
+
+// Link implements volume.FS.
+func (f *FS) Link(ctx context.Context, id volume.ID, dir volume.ID, name string) (volume.Attr, error) {
+	f.settle(id)
+	return f.FS.Link(ctx, id, dir, name)
+}
+
+// ReadDir implements volume.FS.
+func (f *FS) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
+	entries, end, err := f.FS.ReadDir(ctx, dir, after, max, attrs)
+	if attrs && f.runs.Load() > 0 {
+		for i := range entries {
+			if f.has(entries[i].ID) {
+				entries[i].HasAttr, entries[i].Attr = false, volume.Attr{}
+			}
+		}
+	}
+	return entries, end, err
+}
+
+// Getxattr implements volume.FS. A write takes security.capability away.
+func (f *FS) Getxattr(ctx context.Context, id volume.ID, name string) ([]byte, error) {
+	f.settle(id)
+	return f.FS.Getxattr(ctx, id, name)
+}
+
+// Setxattr implements volume.FS.
+func (f *FS) Setxattr(ctx context.Context, id volume.ID, name string, value []byte, flags volume.XattrFlags) error {
+	f.settle(id)
+	return f.FS.Setxattr(ctx, id, name, value, flags)
+}
+
+// Listxattr implements volume.FS.
+func (f *FS) Listxattr(ctx context.Context, id volume.ID) ([]string, error) {
+	f.settle(id)
+	return f.FS.Listxattr(ctx, id)
+}
+
+// Removexattr implements volume.FS.
+func (f *FS) Removexattr(ctx context.Context, id volume.ID, name string) error {
+	f.settle(id)
+	return f.FS.Removexattr(ctx, id, name)
+}
+
+// Sync implements volume.FS.
+func (f *FS) Sync(ctx context.Context, id volume.ID) error {
+	f.settle(id)
+	return f.FS.Sync(ctx, id)
+}

@@ -1,0 +1,365 @@
+package behind
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mortarfs/mortar/test/fstest"
+	"github.com/mortarfs/mortar/test/model"
+	"github.com/mortarfs/mortar/volume"
+)
+
+func TestConformance(t *testing.T) {
+	cfg := fstest.Config{New: func(t *testing.T) volume.FS {
+		f := New(model.New())
+		t.Cleanup(f.Close)
+		return f
+	}}
+	t.Run("suite", func(t *testing.T) { fstest.Run(t, cfg) })
+	t.Run("random", func(t *testing.T) { fstest.Random(t, cfg, 5000) })
+	t.Run("concurrent", func(t *testing.T) { fstest.RandomConcurrent(t, cfg, 2000) })
+}
+
+// below is a volume that notes the writes and syncs that reach it, and fails writes on demand.
+type below struct {
+	volume.FS
+	mu struct {
+		sync.Mutex
+		calls []string
+		fail  error
+	}
+}
+
+type belowFile struct {
+	volume.File
+	b *below
+}
+
+func (b *below) note(format string, args ...any) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.calls = append(b.mu.calls, fmt.Sprintf(format, args...))
+	return b.mu.fail
+}
+
+func (b *below) failWith(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.mu.fail = err
+}
+
+// expect compares what has reached the volume since the last time.
+func (b *below) expect(t *testing.T, what string, want ...string) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Equal(b.mu.calls, want) {
+		t.Errorf("%s: the layer below saw %q, want %q", what, b.mu.calls, want)
+	}
+	b.mu.calls = nil
+}
+
+func (b *below) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
+	file, a, err := b.FS.Create(ctx, dir, name, n, f)
+	if err != nil {
+		return nil, a, err
+	}
+	return &belowFile{file, b}, a, nil
+}
+
+func (b *below) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
+	file, err := b.FS.Open(ctx, id, f)
+	if err != nil {
+		return nil, err
+	}
+	return &belowFile{file, b}, nil
+}
+
+func (f *belowFile) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
+	if err := f.b.note("write %d at %d flags %d", len(p), off, flags); err != nil {
+		return 0, err
+	}
+	return f.File.WriteAt(ctx, p, off, flags)
+}
+
+func (f *belowFile) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (int64, error) {
+	if err := f.b.note("append %d flags %d", len(p), flags); err != nil {
+		return 0, err
+	}
+	return f.File.Append(ctx, p, flags)
+}
+
+func (f *belowFile) Sync(ctx context.Context, dataOnly bool) error {
+	_ = f.b.note("sync")
+	return f.File.Sync(ctx, dataOnly)
+}
+
+// world is a layer over a volume with an open file.
+type world struct {
+	t    *testing.T
+	ctx  context.Context
+	b    *below
+	fs   *FS
+	file volume.File
+	id   volume.ID
+}
+
+func newWorld(t *testing.T, flags volume.Flags) *world {
+	w := &world{t: t, ctx: t.Context(), b: &below{FS: model.New()}}
+	w.fs = New(w.b)
+	f, a, err := w.fs.Create(w.ctx, volume.Root, "f", volume.Node{Mode: syscall.S_IFREG | 0o644}, volume.Read|volume.Write|flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.file, w.id = f, a.ID
+	return w
+}
+
+func (w *world) write(p string, at int64) {
+	w.t.Helper()
+	if n, err := w.file.WriteAt(w.ctx, []byte(p), at, 0); n != len(p) || err != nil {
+		w.t.Fatalf("write: %d, %v", n, err)
+	}
+}
+
+// contents are what another client reads.
+func (w *world) contents() string {
+	w.t.Helper()
+	f, err := w.b.FS.Open(w.ctx, w.id, volume.Read)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1<<20)
+	n, err := f.ReadAt(w.ctx, b, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(b[:n])
+}
+
+// TestRuns: what follows each other goes as one write, what does not hands the rest on first.
+func TestRuns(t *testing.T) {
+	w := newWorld(t, 0)
+	w.write("ab", 0)
+	w.write("cd", 2)
+	w.b.expect(t, "two writes that follow each other")
+	w.write("x", 1)
+	w.b.expect(t, "one elsewhere", "write 4 at 0 flags 0")
+	if _, err := w.file.WriteAt(w.ctx, bytes.Repeat([]byte{'L'}, smallMax+1), 4, 0); err != nil {
+		t.Fatal(err)
+	}
+	w.b.expect(t, "a large one", "write 1 at 1 flags 0", fmt.Sprintf("write %d at 4 flags 0", smallMax+1))
+	if _, err := w.file.WriteAt(w.ctx, []byte("y"), 0, volume.WriteKillPriv); err != nil {
+		t.Fatal(err)
+	}
+	w.b.expect(t, "one that changes the mode", "write 1 at 0 flags 1")
+	for range 6 {
+		w.write(string(bytes.Repeat([]byte{'m'}, smallMax)), 0)
+	}
+	w.b.expect(t, "the same place again and again", slices.Repeat([]string{fmt.Sprintf("write %d at 0 flags 0", smallMax)}, 5)...)
+	if err := w.file.Flush(w.ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.b.expect(t, "flush", fmt.Sprintf("write %d at 0 flags 0", smallMax))
+	for i := range 6 {
+		w.write(string(bytes.Repeat([]byte{'m'}, smallMax)), int64(i*smallMax))
+	}
+	w.b.expect(t, "more than a run takes", fmt.Sprintf("write %d at 0 flags 0", runMax))
+}
+
+// TestSynced: a run is made durable by the request that hands it on.
+func TestSynced(t *testing.T) {
+	for dataOnly, flags := range map[bool]volume.WriteFlags{false: volume.WriteFullSync, true: volume.WriteDataSync} {
+		w := newWorld(t, 0)
+		w.write("ab", 0)
+		if err := w.file.Sync(w.ctx, dataOnly); err != nil {
+			t.Fatal(err)
+		}
+		w.b.expect(t, "sync after a write", fmt.Sprintf("write 2 at 0 flags %d", flags))
+		if err := w.file.Sync(w.ctx, dataOnly); err != nil {
+			t.Fatal(err)
+		}
+		w.b.expect(t, "sync of nothing", "sync")
+		other, err := w.fs.Open(w.ctx, w.id, volume.Write)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.write("ab", 0)
+		if err := other.Sync(w.ctx, dataOnly); err != nil {
+			t.Fatal(err)
+		}
+		w.b.expect(t, "sync by another file", "write 2 at 0 flags 0", "sync")
+	}
+}
+
+// TestNotDelayed: what must be on the bricks at once, or is not wanted late.
+func TestNotDelayed(t *testing.T) {
+	for name, w := range map[string]*world{
+		"direct": newWorld(t, volume.Direct), "data sync": newWorld(t, volume.DataSync), "full sync": newWorld(t, volume.FullSync),
+		"disabled": newWorld(t, 0),
+	} {
+		w.fs.SetEnabled(name != "disabled")
+		w.write("ab", 0)
+		w.b.expect(t, name, "write 2 at 0 flags 0")
+	}
+	w := newWorld(t, 0)
+	w.write("a", offMax)
+	w.b.expect(t, "far out", fmt.Sprintf("write 1 at %d flags 0", offMax))
+}
+
+// TestNobodyNotices: whatever depends on the contents of an object sees the writes that returned before.
+func TestNobodyNotices(t *testing.T) {
+	w := newWorld(t, 0)
+	other, err := w.fs.Open(w.ctx, w.id, volume.Read|volume.Write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ask := range map[string]func() error{
+		"getattr":  func() error { _, err := w.fs.Getattr(w.ctx, w.id); return err },
+		"lookup":   func() error { _, err := w.fs.Lookup(w.ctx, volume.Root, "f"); return err },
+		"setattr":  func() error { _, err := w.fs.Setattr(w.ctx, w.id, volume.Change{Mask: volume.SetMtimeNow}); return err },
+		"link":     func() error { _, err := w.fs.Link(w.ctx, w.id, volume.Root, "g"); return err },
+		"setxattr": func() error { return w.fs.Setxattr(w.ctx, w.id, "user.a", []byte("v"), 0) },
+		"getxattr": func() error { _, _ = w.fs.Getxattr(w.ctx, w.id, "user.b"); return nil },
+		"sync":     func() error { return w.fs.Sync(w.ctx, w.id) },
+		"truncating": func() error {
+			f, err := w.fs.Open(w.ctx, w.id, volume.Write|volume.Truncate)
+			return errors.Join(err, f.Close())
+		},
+		"read":        func() error { _, err := other.ReadAt(w.ctx, make([]byte, 1), 0); return err },
+		"file":        func() error { _, err := other.Getattr(w.ctx); return err },
+		"file change": func() error { _, err := other.Setattr(w.ctx, volume.Change{Mask: volume.SetSize, Size: 1}); return err },
+		"allocate":    func() error { return other.Allocate(w.ctx, volume.AllocKeepSize, 0, 10) },
+		"seek":        func() error { _, err := other.Seek(w.ctx, 0, volume.SeekData); return err },
+		"write":       func() error { _, err := other.WriteAt(w.ctx, make([]byte, smallMax+1), 0, 0); return err },
+		"append":      func() error { _, err := other.Append(w.ctx, []byte("x"), 0); return err },
+		"close": func() error {
+			f, err := w.fs.Open(w.ctx, w.id, volume.Write)
+			return errors.Join(err, f.Close(), w.file.Flush(w.ctx))
+		},
+	} {
+		w.write("ab", 0)
+		if err := ask(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		w.b.mu.Lock()
+		if calls := w.b.mu.calls; len(calls) == 0 || calls[0] != "write 2 at 0 flags 0" {
+			t.Errorf("%s: the layer below saw %q", name, calls)
+		}
+		w.b.mu.calls = nil
+		w.b.mu.Unlock()
+	}
+	w.write("ab", 0)
+	entries, _, err := w.fs.ReadDir(w.ctx, volume.Root, 0, 10, true)
+	if err != nil || len(entries) == 0 {
+		t.Fatal(entries, err)
+	}
+	for _, e := range entries {
+		if e.HasAttr && e.ID == w.id {
+			t.Errorf("attributes in a listing that are not those after the write: %+v", e)
+		}
+	}
+}
+
+// TestAppends: appends gather, and who was wrong about the end is told.
+func TestAppends(t *testing.T) {
+	w := newWorld(t, 0)
+	var moved []int64
+	add := func(p string, end int64) {
+		t.Helper()
+		if err := w.file.(volume.LateAppender).AppendLater(w.ctx, []byte(p), end, 0, func(at int64) { moved = append(moved, at) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("ab", 0)
+	add("cd", 2)
+	w.b.expect(t, "two appends")
+	w.fs.settle(w.id)
+	w.b.expect(t, "handed on", "append 4 flags 0")
+	if len(moved) != 0 {
+		t.Errorf("moved to %v", moved)
+	}
+	add("ef", 0)
+	add("gh", 2)
+	w.fs.settle(w.id)
+	if got := w.contents(); got != "abcdefgh" || !slices.Equal(moved, []int64{4}) {
+		t.Errorf("the file is %q, the caller was told %v", got, moved)
+	}
+	w.fs.SetEnabled(false)
+	add("ij", 2)
+	if got := w.contents(); got != "abcdefghij" || !slices.Equal(moved, []int64{4, 8}) {
+		t.Errorf("the file is %q, the caller was told %v", got, moved)
+	}
+}
+
+// TestFailures: who wrote what is lost is told once, and is not delayed for a while.
+func TestFailures(t *testing.T) {
+	full := &volume.Error{Op: "write", Errno: syscall.ENOSPC}
+	for name, tell := range map[string]func(w *world) error{
+		"flush": func(w *world) error { return w.file.Flush(w.ctx) },
+		"sync":  func(w *world) error { return w.file.Sync(w.ctx, false) },
+		"write": func(w *world) error {
+			w.fs.settle(w.id)
+			_, err := w.file.WriteAt(w.ctx, []byte("x"), 9, 0)
+			return err
+		},
+		"append": func(w *world) error {
+			w.fs.settle(w.id)
+			return w.file.(volume.LateAppender).AppendLater(w.ctx, []byte("x"), 9, 0, nil)
+		},
+	} {
+		w := newWorld(t, 0)
+		w.b.failWith(full)
+		w.write("ab", 0)
+		if err := tell(w); !errors.Is(err, full) {
+			t.Errorf("%s: %v, want ENOSPC", name, err)
+		}
+		w.b.failWith(nil)
+		if err := w.file.Flush(w.ctx); err != nil {
+			t.Errorf("%s, once more: %v", name, err)
+		}
+		w.b.expect(t, name, w.b.mu.calls...)
+		w.write("ab", 0)
+		w.b.expect(t, name+", then a write", "write 2 at 0 flags 0")
+	}
+}
+
+// TestDelay: another client sees what was written after Delay.
+func TestDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 0)
+		for i := range 5 {
+			w.write("x", int64(i))
+			<-time.After(Delay / 10)
+			synctest.Wait()
+			if got := w.contents(); got != "" {
+				t.Fatalf("handed on early: %q", got)
+			}
+		}
+		<-time.After(Delay / 2)
+		synctest.Wait()
+		if got := w.contents(); got != "xxxxx" {
+			t.Errorf("after %v another client sees %q", Delay, got)
+		}
+		w.write("y", 5)
+		w.fs.Close()
+		if got := w.contents(); got != "xxxxxy" {
+			t.Errorf("after Close another client sees %q", got)
+		}
+		if err := w.file.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if len(w.fs.mu.objects) != 0 || w.fs.kept.Load() != 0 || w.fs.runs.Load() != 0 {
+			t.Errorf("left behind: %d objects, %d bytes, %d runs", len(w.fs.mu.objects), w.fs.kept.Load(), w.fs.runs.Load())
+		}
+	})
+}
