@@ -12,9 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/etcdhttp"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -50,9 +48,7 @@ func (s *Store) listen(host string) (*listeners, error) {
 		}
 		return l, nil
 	}
-	peers, err := open(s.cfg.Port, func(addr string) (net.Listener, error) {
-		return transport.NewTimeoutListener(addr, "http", nil, rafthttp.ConnReadTimeout, rafthttp.ConnWriteTimeout)
-	})
+	peers, err := open(s.cfg.Port, listenPeers)
 	if err != nil {
 		return nil, err
 	}
