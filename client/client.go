@@ -32,7 +32,8 @@ type Config struct {
 	Name    string   // who we are, for the bricks' lists of clients
 
 	// AttrTimeout is how long who uses the volume believes attributes himself
-	// (a mount's attribute-timeout). A fraction of it goes to ours. 0: strict.
+	// (a mount's attribute-timeout). A fraction of it goes to ours. 0: strict, and
+	// no write is kept back.
 	AttrTimeout time.Duration
 	Logger      *slog.Logger
 }
@@ -69,7 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	fs := dht.New(dht.Config{Map: m, Sets: sets.Update(m), Logger: cfg.Logger, Believe: min(cfg.AttrTimeout/4, believeMax)})
 	follow, cancel := context.WithCancel(context.Background())
 	c := &Client{fs: fs, behind: behind.New(fs), sets: sets, cancel: cancel}
-	c.behind.SetEnabled(writeBehind(m))
+	c.behind.SetEnabled(cfg.writeBehind(m))
 	c.done.Go(func() { c.follow(follow, cfg) })
 	return c, nil
 }
@@ -80,7 +81,7 @@ func (c *Client) follow(ctx context.Context, cfg Config) {
 		if err := c.fs.Update(m, c.sets.Update(m)); err != nil {
 			cfg.Logger.Error("a new map of the volume can't be used; going on with the last", "version", m.Version, "error", err)
 		}
-		c.behind.SetEnabled(writeBehind(m))
+		c.behind.SetEnabled(cfg.writeBehind(m))
 	})
 	var gone *api.Error
 	if errors.As(err, &gone) {
@@ -91,8 +92,10 @@ func (c *Client) follow(ctx context.Context, cfg Config) {
 // FS returns the volume.
 func (c *Client) FS() volume.FS { return c.behind }
 
-// writeBehind is the option performance.write-behind.
-func writeBehind(m *spec.Map) bool { return spec.Values(m.Options).Bool("performance.write-behind") }
+// writeBehind tells whether small writes may be kept back: by the option, unless the client is strict.
+func (cfg *Config) writeBehind(m *spec.Map) bool {
+	return cfg.AttrTimeout > 0 && spec.Values(m.Options).Bool("performance.write-behind")
+}
 
 // Close ends all connections. The FS must not be in use any more.
 func (c *Client) Close() error {

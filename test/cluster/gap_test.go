@@ -129,7 +129,7 @@ func TestSoakServiceGap(t *testing.T) {
 			c := New(t, 3)
 			c.Pool()
 			c.Replicated("v", 1)
-			p := startPulse(t, filepath.Join(c.Mount(0, "v"), "pulse"))
+			p := startPulse(t, filepath.Join(c.Mount(0, "v", strict), "pulse")) // each write has been on the bricks when it returns
 			tries := how.short
 			if soaking() {
 				tries = how.long

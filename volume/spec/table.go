@@ -48,7 +48,7 @@ var own = [...]Option{
 	{Name: "cluster.heal-rate", Effect: true, Kind: Size, Limited: true, Max: Unlimited, Default: "0",
 		Help: "How many bytes a second are healed from one brick to another, at most. 0: as fast as it goes."},
 	{Name: "performance.write-behind", Effect: true, Kind: Bool, Default: "on",
-		Help: "Whether mounts hand small writes on together, up to 20 ms later and before close and fsync return. Off: each write is on its bricks when it returns."},
+		Help: "Whether mounts hand small writes on together, up to 20 ms later and before close and fsync return. Off, or with a mount's attribute-timeout 0: each write is on its bricks when it returns."},
 	{Name: "diagnostics.brick-log-level", Effect: true, Kind: Text, Values: logLevels, Default: "INFO",
 		Help: "The least important messages that go to the logs of the brick processes."},
 	{Name: "diagnostics.client-log-level", Kind: Text, Values: logLevels, Default: "INFO",
