@@ -71,6 +71,7 @@ type serving struct {
 	host  string
 	peers *http.Server
 	grpc  *grpc.Server
+	end   context.CancelFunc // of watchPeers
 	wg    sync.WaitGroup
 }
 
@@ -96,6 +97,9 @@ func (s *Store) serve(m *member, l *listeners) *serving {
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second})),
 	}
+	ctx, end := context.WithCancel(context.Background())
+	v.end = end
+	v.wg.Go(func() { watchPeers(ctx, m.peerPorts) })
 	v.wg.Go(func() { _ = v.peers.Serve(l.peers) })
 	v.wg.Go(func() { _ = v.grpc.Serve(l.clients) })
 	return v
@@ -118,6 +122,7 @@ func survive(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle g
 func (v *serving) endClients() { v.grpc.Stop() }
 
 func (v *serving) endPeers() {
+	v.end()
 	v.peers.Close()
 	v.wg.Wait()
 }

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -63,6 +65,21 @@ func memberOf(x *membership.Member) Member {
 
 // endpoints are where the voters answer clients, sorted.
 func (m *member) endpoints() []string { return endpointsOf(m.members()) }
+
+// peerPorts are the ports on which the other members hear each other.
+func (m *member) peerPorts() map[int]bool {
+	ports := map[int]bool{}
+	for _, x := range m.members() {
+		u, err := url.Parse(x.Peer)
+		if err != nil || x.ID == m.id() {
+			continue
+		}
+		if port, err := strconv.Atoi(u.Port()); err == nil {
+			ports[port] = true
+		}
+	}
+	return ports
+}
 
 func endpointsOf(list []Member) []string {
 	var out []string
