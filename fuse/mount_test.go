@@ -252,7 +252,6 @@ func TestReplacedUnderStat(t *testing.T) {
 	}
 	put("target")
 	hook := &hookFS{FS: fs}
-	m, _ := mount(t, hook, "attribute-timeout=0,entry-timeout=0")
 	hook.getattr = func(_ context.Context, id volume.ID) error {
 		if id == volume.Root {
 			return nil
@@ -260,6 +259,7 @@ func TestReplacedUnderStat(t *testing.T) {
 		put("temp")
 		return fs.Rename(ctx, volume.Root, "temp", volume.Root, "target", 0)
 	}
+	m, _ := mount(t, hook, "attribute-timeout=0,entry-timeout=0")
 	for range 50 {
 		if _, err := os.Lstat(m + "/target"); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"syscall"
@@ -96,7 +97,8 @@ func TestHelloFirst(t *testing.T) {
 		t.Errorf("%+v, %v", f, err)
 	}
 	r.open()
-	if w := r.hello(func(h *wire.HelloBody) { h.VersionMin, h.VersionMax = 7, 9 }); w.Err == nil || !strings.Contains(w.Err.Error(), "versions 7 to 9, the brick 1 to 2") {
+	met := fmt.Sprintf("versions 7 to 9, the brick %d to %d", wire.VersionMin, wire.Version)
+	if w := r.hello(func(h *wire.HelloBody) { h.VersionMin, h.VersionMax = 7, 9 }); w.Err == nil || !strings.Contains(w.Err.Error(), met) {
 		t.Errorf("a later version: %v", w.Err)
 	}
 	r.open()
