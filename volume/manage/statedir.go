@@ -62,7 +62,12 @@ func openStateDir(path string, others ...string) (*stateDir, error) {
 	return d, nil
 }
 
-func (d *stateDir) close()                  { d.lock.Close() }
+// close gives the directory free, though a process that is just being started has the lock's descriptor, too.
+func (d *stateDir) close() {
+	_ = unix.Flock(int(d.lock.Fd()), unix.LOCK_UN)
+	d.lock.Close()
+}
+
 func (d *stateDir) join(name string) string { return filepath.Join(d.path, name) }
 
 // checkForeign refuses a directory that has no identity but other contents: it

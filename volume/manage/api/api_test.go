@@ -30,8 +30,11 @@ type fake struct {
 		deadline time.Duration
 		attached []BrickHello
 	}
-	maps chan *spec.Map
+	maps    chan *spec.Map // nil in it: the volume does not exist
+	cluster string
 }
+
+func (f *fake) Status(context.Context) (Status, error) { return Status{Cluster: f.cluster}, nil }
 
 func (f *fake) VolumeInfo(ctx context.Context, r VolumeRequest) ([]Volume, error) {
 	switch r.Name {
@@ -61,6 +64,9 @@ func (f *fake) WatchMap(ctx context.Context, volume string, send func(*spec.Map)
 		case m, ok := <-f.maps:
 			if !ok {
 				return Errorf(ErrGeneric, "The daemon is ending.")
+			}
+			if m == nil {
+				return Errorf(ErrNoVolume, "Volume %s does not exist", volume)
 			}
 			if err := send(m); err != nil {
 				return err
@@ -252,6 +258,29 @@ func TestFollowMap(t *testing.T) {
 		}
 	}
 	f.maps <- &spec.Map{ID: "b", Version: 9}
+	var e *Error
+	if err := <-done; !errors.As(err, &e) || e.Errno != ErrNoVolume {
+		t.Errorf("follow ended with %v", err)
+	}
+}
+
+// A daemon that had lost its configuration when it said that the volume is gone, and has it again by the time that it is
+// asked which cluster it is of, is not believed; one that says so again is.
+func TestFollowMapAsksOnceMore(t *testing.T) {
+	f := &fake{maps: make(chan *spec.Map), cluster: "c"}
+	got, done := make(chan uint64, 10), make(chan error, 1)
+	socket := serve(t, f)
+	go func() {
+		done <- FollowMap(t.Context(), []string{socket}, "v", func(m *spec.Map) { got <- m.Version })
+	}()
+	for version := range uint64(2) {
+		f.maps <- &spec.Map{ID: "a", Cluster: "c", Version: version + 1}
+		if v := <-got; v != version+1 {
+			t.Errorf("version %d, want %d", v, version+1)
+		}
+		f.maps <- nil
+	}
+	f.maps <- nil
 	var e *Error
 	if err := <-done; !errors.As(err, &e) || e.Errno != ErrNoVolume {
 		t.Errorf("follow ended with %v", err)

@@ -61,6 +61,7 @@ func FollowMap(ctx context.Context, targets []string, volume string, f func(*spe
 	var last *spec.Map
 	var learned []string
 	next := targets[0]
+	ours := false // since the last map a daemon that said that the volume is gone was of its cluster afterwards
 	return persist(ctx, func(fresh func()) error {
 		target, answered := next, false
 		err := watchOnce(ctx, target, volume, func(m *spec.Map) error {
@@ -72,15 +73,23 @@ func FollowMap(ctx context.Context, targets []string, volume string, f func(*spe
 			if last != nil && last.ID != m.ID {
 				return Errorf(ErrNoVolume, "Volume %s was deleted, and another volume has its name now.", volume)
 			}
-			learned = m.Daemons
+			ours, learned = false, m.Daemons
 			if last == nil || m.Version > last.Version {
 				last = m
 				f(m)
 			}
 			return nil
 		})
-		if last != nil && isFinal(err) && last.Cluster != "" && clusterOf(ctx, target) != last.Cluster {
-			err, answered = foreign(target), false
+		if last != nil && isFinal(err) && last.Cluster != "" {
+			// One that has lost its configuration may be given it back just then: who was not known to be of
+			// the cluster before is asked once more.
+			before := ours
+			switch ours = clusterOf(ctx, target) == last.Cluster; {
+			case !ours:
+				err, answered = foreign(target), false
+			case !before:
+				err, answered = Errorf(ErrUnreachable, "The daemon at %s is asked once more.", target), true
+			}
 		}
 		if !answered { // one that did is asked again first: it may only have been restarted
 			next = another(targets, learned, target)
