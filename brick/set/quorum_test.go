@@ -173,6 +173,17 @@ func TestAlignWaits(t *testing.T) {
 // change is queued for that member all the same, and the backup heals it as the next primary.
 func TestLateMakeUp(t *testing.T) {
 	t.Parallel()
+	for range 10 { // on a busy machine the primary may give the backup up before it hears, or be given up
+		if lateMakeUp(t) {
+			return
+		}
+	}
+	t.Fatal("the machine was too busy each time")
+}
+
+// lateMakeUp is one try; false: the primary did not last.
+func lateMakeUp(t *testing.T) bool {
+	t.Helper()
 	c := begunCluster(t, 3, inMemory)
 	p, s := c.primary(10 * time.Second)
 	b, gone := c.nodes[(p.i+1)%3], c.nodes[(p.i+2)%3]
@@ -200,6 +211,9 @@ func TestLateMakeUp(t *testing.T) {
 	close(late)
 	select {
 	case err := <-made:
+		if volume.ReasonOf(err) == volume.NotPrimary {
+			return false
+		}
 		must(t, err)
 	case <-time.After(10 * time.Second):
 		t.Fatal("not acknowledged")
@@ -215,6 +229,7 @@ func TestLateMakeUp(t *testing.T) {
 	gone.start()
 	c.allInSync(20 * time.Second)
 	c.equal()
+	return true
 }
 
 // anyDownOf reports whether somebody sees to a backup that has failed.

@@ -84,7 +84,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 // serve listens and answers, and meanwhile opens the store.
 func (d *daemon) serve(ctx context.Context, port int) error {
-	tcp, err := net.Listen("tcp", net.JoinHostPort(d.host, strconv.Itoa(port)))
+	tcp, err := quorum.Listen(net.JoinHostPort(d.host, strconv.Itoa(port)))
 	if err != nil {
 		return fmt.Errorf("the daemon can't listen on %s: %w; choose another address with --listen", describeListen(d.host, port), unwrapOp(err))
 	}

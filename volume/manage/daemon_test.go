@@ -149,7 +149,10 @@ func TestAnswersBeforeTheStore(t *testing.T) {
 	_, err := c.VolumeInfo(ctx, api.VolumeRequest{})
 	refused(t, err, api.ErrGeneric, "The configuration store is being opened; try again in a moment.")
 	close(let)
-	must[[]api.Volume](t)(c.VolumeInfo(ctx, api.VolumeRequest{}))
+	eventually(t, "the store is open", func() bool {
+		_, err := c.VolumeInfo(ctx, api.VolumeRequest{})
+		return err == nil
+	})
 	cancel()
 	if err := comes(t, "the daemon's end", done); err != nil {
 		t.Error(err)

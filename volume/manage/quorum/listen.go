@@ -52,7 +52,7 @@ func (s *Store) listen(host string) (*listeners, error) {
 	if err != nil {
 		return nil, err
 	}
-	clients, err := open(s.cfg.Port+1, func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) })
+	clients, err := open(s.cfg.Port+1, Listen)
 	if err != nil {
 		peers.Close()
 		return nil, err

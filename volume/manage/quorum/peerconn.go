@@ -80,7 +80,7 @@ type peerListener struct{ net.Listener }
 
 // listenPeers listens for other members.
 func listenPeers(addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
+	l, err := Listen(addr)
 	if err != nil {
 		return nil, err
 	}
