@@ -9,6 +9,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/mortarfs/mortar/volume/manage/quorum"
 )
 
 // Bounds of a transaction.
@@ -61,14 +63,15 @@ func (d *daemon) commit(ctx context.Context, step string, conditions []clientv3.
 var errConflict = errors.New("the configuration was changed by another")
 
 // mayRepeat reports whether a transaction that failed may succeed another time:
-// no voter was there for it, or it was on its way while the client was exchanged.
+// no voter was there for it, or the client was exchanged.
 func mayRepeat(err error) bool {
 	var e rpctypes.EtcdError
 	code := status.Code(err)
 	if errors.As(err, &e) {
 		code = e.Code()
 	}
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Canceled
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Canceled ||
+		quorum.Changing(err)
 }
 
 // shows reports whether the records are what the operations make them. Where a

@@ -289,7 +289,7 @@ func (s *Store) become(next state) error {
 	s.mu.member, s.mu.err, s.mu.successor = nil, nil, nil
 	s.mu.Unlock()
 	if m != nil || s.Status().Endpoint == "" {
-		s.use(deadClient(errors.New("the configuration store is being changed")), "")
+		s.use(deadClient(errChanging), "")
 	}
 	if m != nil {
 		m.close(0)

@@ -2,6 +2,7 @@ package quorum
 
 import (
 	"context"
+	"errors"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -22,6 +23,15 @@ func deadClient(why error) *clientv3.Client {
 	c.Maintenance = clientv3.NewMaintenanceFromMaintenanceClient(etcdserverpb.NewMaintenanceClient(conn), c)
 	c.Auth = clientv3.NewAuthFromAuthClient(etcdserverpb.NewAuthClient(conn), c)
 	return c
+}
+
+// errChanging is why a store has no client for the moment in which its member ends and other voters are not asked yet.
+var errChanging = errors.New("the configuration store is being changed")
+
+// Changing reports whether a call was refused because the store was just changing whom it asks: it may be repeated.
+func Changing(err error) bool {
+	st, ok := status.FromError(err)
+	return ok && st.Code() == codes.FailedPrecondition && st.Message() == errChanging.Error()
 }
 
 // deadConn refuses every call. FailedPrecondition is not tried again by clientv3.
