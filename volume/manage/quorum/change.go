@@ -229,18 +229,30 @@ const (
 	meetPause   = 100 * time.Millisecond
 )
 
-// meet asks the voters of a pool until one answers; nil if none does in time.
-func (s *Store) meet(ctx context.Context, p Pool) *answer {
+// meet asks the voters of a pool until one tells who is a member, and returns that voter too.
+// A learner that starts takes itself for a voter until it has applied its own addition; it refuses
+// the question when it knows better, so the next one is asked.
+func (s *Store) meet(ctx context.Context, p Pool) (answer, []Member, error) {
 	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
 	defer cancel()
+	err := fmt.Errorf("no voter of the pool %s answers at %s", p.Cluster, strings.Join(p.Endpoints, ", "))
 	for {
-		best := choose(s.cfg.ID, "", wanted{cluster: p.Cluster, incarnation: p.Incarnation}, s.conns.probeAll(ctx, p.Endpoints))
-		if best != nil {
-			return best
+		answers := s.conns.probeAll(ctx, p.Endpoints)
+		for {
+			best := choose(s.cfg.ID, "", wanted{cluster: p.Cluster, incarnation: p.Incarnation}, answers)
+			if best == nil {
+				break
+			}
+			list, refused := s.list(ctx, best.endpoint, true)
+			if refused == nil {
+				return *best, list, nil
+			}
+			err = fmt.Errorf("the voter %s of the pool can't be asked: %w", best.endpoint, refused)
+			best.err = refused
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return answer{}, nil, err
 		case <-time.After(meetPause):
 		}
 	}
@@ -257,16 +269,11 @@ func (s *Store) BecomeClient(ctx context.Context, p Pool) error {
 	defer done()
 	st, m := s.now()
 	next := state{Mode: modeClient, Cluster: p.Cluster, Incarnation: p.Incarnation}
-	best := s.meet(ctx, p)
-	if best == nil {
-		return fmt.Errorf("no voter of the pool %s answers at %s", p.Cluster, strings.Join(p.Endpoints, ", "))
-	}
-	next.Incarnation = best.incarnation
-	list, err := s.list(ctx, best.endpoint, true)
+	voter, list, err := s.meet(ctx, p)
 	if err != nil {
-		return fmt.Errorf("the voter %s of the pool can't be asked: %w", best.endpoint, err)
+		return err
 	}
-	next.Voters = endpointsOf(list)
+	next.Incarnation, next.Voters = voter.incarnation, endpointsOf(list)
 	if st.Mode == modeVoter && st.Cluster == next.Cluster && st.Incarnation == next.Incarnation && m != nil &&
 		slices.ContainsFunc(list, func(x Member) bool { return x.ID == m.id() }) {
 		return fmt.Errorf("%w: this server is a member of the pool's store and must be removed from it first", ErrMode)

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -28,8 +29,12 @@ func deadClient(why error) *clientv3.Client {
 // errChanging is why a store has no client for the moment in which its member ends and other voters are not asked yet.
 var errChanging = errors.New("the configuration store is being changed")
 
-// Changing reports whether a call was refused because the store was just changing whom it asks: it may be repeated.
+// Changing reports whether a call was refused, without any effect, because the store was just changing whom it
+// asks, or asked a learner that had not known yet that it is one: it may be repeated.
 func Changing(err error) bool {
+	if rpctypes.ErrorDesc(err) == rpctypes.ErrorDesc(rpctypes.ErrGRPCNotSupportedForLearner) {
+		return true
+	}
 	st, ok := status.FromError(err)
 	return ok && st.Code() == codes.FailedPrecondition && st.Message() == errChanging.Error()
 }

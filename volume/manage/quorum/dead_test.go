@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -19,6 +20,9 @@ func TestChanging(t *testing.T) {
 		if err == nil || Changing(err) != want {
 			t.Errorf("%v: a question's error is %v, changing: %v", why, err, Changing(err))
 		}
+	}
+	if !Changing(rpctypes.ErrGRPCNotSupportedForLearner) || !Changing(rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)) {
+		t.Error("a learner's refusal is not to be repeated")
 	}
 	if Changing(nil) || Changing(fmt.Errorf("%w", errChanging)) {
 		t.Error("what is no answer of a client is taken for one")
