@@ -59,7 +59,7 @@ func (r *reign) strays(ctx context.Context, b *backup) ([]Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	there, err := allNameless(ctx, distant{peer: caller{b}, epoch: func() Epoch { return r.epoch }})
+	there, err := allNameless(ctx, r.side(b))
 	if err != nil {
 		return nil, err
 	}

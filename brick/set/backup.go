@@ -33,6 +33,7 @@ type follower struct {
 		seen     map[Seq]*applied // above finished
 		promise  Promise
 		fence    uint64        // number of the last fence of this epoch
+		heard    heard         // behind it
 		gone     bool          // the process promised to has ended
 		tried    Epoch         // of a swap under way that would make this member the primary
 		reigned  Epoch         // the newest in which this brick reigned; on disk
@@ -132,8 +133,8 @@ func (f *follower) adoptLocked(st spec.SetState) error {
 }
 
 // enter checks that a message is of the present epoch and renews the promise to
-// its sender. With aligned only those may come that follow an alignment.
-func (f *follower) enter(fence uint64, epoch Epoch, aligned bool) error {
+// its sender. Changes may come only after an alignment, and some messages only once.
+func (f *follower) enter(fence, number uint64, m message, epoch Epoch) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -143,8 +144,10 @@ func (f *follower) enter(fence uint64, epoch Epoch, aligned bool) error {
 		return unavailable("member", "the primary of epoch %d has not introduced itself", epoch)
 	case fence != f.mu.fence:
 		return unavailable("member", "it was sent before this member was fenced")
-	case aligned && !f.mu.admitted:
+	case (m == msgApply || m == msgConfig) && !f.mu.admitted:
 		return unavailable("member", "not aligned with the primary of epoch %d", epoch)
+	case m.once() && !f.mu.heard.first(number):
+		return unavailable("member", "it has come before")
 	}
 	f.mu.promise = f.mu.promise.Give(f.mu.promise.To, now())
 	return nil
@@ -154,7 +157,7 @@ func (f *follower) enter(fence uint64, epoch Epoch, aligned bool) error {
 // the server's for member calls; data are its until Handle returns.
 func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 	r := &reader{b: msg}
-	fence, m, epoch := r.u64(), message(r.u8()), r.u64()
+	fence, number, m, epoch := r.u64(), r.u64(), message(r.u8()), r.u64()
 	f := &s.follow
 	switch {
 	case r.bad:
@@ -172,7 +175,7 @@ func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 	}
 	f.gate.RLock()
 	defer f.gate.RUnlock()
-	if err := f.enter(fence, epoch, m == msgApply || m == msgConfig); err != nil {
+	if err := f.enter(fence, number, m, epoch); err != nil {
 		return nil, err
 	}
 	switch {
@@ -190,7 +193,7 @@ func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 	case m == msgTorn:
 		return nil, f.tear(r)
 	case m >= msgHealFrom:
-		return serveDistant(ctx, s.member, f.files, msg[fenceSize:], data)
+		return serveDistant(ctx, s.member, f.files, msg[frontSize:], data)
 	}
 	return nil, malformed("message")
 }
@@ -226,7 +229,7 @@ func (f *follower) obey(fence uint64, epoch Epoch, r *reader) ([]byte, error) {
 		return nil, err
 	}
 	f.mu.fence, f.mu.admitted, f.mu.config = fence, false, o.config
-	f.mu.finished, f.mu.seen = 0, map[Seq]*applied{}
+	f.mu.finished, f.mu.seen, f.mu.heard = 0, map[Seq]*applied{}, heard{}
 	f.mu.promise = f.mu.promise.Give(Process{o.state.Primary, life, epoch}, now())
 	f.mu.gone = false
 	f.files.close()

@@ -11,7 +11,7 @@ import (
 
 // The messages by which one member heals another (version 1). Each is a question
 // of its own that changes nothing at the other side but what it says; all may be
-// repeated. Integers are little-endian, texts and byte strings have their length in 32 bits before them.
+// repeated, but none that changes something is carried out when it comes late after others (message.once). Integers are little-endian, texts and byte strings have their length in 32 bits before them.
 //
 //	message   byte kind (64 … 127) │ uint64 epoch of who asks │ arguments
 //	data      beside it (Peer.Call): see the kind
@@ -166,8 +166,9 @@ func (r *reader) status() error {
 // distant is a member over the wire, for heal. Its errors are those of the
 // member, and the Peer's (Reason Unavailable), after which what was asked for may have happened.
 type distant struct {
-	peer  Peer
-	epoch func() Epoch // of this primary
+	peer   Peer
+	epoch  func() Epoch // of this primary
+	unsure func()       // called before a change that was not answered is given up; nil: who heals fences the member anyway
 }
 
 var _ side = distant{}
@@ -198,6 +199,9 @@ func (s distant) call(ctx context.Context, w *writer, data []byte) (*reader, err
 func (s distant) do(ctx context.Context, w *writer, data []byte) error {
 	r, err := s.call(ctx, w, data)
 	if err != nil {
+		if s.unsure != nil && volume.ReasonOf(err) == volume.Unavailable {
+			s.unsure()
+		}
 		return err
 	}
 	return r.end()

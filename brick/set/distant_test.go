@@ -65,7 +65,7 @@ func askAll(ctx context.Context, s side) {
 // TestMessages compares the messages with those that other releases write.
 func TestMessages(t *testing.T) {
 	c := &capture{answer: []byte{0, 0}}
-	askAll(t.Context(), distant{c, func() Epoch { return 0x0102 }})
+	askAll(t.Context(), distant{peer: c, epoch: func() Epoch { return 0x0102 }})
 	if len(c.lines) != askEnd-distantFirst {
 		t.Fatalf("%d messages of %d kinds", len(c.lines), askEnd-distantFirst)
 	}
@@ -101,7 +101,7 @@ func TestDistantErrors(t *testing.T) {
 			t.Errorf("%q became %q", err, got)
 		}
 	}
-	s := distant{newLoop(model.NewStore(testSet)), func() Epoch { return 7 }}
+	s := distant{peer: newLoop(model.NewStore(testSet)), epoch: func() Epoch { return 7 }}
 	if _, err := s.describe(t.Context(), volume.ID{1}); !isStale(err) {
 		t.Errorf("describe: %v", err)
 	}
@@ -159,6 +159,6 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 2, 3})
 	f.Add([]byte{0, 0, 255, 255, 255, 255, 0})
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		askAll(t.Context(), distant{&capture{answer: answer}, func() Epoch { return 1 }})
+		askAll(t.Context(), distant{peer: &capture{answer: answer}, epoch: func() Epoch { return 1 }})
 	})
 }

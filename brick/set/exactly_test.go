@@ -129,7 +129,7 @@ var moments = []struct {
 		lucky, unheard := c.nodes[(p.i+1)%len(c.nodes)], make(chan struct{})
 		c.t.Cleanup(func() { close(unheard) })
 		c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
-			if message(msg[fenceSize]) == msgApply && to != lucky {
+			if message(msg[frontSize]) == msgApply && to != lucky {
 				return unheard
 			}
 			return nil
@@ -272,7 +272,7 @@ func TestTorn(t *testing.T) {
 				never := make(chan struct{})
 				t.Cleanup(func() { close(never) })
 				c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
-					switch m := message(msg[fenceSize]); {
+					switch m := message(msg[frontSize]); {
 					case from != p:
 					case m == msgApply && missed.CompareAndSwap(false, true):
 						b.proc.pause() // it does not come, and the primary notices by the beats

@@ -186,7 +186,7 @@ func (s *scene) connect() {
 	s.peer = newLoop(s.target)
 	s.t.Cleanup(s.peer.files.close)
 	s.h = newHealer(healConfig{
-		source: s.source, target: distant{s.peer, func() Epoch { return 7 }}, keys: s.keys,
+		source: s.source, target: distant{peer: s.peer, epoch: func() Epoch { return 7 }}, keys: s.keys,
 		lock: func(context.Context, ...Key) (func(), error) {
 			s.gate.Lock()
 			return s.gate.Unlock, nil

@@ -232,7 +232,7 @@ func TestLateMessages(t *testing.T) {
 		kinds := map[message]bool{}
 		heals := 0
 		for _, m := range noted {
-			k := message(m[fenceSize])
+			k := message(m[frontSize])
 			if kinds[k] = true; k >= msgHealFrom {
 				heals++
 			}
@@ -246,7 +246,7 @@ func TestLateMessages(t *testing.T) {
 		list := append([][]byte(nil), noted...)
 		mu.Unlock()
 		for _, m := range list {
-			k := message(m[fenceSize])
+			k := message(m[frontSize])
 			if _, err := b.set.Handle(t.Context(), append([]byte(nil), m...), nil); err == nil && !carried(k) {
 				t.Errorf("%s: a late message of kind %d was carried out", of, k)
 			}

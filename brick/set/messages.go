@@ -1,6 +1,7 @@
 package set
 
 import (
+	"maps"
 	"syscall"
 
 	"github.com/mortarfs/mortar/volume"
@@ -9,12 +10,13 @@ import (
 
 // message is a kind of message between members. Every message begins
 //
-//	uint64 fence │ uint8 kind │ uint64 epoch of the sender
+//	uint64 fence │ uint64 number │ uint8 kind │ uint64 epoch of the sender
 //
 // fence is the number of the fence after which it was sent: a member carries out
-// nothing that was sent before its last one, however late it comes. It
-// is put before each message as it leaves (backup.call). Of join and who it is 0.
-// Kinds from 64 on are heal's (distant.go).
+// nothing that was sent before its last one, however late it comes. number counts those, behind one fence,
+// that must not be carried out twice (once): the connection sends again what was not answered when it broke,
+// and the first may come later than the answer to the second. Of others it is 0. Both are put before each message
+// as it leaves (backup.call). Of join and who they are 0. Kinds from 64 on are heal's (distant.go).
 //
 //	apply    primary → backup    config, seq, finished │ change │ data beside
 //	beat     primary → backup    finished
@@ -43,14 +45,49 @@ const (
 )
 
 func begin(m message, epoch Epoch) *writer {
-	w := &writer{make([]byte, fenceSize, 256)}
+	w := &writer{make([]byte, frontSize, 256)}
 	w.u8(uint8(m))
 	w.u64(epoch)
 	return w
 }
 
-// fenceSize is the length of the number before each message, bytes.
-const fenceSize = 8
+// frontSize is the length of the two numbers before each message, bytes.
+const frontSize = 16
+
+// once reports whether a message has an effect that a later copy of it might bring back, when others have followed:
+// of a change copies are told by its number, beat and config say what is so from then on.
+func (m message) once() bool {
+	switch m {
+	case msgSettle, msgQueue, msgTorn,
+		askInstall, askBear, askPlace, askRelease, askWrite, askZero, askDiscard, askPurge, askSetJournal, askSettle:
+		return true
+	}
+	return false
+}
+
+// heardMax is how many of the last numbers a member remembers: more than can be under way.
+const heardMax = 1 << 12
+
+// heard are the numbers that have come since the last fence.
+type heard struct {
+	last uint64
+	seen map[uint64]struct{} // none older than last-heardMax
+}
+
+// first reports whether a number comes for the first time.
+func (h *heard) first(n uint64) bool {
+	if _, twice := h.seen[n]; twice || n+heardMax <= h.last {
+		return false
+	}
+	if h.seen == nil {
+		h.seen = map[uint64]struct{}{}
+	}
+	h.seen[n], h.last = struct{}{}, max(h.last, n)
+	if len(h.seen) > 2*heardMax {
+		maps.DeleteFunc(h.seen, func(n uint64, _ struct{}) bool { return n+heardMax <= h.last })
+	}
+	return true
+}
 
 // orders are what a primary tells a backup of the set's make-up.
 type orders struct {

@@ -175,6 +175,7 @@ type weather struct {
 	most                      time.Duration // a message or its second copy is late by up to this
 	seen                      func(from, to *node, msg []byte)
 	hold                      func(from, to *node, msg []byte) <-chan struct{} // not nil: it arrives when that is closed
+	held                      sync.WaitGroup                                   // messages that were told to, and are not handled yet
 	lostN, lateN, twiceN, deN int
 }
 
@@ -193,7 +194,9 @@ func (w *weather) next(from, to *node, msg []byte) (f fate) {
 		w.seen(from, to, msg)
 	}
 	if w.hold != nil {
-		f.hold = w.hold(from, to, msg)
+		if f.hold = w.hold(from, to, msg); f.hold != nil {
+			w.held.Add(1)
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -256,7 +259,7 @@ func (p wirePeer) Call(ctx context.Context, msg, data []byte) ([]byte, error) {
 	w := c.weather
 	c.mu.Unlock()
 	f := w.next(from, p.to, msg)
-	if f.lost || !c.open(from, p.to) {
+	if !c.open(from, p.to) {
 		return nil, unheard()
 	}
 	type answer struct {
@@ -269,6 +272,7 @@ func (p wirePeer) Call(ctx context.Context, msg, data []byte) ([]byte, error) {
 		pause(ctx, after)
 		if f.hold != nil {
 			<-f.hold
+			defer w.held.Done()
 		}
 		to := p.to.running()
 		if to == nil {
@@ -283,10 +287,13 @@ func (p wirePeer) Call(ctx context.Context, msg, data []byte) ([]byte, error) {
 		}
 		return a
 	}
-	c.late.Go(func() { answered <- deliver(ctx, f.late) })
 	if f.again > 0 {
 		c.late.Go(func() { deliver(context.Background(), f.again) })
 	}
+	if f.lost {
+		return nil, unheard()
+	}
+	c.late.Go(func() { answered <- deliver(ctx, f.late) })
 	select {
 	case a := <-answered:
 		if f.unanswered || p.from.killed() {

@@ -190,7 +190,7 @@ func lateMakeUp(t *testing.T) bool {
 	late := make(chan struct{})
 	c.mu.Lock()
 	c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
-		if message(msg[fenceSize]) == msgConfig && to == b {
+		if message(msg[frontSize]) == msgConfig && to == b {
 			return late
 		}
 		return nil

@@ -22,7 +22,7 @@ func TestReadsSeeWhatIsSettled(t *testing.T) {
 	late := make(chan struct{})
 	c.mu.Lock()
 	c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
-		if message(msg[fenceSize]) == msgApply {
+		if message(msg[frontSize]) == msgApply {
 			return late
 		}
 		return nil

@@ -80,6 +80,7 @@ type backup struct {
 	peer    func() Peer
 
 	fence    atomic.Uint64 // the last it was sent
+	numbered atomic.Uint64 // messages to it that must not be carried out twice
 	answered atomic.Int64  // when the message was sent that was answered last, on now's clock
 
 	mu struct {
@@ -303,17 +304,20 @@ func (b *backup) callBehind(ctx context.Context, fence uint64, msg, data []byte)
 		return nil, unavailable("member", "member %s is not in the map", b.id)
 	}
 	sent := now()
-	answer, err := p.Call(ctx, behind(fence, msg), data)
+	answer, err := p.Call(ctx, b.behind(fence, msg), data)
 	if err == nil {
 		b.noteAnswer(sent)
 	}
 	return answer, err
 }
 
-// behind returns a copy of a message, others being sent the same, with the number of a fence.
-func behind(fence uint64, msg []byte) []byte {
+// behind returns a copy of a message, others being sent the same, with the number of a fence and its own.
+func (b *backup) behind(fence uint64, msg []byte) []byte {
 	own := append(make([]byte, 0, len(msg)), msg...)
 	binary.LittleEndian.PutUint64(own, fence)
+	if message(own[frontSize]).once() {
+		binary.LittleEndian.PutUint64(own[8:], b.numbered.Add(1))
+	}
 	return own
 }
 
@@ -334,7 +338,7 @@ func (b *backup) start(ctx context.Context, msg, data []byte) (wait func() error
 		return nil, nil
 	}
 	sent := now()
-	answered, err := p.Start(ctx, behind(b.fence.Load(), msg), data)
+	answered, err := p.Start(ctx, b.behind(b.fence.Load(), msg), data)
 	if err != nil {
 		return nil, err
 	}

@@ -183,10 +183,20 @@ func (s *Set) StartHeal(ctx context.Context, full bool) error {
 		}
 		h, _ := r.healer(b, newListKeys([]Key{oplog.Full}), volume.Time{})
 		h.partial, h.mutual = true, true
+		to := r.side(b)
+		to.unsure = func() { r.refence(b) }
+		h.to = to
 		r.mu.checks[b.id] = h
 		r.wg.Go(func() { r.check(b, h) })
 	}
 	return nil
+}
+
+// refence has a member in sync fenced and made equal to which a repair was sent that it did not answer. What was
+// to be repaired is locked still: a late copy must not undo what is written when it is free.
+func (r *reign) refence(b *backup) {
+	r.fail(b, "it did not answer to a repair")
+	_, _ = b.ready(r.ctx, r, 0) // until then nothing is acknowledged, and what is in flight is made equal after the fence
 }
 
 // check compares everything that a member in sync has with what the primary has.

@@ -105,8 +105,13 @@ func (r *reign) healer(b *backup, keys healKeys, since volume.Time) (h *healer, 
 	return newHealer(healConfig{
 		source: r.s.member, keys: keys, lock: l.lock, rate: &r.s.rate, arbiter: m != nil && m.Arbiter,
 		since:  earlier(since, r.since),
-		target: distant{peer: caller{b}, epoch: func() Epoch { return r.epoch }},
+		target: r.side(b),
 	}), &l.held
+}
+
+// side is a member as the other side of a heal.
+func (r *reign) side(b *backup) distant {
+	return distant{peer: caller{b}, epoch: func() Epoch { return r.epoch }}
 }
 
 // earlier returns the earlier of two times, of which zero is none.
@@ -121,7 +126,7 @@ func earlier(a, b volume.Time) volume.Time {
 type caller struct{ b *backup }
 
 func (c caller) Call(ctx context.Context, msg, data []byte) ([]byte, error) {
-	return c.b.call(ctx, append(make([]byte, fenceSize, fenceSize+len(msg)), msg...), data)
+	return c.b.call(ctx, append(make([]byte, frontSize, frontSize+len(msg)), msg...), data)
 }
 
 func (c caller) Up() bool {
