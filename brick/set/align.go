@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/mortarfs/mortar/volume"
@@ -33,7 +34,11 @@ func (r *reign) align(ctx context.Context, b *backup, extra []Key) (covered Seq,
 	if err != nil {
 		return 0, err
 	}
-	keys = append(append(keys, t.keys...), strays...)
+	unnamed, err := r.unnamed(ctx, t.since)
+	if err != nil {
+		return 0, err
+	}
+	keys = slices.Concat(keys, t.keys, strays, unnamed)
 	if err := r.tear(ctx, b, keys); err != nil {
 		return 0, err
 	}
@@ -73,6 +78,32 @@ func (r *reign) strays(ctx context.Context, b *backup) ([]Key, error) {
 	}
 	lacks(here, setOf(there))
 	lacks(there, setOf(here))
+	return keys, nil
+}
+
+// unnamed returns the keys of what has no name here, if a machine lost its power: this one, or the one that has kept
+// keys since a time that is not zero. What was born since is not among those (oplog.Dirty), and no entry leads to it any more.
+func (r *reign) unnamed(ctx context.Context, since volume.Time) ([]Key, error) {
+	if earlier(since, r.since) == (volume.Time{}) {
+		return nil, nil
+	}
+	ids, err := allNameless(ctx, near{m: r.s.member})
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.s.member.Discards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range list {
+		if id := local(d.Pointer); !id.IsZero() {
+			ids = append(ids, id)
+		}
+	}
+	var keys []Key
+	for id := range setOf(ids) {
+		keys = append(keys, Key{Kind: ObjectKey, ID: id})
+	}
 	return keys, nil
 }
 

@@ -112,6 +112,36 @@ func TestOpenAtOneRebooted(t *testing.T) {
 	t.Fatal("the power takes nothing away")
 }
 
+// TestNewbornUnnamedRebooted has a backup lose with its power what was written last to a file that was made just
+// before, and lost its name: no key tells of a newborn file, and no entry leads to it.
+func TestNewbornUnnamedRebooted(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(testSeed(t), 6))
+	for try := range 300 {
+		c := begunCluster(t, 2, losable)
+		p, s := c.primary(10 * time.Second)
+		b := c.nodes[1-p.i]
+		f, id := newFile(t, s, "a", "hello")
+		must(t, s.Unlink(t.Context(), volume.Root, "a"))
+		_, err := f.Setattr(t.Context(), volume.Change{Mask: volume.SetSize})
+		must(t, err)
+		b.cutPower(rng)
+		if o, err := b.member.Describe(t.Context(), id); err != nil || o.Attr.Size == 0 {
+			continue // it is not there, or as it was
+		}
+		b.start()
+		c.eventually("it has a new seat", 20*time.Second, func() bool { seat, in := c.auth.now().Seat(b.id); return in && seat.Boot == b.boot })
+		p.end(true)
+		_, s = c.otherThan(p, 10*time.Second)
+		if got := content(t, s, id); got != "" {
+			t.Errorf("it has %q again", got)
+		}
+		t.Logf("at the attempt %d", try)
+		return
+	}
+	t.Fatal("the power never takes the last change away")
+}
+
 // TestPowerOfAll has all machines of a set lose their power, time and again: what was synced is there
 // afterwards, what was not is alike on all members.
 func TestPowerOfAll(t *testing.T) {

@@ -67,7 +67,11 @@ func (r *reign) tryTakeBack(ctx context.Context, a *absence) error {
 	if err != nil {
 		return err
 	}
-	keys := t.keys
+	unnamed, err := r.unnamed(ctx, t.since)
+	if err != nil {
+		return err
+	}
+	keys := slices.Concat(t.keys, unnamed)
 	if r.s.wantsFullHeal(a.id) || t.lost {
 		keys = []Key{{Kind: FullKey}}
 	}

@@ -44,9 +44,9 @@ const bornMargin = time.Second
 // directory has. Whatever an Entry of the list leads to (of each name, if it is that of "") that
 // was born since Since, by the clock and on the disk of the member whose list it is,
 // is to be compared as a whole: attributes, contents and, if it is a directory,
-// all that is in it, and again what is newborn there. That covers everything: an object that
-// was born is reached from where it was born or from where it was moved, and what
-// is older is listed by itself. When all is made equal, a Checkpoint empties the list.
+// all that is in it, and again what is newborn there. So is what has no name: it may be newborn, too. That covers
+// everything: an object that was born is reached from where it was born or from where it was moved, or has lost its
+// name, and what is older is listed by itself. When all is made equal, a Checkpoint empties the list.
 type Dirty struct {
 	dir string
 	opt DirtyOptions
