@@ -10,13 +10,12 @@ import (
 // serveDistant executes a message of another member's distant side on this
 // member, and returns the answer, which holds the member's own error. An error
 // says that the message is malformed; nothing was done. Whether the sender's epoch is
-// to be obeyed is decided before (distantEpoch). files are those through which
-// contents are changed here (nil: each message opens for itself). msg and data are not kept.
-func serveDistant(ctx context.Context, m volume.Member, files *files, msg, data []byte) (answer []byte, err error) {
+// to be obeyed is decided before (distantEpoch). msg and data are not kept.
+func serveDistant(ctx context.Context, m near, msg, data []byte) (answer []byte, err error) {
 	if _, err := distantEpoch(msg); err != nil {
 		return nil, err
 	}
-	s := server{near{m, files}, &reader{b: msg[9:]}, data, &writer{}}
+	s := server{m, &reader{b: msg[9:]}, data, &writer{}}
 	f := s.method(msg[0])
 	if f == nil {
 		return nil, malformedDistant()

@@ -140,7 +140,7 @@ func FuzzServe(f *testing.F) {
 		if len(data) > volume.IOMax {
 			return
 		}
-		answer, err := serveDistant(t.Context(), model.NewStore(testSet), nil, msg, data)
+		answer, err := serveDistant(t.Context(), near{m: model.NewStore(testSet)}, msg, data)
 		if err != nil {
 			return
 		}

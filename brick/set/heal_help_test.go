@@ -130,7 +130,7 @@ func (l *loop) Call(ctx context.Context, msg, data []byte) ([]byte, error) {
 	if len(msg) > MessageMax || len(data) > volume.IOMax {
 		return nil, fmt.Errorf("a message of %d bytes with %d of data", len(msg), len(data))
 	}
-	return serveDistant(ctx, l.m, l.files, msg, data)
+	return serveDistant(ctx, near{m: l.m, files: l.files}, msg, data)
 }
 
 func (l *loop) total() (n int) {

@@ -88,8 +88,30 @@ type sight struct {
 
 // near is a member in this process.
 type near struct {
-	m     volume.Member
-	files *files // what is open for changes; nil: each call opens for itself
+	m      volume.Member
+	files  *files // what is open for changes; nil: each call opens for itself
+	noting noting // nil: a settle makes durable what is changed
+}
+
+// noting writes down, durably, what is about to be changed and may be lost with the power; end must be called when it is.
+type noting func(ctx context.Context, keys ...Key) (end func(), err error)
+
+// changing carries out a change.
+func (s near) changing(ctx context.Context, f func() error, keys ...Key) error {
+	if s.noting == nil {
+		return f()
+	}
+	end, err := s.noting(ctx, keys...)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return f()
+}
+
+// objectKeys are the keys of an object as a whole, but for its names.
+func objectKeys(id volume.ID) []Key {
+	return []Key{{Kind: ObjectKey, ID: id}, {Kind: ExtentKey, ID: id}}
 }
 
 var _ side = near{}
@@ -166,9 +188,19 @@ func (s near) describe(ctx context.Context, id volume.ID) (volume.Object, error)
 	return o, err
 }
 
-func (s near) install(ctx context.Context, o volume.Object) error { return s.m.Install(ctx, o) }
+func (s near) install(ctx context.Context, o volume.Object) error {
+	return s.changing(ctx, func() error { return s.m.Install(ctx, o) }, objectKeys(o.Attr.ID)...)
+}
 
 func (s near) bear(ctx context.Context, o volume.Object, data []byte, dir volume.ID, name string) error {
+	keys := objectKeys(o.Attr.ID)
+	if name != "" {
+		keys = append(keys, Key{Kind: EntryKey, ID: dir, Name: name})
+	}
+	return s.changing(ctx, func() error { return s.born(ctx, o, data, dir, name) }, keys...)
+}
+
+func (s near) born(ctx context.Context, o volume.Object, data []byte, dir volume.ID, name string) error {
 	if err := s.m.Install(ctx, o); err != nil {
 		return err
 	}
@@ -218,7 +250,7 @@ func (s near) fill(ctx context.Context, id volume.ID, data []byte) error {
 }
 
 func (s near) place(ctx context.Context, dir volume.ID, name string, p volume.Pointer) error {
-	return s.m.Place(ctx, dir, name, p)
+	return s.changing(ctx, func() error { return s.m.Place(ctx, dir, name, p) }, Key{Kind: EntryKey, ID: dir, Name: name})
 }
 
 func (s near) path(ctx context.Context, dir volume.ID) (volume.ID, string, error) {
@@ -240,7 +272,8 @@ func (s near) nameless(ctx context.Context, after volume.ID) ([]volume.ID, error
 }
 
 func (s near) release(ctx context.Context, id volume.ID) error {
-	return s.without(id, func() error { return s.m.Release(ctx, id) })
+	release := func() error { return s.m.Release(ctx, id) }
+	return s.changing(ctx, func() error { return s.without(id, release) }, Key{Kind: ObjectKey, ID: id})
 }
 
 func (s near) sums(ctx context.Context, id volume.ID, first int64, n, size int) ([]uint64, error) {
@@ -275,8 +308,8 @@ func (s near) write(ctx context.Context, id volume.ID, off int64, p []byte) erro
 		return err
 	}
 	defer done()
-	_, err = f.WriteAt(ctx, p, off, 0)
-	return err
+	write := func() error { _, err := f.WriteAt(ctx, p, off, 0); return err }
+	return s.changing(ctx, write, objectKeys(id)...)
 }
 
 func (s near) zero(ctx context.Context, id volume.ID, off, n int64) error {
@@ -285,7 +318,8 @@ func (s near) zero(ctx context.Context, id volume.ID, off, n int64) error {
 		return err
 	}
 	defer done()
-	return f.Allocate(ctx, volume.AllocPunchHole|volume.AllocKeepSize, off, n)
+	punch := func() error { return f.Allocate(ctx, volume.AllocPunchHole|volume.AllocKeepSize, off, n) }
+	return s.changing(ctx, punch, objectKeys(id)...)
 }
 
 func (s near) discards(ctx context.Context, after volume.Key) ([]volume.Discarded, error) {
@@ -311,11 +345,12 @@ func (s near) discard(ctx context.Context, dir volume.ID, name string, id volume
 	if keep {
 		ctx = volume.WithFixed(ctx, volume.Fixed{Now: volume.TimeOf(time.Now()), Keep: true})
 	}
-	return s.m.Discard(ctx, dir, name, id, k)
+	return s.changing(ctx, func() error { return s.m.Discard(ctx, dir, name, id, k) }, Key{Kind: EntryKey, ID: dir, Name: name}, Key{Kind: ObjectKey, ID: id})
 }
 
 func (s near) purge(ctx context.Context, k volume.Key, id volume.ID) error {
-	return s.without(id, func() error { return s.m.Purge(ctx, k) })
+	purge := func() error { return s.m.Purge(ctx, k) }
+	return s.changing(ctx, func() error { return s.without(id, purge) }, Key{Kind: ObjectKey, ID: id})
 }
 
 // settle closes files too, since it comes last: what went while it was open here goes then.
@@ -341,13 +376,15 @@ func (s near) journal(_ context.Context, n int) (records int, sum uint64, err er
 
 func (s near) setJournal(ctx context.Context, recs [][]byte, anew bool) error {
 	j := s.m.Journal()
-	if anew {
-		return j.Rewrite(recs)
-	}
-	for _, rec := range recs {
-		if err := j.Append(ctx, rec); err != nil {
-			return err
+	return s.changing(ctx, func() error {
+		if anew {
+			return j.Rewrite(recs)
 		}
-	}
-	return nil
+		for _, rec := range recs {
+			if err := j.Append(ctx, rec); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, Key{Kind: JournalKey})
 }

@@ -187,6 +187,16 @@ func (l *ledger) record(ctx context.Context, epoch Epoch, n, finished Seq, keys 
 	return d, nil
 }
 
+// dirtied notes, durably, what is about to be changed otherwise than by a change that is recorded: a noting.
+func (l *ledger) dirtied(ctx context.Context, keys ...Key) (end func(), err error) {
+	h := l.dirty.Add(keys...)
+	if err := l.dirty.Sync(ctx, h); err != nil {
+		l.dirty.Release(h)
+		return nil, err
+	}
+	return func() { l.dirty.Release(h) }, nil
+}
+
 // release notes that a change that was recorded has been applied, or won't be.
 func (l *ledger) release(d *noted) { l.dirty.Release(d.hold) }
 

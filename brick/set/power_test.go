@@ -142,6 +142,64 @@ func TestNewbornUnnamedRebooted(t *testing.T) {
 	t.Fatal("the power never takes the last change away")
 }
 
+// TestHealedInSyncRebooted has a member in sync lose with its power what a new primary had just made equal there.
+func TestHealedInSyncRebooted(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(testSeed(t), 7))
+	lost := 0
+	for try := 0; try < 400 && lost < 5; try++ {
+		c := begunCluster(t, 3, losable)
+		p, s := c.primary(10 * time.Second)
+		x := c.nodes[(p.i+1)%3]
+		dir, err := s.Make(t.Context(), volume.Root, "d", volume.Node{Mode: 0o40755})
+		must(t, err)
+		for _, n := range c.nodes { // nothing of before is listed
+			must(t, n.set.ledger.checkpoint(t.Context(), n.set.member))
+		}
+		never := make(chan struct{})
+		c.mu.Lock()
+		c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
+			if message(msg[frontSize]) == msgApply && from == p && to == x {
+				return never
+			}
+			return nil
+		}}
+		c.mu.Unlock()
+		made := make(chan struct{})
+		p.proc.setHook(func(op string, done bool) {
+			if op == "make" && done {
+				close(made)
+			}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			defer cancel()
+			_, _ = s.Make(ctx, dir.ID, "sub", volume.Node{Mode: 0o40755})
+		}()
+		<-made
+		p.end(true)
+		q, s := c.otherThan(p, 10*time.Second)
+		close(never)
+		<-ctx.Done()
+		z := c.nodes[3-p.i-q.i]
+		z.cutPower(rng)
+		if dump(t, z.member) != dump(t, q.member) {
+			lost++
+		}
+		z.start()
+		c.eventually("it has a new seat", 20*time.Second, func() bool { seat, in := c.auth.now().Seat(z.id); return in && seat.Boot == z.boot })
+		if err := s.Orphans(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got, want := dump(t, z.member), dump(t, q.member); got != want {
+			t.Fatalf("at the attempt %d %s and its primary %s differ:\n%s", try, z.id, q.id, differ(want, got))
+		}
+	}
+	if lost < 5 {
+		t.Errorf("the power took something away %d times only", lost)
+	}
+}
+
 // TestPowerOfAll has all machines of a set lose their power, time and again: what was synced is there
 // afterwards, what was not is alike on all members.
 func TestPowerOfAll(t *testing.T) {

@@ -185,7 +185,7 @@ func (s *Set) StartHeal(ctx context.Context, full bool) error {
 		h.partial, h.mutual = true, true
 		to := r.side(b)
 		to.unsure = func() { r.refence(b) }
-		h.to = to
+		h.to, h.from.noting = to, r.s.ledger.dirtied
 		r.mu.checks[b.id] = h
 		r.wg.Go(func() { r.check(b, h) })
 	}

@@ -214,7 +214,10 @@ func (r *reign) tookEffect(ctx context.Context, c *change) (done bool, err error
 			return err == nil, err
 		}
 		if a.Size > c.off {
-			_, err = m.Setattr(ctx, c.id, volume.Change{Mask: volume.SetSize, Size: c.off})
+			err = near{m: m, noting: r.s.ledger.dirtied}.changing(ctx, func() error {
+				_, err := m.Setattr(ctx, c.id, volume.Change{Mask: volume.SetSize, Size: c.off})
+				return err
+			}, objectKeys(c.id)...)
 		}
 		return false, err
 	}

@@ -96,6 +96,13 @@ func (l *ledger) torn() []Key {
 	return l.tornLocked()
 }
 
+// isTorn reports whether there are such keys.
+func (l *ledger) isTorn() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.kept.Torn != nil
+}
+
 func (l *ledger) tornLocked() []Key {
 	if l.mu.kept.Torn == nil {
 		return nil
