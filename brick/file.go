@@ -111,6 +111,9 @@ func (h *file) write(op string, p []byte, off int64, flags int) (int, error) {
 		}
 		n += m
 	}
+	if from, length, now := h.o.stream.wrote(off, int64(n)); now && flags == 0 {
+		_ = h.s.sys.SyncFileRange(h.wr, from, length) // a hint: what goes wrong with the data the next fsync tells
+	}
 	return n, nil
 }
 

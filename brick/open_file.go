@@ -25,6 +25,8 @@ type object struct {
 	// clean is set once the file was seen to have neither S_ISUID nor S_ISGID,
 	// and cleared by who may set them.
 	clean atomic.Bool
+
+	stream stream
 }
 
 // file is a handle.

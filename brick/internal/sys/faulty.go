@@ -267,6 +267,13 @@ func (f *Faulty) Fdatasync(fd int) error {
 	return f.Sys.Fdatasync(fd)
 }
 
+func (f *Faulty) SyncFileRange(fd int, off, n int64) error {
+	if err := f.step("sync_file_range"); err != nil {
+		return err
+	}
+	return f.Sys.SyncFileRange(fd, off, n)
+}
+
 func (f *Faulty) Syncfs(fd int) error {
 	if err := f.step("syncfs"); err != nil {
 		return err

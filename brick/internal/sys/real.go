@@ -212,4 +212,9 @@ func (Real) Seek(fd int, off int64, whence int) (int64, error) { return unix.See
 func (Real) Fsync(fd int) error     { return unix.Fsync(fd) }
 func (Real) Fdatasync(fd int) error { return unix.Fdatasync(fd) }
 
+// SyncFileRange tells of no error of the disk: that is left to the next fsync.
+func (Real) SyncFileRange(fd int, off, n int64) error {
+	return unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 func (Real) Syncfs(fd int) error { return unix.Syncfs(fd) }

@@ -77,6 +77,8 @@ type Sys interface {
 	Seek(fd int, off int64, whence int) (int64, error)
 	Fsync(fd int) error
 	Fdatasync(fd int) error
+	// SyncFileRange is sync_file_range(2) with SYNC_FILE_RANGE_WRITE: the range is on its way to the disk.
+	SyncFileRange(fd int, off, n int64) error
 	Syncfs(fd int) error
 }
 
