@@ -198,18 +198,6 @@ func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 	return nil, malformed("message")
 }
 
-// side is this member as a primary heals it. One that is not in sync has all made durable before it is
-// (healer.batch); what is made equal at one that is, is noted as its own changes are: it may be lost with the power.
-func (f *follower) side() near {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	n := near{m: f.s.member, files: f.files}
-	if f.mu.admitted || f.s.ledger.isTorn() {
-		n.noting = f.s.ledger.dirtied
-	}
-	return n
-}
-
 // obey obeys a new primary, or the same one anew, from a fence on: what is under way here ends
 // before it answers, and nothing of before is carried out from then on.
 func (f *follower) obey(fence uint64, epoch Epoch, r *reader) ([]byte, error) {

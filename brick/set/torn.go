@@ -114,3 +114,15 @@ func (l *ledger) tornLocked() []Key {
 	}
 	return keys
 }
+
+// side is this member as a primary heals it. One that is not in sync has all made durable before it is
+// (healer.batch); what is made equal at one that is, is noted as its own changes are: it may be lost with the power.
+func (f *follower) side() near {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := near{m: f.s.member, files: f.files}
+	if f.mu.admitted || f.s.ledger.isTorn() {
+		n.noting = f.s.ledger.dirtied
+	}
+	return n
+}
