@@ -232,7 +232,7 @@ func (s *Store) renameDir(op string, r *rename) error {
 	if replaced {
 		s.dirGone(&r.target)
 	}
-	if exchange && r.fx.is && r.from != r.to {
+	if exchange && r.from != r.to {
 		s.keepTime(&r.old, r.to.fd, r.newName)
 		s.keepTime(&r.target, r.from.fd, r.oldName)
 	}

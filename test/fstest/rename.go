@@ -146,6 +146,18 @@ var renameTests = []test{
 		e.nlink(a, 3)
 		e.nlink(b, 2)
 	}},
+	{"times of directories that change places", func(e *env) {
+		a, b := e.mkdir(e.dir, "a"), e.mkdir(e.dir, "b")
+		x, y := e.mkdir(a, "x"), e.mkdir(b, "y")
+		was := []volume.Time{e.attr(x).Mtime, e.attr(y).Mtime}
+		e.tick()
+		e.ok(e.fs.Rename(e.ctx, a, "x", b, "y", volume.RenameExchange))
+		for i, id := range []volume.ID{x, y} {
+			if got := e.attr(id).Mtime; got != was[i] {
+				e.Errorf("directory %d: mtime %v, was %v", i, got, was[i])
+			}
+		}
+	}},
 	{"times", func(e *env) {
 		a, b := e.mkdir(e.dir, "a"), e.mkdir(e.dir, "b")
 		id := e.file(a, "f", "")
