@@ -201,13 +201,7 @@ func (r *reign) handOver(ctx context.Context, b *backup, o orders, covered Seq, 
 		}
 	}
 	send := func(last bool, forget []volume.Request, data []byte) error {
-		w := begin(msgSettle, r.epoch)
-		w.orders(o)
-		w.u64(covered)
-		w.bool(last)
-		w.requests(forget)
-		_, err := b.call(ctx, w.b, data)
-		return err
+		return r.sendSettle(ctx, b, o, covered, last, forget, data)
 	}
 	const replySize = 256 // bytes, more than one takes
 	data := &writer{}
@@ -227,6 +221,17 @@ func (r *reign) handOver(ctx context.Context, b *backup, o orders, covered Seq, 
 		forget = forget[1024:]
 	}
 	return send(true, forget, data.b)
+}
+
+// sendSettle tells a member what to forget of requests, what to remember, and with last that it is equal.
+func (r *reign) sendSettle(ctx context.Context, b *backup, o orders, covered Seq, last bool, forget []volume.Request, data []byte) error {
+	w := begin(msgSettle, r.epoch)
+	w.orders(o)
+	w.u64(covered)
+	w.bool(last)
+	w.requests(forget)
+	_, err := b.call(ctx, w.b, data)
+	return err
 }
 
 // queuePart is how many keys of a queue go into a message.

@@ -264,6 +264,9 @@ func (f *follower) settle(r *reader, data []byte) error {
 	if !r.done() {
 		return malformed("settle")
 	}
+	if err := f.s.ledger.forget(forget); err != nil {
+		return err
+	}
 	for _, q := range forget {
 		f.s.replies.forget(q)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -221,6 +222,30 @@ func (l *ledger) void(epoch Epoch, n Seq) {
 	if err := l.log.Amend(oplog.Point{Epoch: epoch, Seq: n}, w.b); err != nil {
 		l.slog.Warn("that a change failed can't be noted", "error", err)
 	}
+}
+
+// forget notes that requests which the log tells of have not taken effect, for a start of this process: they
+// were undone.
+func (l *ledger) forget(qs []volume.Request) error {
+	if len(qs) == 0 {
+		return nil
+	}
+	undone := make(map[volume.Request]bool, len(qs))
+	for _, q := range qs {
+		undone[q] = true
+	}
+	var at []oplog.Point
+	err := l.log.Replies(func(q volume.Request, p oplog.Point, _ []byte) {
+		if undone[q] {
+			at = append(at, p)
+		}
+	})
+	w := &writer{}
+	w.bool(false)
+	for _, p := range at {
+		err = errors.Join(err, l.log.Amend(p, w.b))
+	}
+	return err
 }
 
 // finished notes the mark below which all members have everything.

@@ -27,6 +27,7 @@ type process struct {
 	mu     sync.Mutex
 	paused chan struct{} // closed when it goes on; nil: it runs
 	hook   hook
+	refuse func(op string) error // why an operation on the store is not carried out; nil: it is
 	fault  func(op string) error // what an operation on the store says in spite of having been carried out; nil: nothing
 }
 
@@ -99,7 +100,7 @@ func (p *process) trace(ctx context.Context, op string, about ...any) {
 // step carries out an operation on the member's store, unless the process is dead.
 func (p *process) step(op string, f func() error) error {
 	p.mu.Lock()
-	h, fault := p.hook, p.fault
+	h, refuse, fault := p.hook, p.refuse, p.fault
 	p.mu.Unlock()
 	if h != nil {
 		h(op, false)
@@ -110,7 +111,13 @@ func (p *process) step(op string, f func() error) error {
 		p.alive.RUnlock()
 		return errDead
 	}
-	err := f()
+	var err error
+	if refuse != nil {
+		err = refuse(op)
+	}
+	if err == nil {
+		err = f()
+	}
 	p.alive.RUnlock()
 	if err == nil && fault != nil {
 		err = fault(op)

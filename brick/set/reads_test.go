@@ -132,6 +132,45 @@ func TestFailsThoughDone(t *testing.T) {
 	c.equal()
 }
 
+// TestUndoneIsForgotten has a write fail at the primary that the others have carried out: it is undone there, and
+// nobody is told afterwards that it took effect, not even by a member that was started anew, and reads its log.
+func TestUndoneIsForgotten(t *testing.T) {
+	t.Parallel()
+	for _, restarts := range []bool{false, true} {
+		c := begunCluster(t, 2, inMemory)
+		p, s := c.primary(10 * time.Second)
+		b := c.nodes[1-p.i]
+		f, _ := newFile(t, s, "a", "hello")
+		q := volume.Request{Session: [16]byte{1}, Number: 1}
+		p.proc.mu.Lock()
+		p.proc.refuse = func(op string) error {
+			if op == "write" {
+				return &volume.Error{Op: op, Errno: syscall.ENOSPC}
+			}
+			return nil
+		}
+		p.proc.mu.Unlock()
+		if _, err := f.WriteAt(volume.WithRequest(t.Context(), q), []byte("HELLO"), 0, 0); volume.ErrnoOf(err) != syscall.ENOSPC {
+			t.Fatalf("%v, want ENOSPC", err)
+		}
+		c.equal()
+		for _, name := range []string{"x", "y", "z"} { // with which it learns that all of before is finished
+			_, err := s.Make(t.Context(), volume.Root, name, volume.Node{Mode: 0o100644})
+			must(t, err)
+		}
+		if restarts {
+			b.end(true)
+			b.start()
+			c.allInSync(10 * time.Second)
+		}
+		p.end(true)
+		c.otherThan(p, 10*time.Second)
+		if _, executed, known := b.set.Outcome(t.Context(), q); executed {
+			t.Errorf("restarts %v: it is told that it took effect (known: %v)", restarts, known)
+		}
+	}
+}
+
 func (p *process) setFault(f func(op string) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

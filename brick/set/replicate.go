@@ -58,7 +58,7 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 		return unavailable(op, "%w", e)
 	}
 	if err != nil && (c.kind == doWrite || mayHaveHappened(err)) { // the others have what this member has not, or perhaps not what it has
-		if e := r.levelAll(ctx, fl); e != nil {
+		if e := r.levelAll(ctx, fl, c.request); e != nil {
 			if r.deposed() {
 				r.land(fl)
 			} else {
@@ -267,8 +267,9 @@ func (r *reign) durable(ctx context.Context, c *change, do func(ctx context.Cont
 	return err
 }
 
-// levelAll makes the backups equal to this member in what a change touches that failed here.
-func (r *reign) levelAll(ctx context.Context, fl *flight) error {
+// levelAll makes the backups equal to this member in what a change touches that failed here, and has them forget
+// that its request took effect.
+func (r *reign) levelAll(ctx context.Context, fl *flight, q volume.Request) error {
 	r.mu.Lock()
 	backups := r.mu.backups
 	r.mu.Unlock()
@@ -276,7 +277,7 @@ func (r *reign) levelAll(ctx context.Context, fl *flight) error {
 		if done, err := b.ready(ctx, r, 0); done || err != nil {
 			continue
 		}
-		err := r.undo(ctx, b, fl.keys)
+		err := r.undo(ctx, b, fl.keys, q)
 		switch {
 		case err == nil || r.judge(err):
 		case volume.ReasonOf(err) != volume.Unavailable: // it may be this member that can't be read

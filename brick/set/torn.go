@@ -22,8 +22,9 @@ func (r *reign) tear(ctx context.Context, b *backup, keys []Key) error {
 	return r.sendTorn(ctx, b, keys)
 }
 
-// undo makes a member in sync equal in the keys of a change that has failed here.
-func (r *reign) undo(ctx context.Context, b *backup, keys []Key) error {
+// undo makes a member in sync equal in the keys of a change that has failed here, and has it forget the
+// request: who asks it later what became of that must not be told that it took effect.
+func (r *reign) undo(ctx context.Context, b *backup, keys []Key, q volume.Request) error {
 	r.makeup.Lock() // nobody else makes it equal meanwhile
 	defer r.makeup.Unlock()
 	if err := r.tear(ctx, b, keys); err != nil {
@@ -31,6 +32,14 @@ func (r *reign) undo(ctx context.Context, b *backup, keys []Key) error {
 	}
 	if err := r.level(ctx, b, keys, volume.Time{}, true); err != nil {
 		return err
+	}
+	if q != (volume.Request{}) {
+		r.mu.Lock()
+		o := r.ordersLocked()
+		r.mu.Unlock()
+		if err := r.sendSettle(ctx, b, o, 0, false, []volume.Request{q}, nil); err != nil {
+			return err
+		}
 	}
 	return r.sendTorn(ctx, b, nil)
 }
