@@ -281,7 +281,7 @@ func (f *follower) settle(r *reader, data []byte) error {
 	if !last {
 		return nil
 	}
-	if err := f.s.ledger.aligned(o.state.Epoch, covered, f.s.cfg.Boot); err != nil {
+	if err := f.s.ledger.aligned(o.state.Epoch, covered, f.s.cfg.Boot, false); err != nil {
 		return err
 	}
 	if err := f.s.ledger.keepQueues(o.absent); err != nil {

@@ -318,7 +318,7 @@ func TestTornStaysSo(t *testing.T) {
 	if got := l.torn(); len(got) != 1 || got[0].Kind != FullKey {
 		t.Errorf("torn in %d keys, want everything", len(got))
 	}
-	must(t, l.aligned(1, 0, "boot"))
+	must(t, l.aligned(1, 0, "boot", false))
 	if l.torn() != nil {
 		t.Error("torn after an alignment")
 	}

@@ -48,6 +48,10 @@ type stateFile struct {
 	Reigned Epoch
 	Boot    string // of the machine, when the member was last equal to the others; "": never
 	Torn    []byte `json:",omitempty"` // keys in which the member was being made equal, see torn.go; nil: in none
+
+	// Keys in which it was made equal to the primary, and others may not be yet: until a change after this one is finished.
+	Loose   []byte      `json:",omitempty"`
+	LooseTo oplog.Point `json:",omitzero"`
 }
 
 const (
@@ -100,7 +104,8 @@ func (l *ledger) keepState(st spec.SetState, reigned Epoch) error {
 }
 
 func (l *ledger) keepLocked(next stateFile) error {
-	if now := l.mu.kept; next.Boot == now.Boot && next.Reigned == now.Reigned && bytes.Equal(next.Torn, now.Torn) && next.State.Equal(now.State) {
+	if now := l.mu.kept; next.Boot == now.Boot && next.Reigned == now.Reigned && bytes.Equal(next.Torn, now.Torn) &&
+		bytes.Equal(next.Loose, now.Loose) && next.LooseTo == now.LooseTo && next.State.Equal(now.State) {
 		return nil
 	}
 	b, err := json.Marshal(next)
@@ -131,15 +136,20 @@ func (l *ledger) rebooted(boot string) bool {
 	return l.mu.kept.Boot != "" && l.mu.kept.Boot != boot
 }
 
-// aligned notes that this member is equal to the others, and has everything up to n.
-func (l *ledger) aligned(epoch Epoch, n Seq, boot string) error {
+// aligned notes that this member is equal to the primary, and has everything up to n. A primary (all) is equal to
+// all others then. Another member has what was in flight, which a third may not have: if the primary is lost, the third
+// is made equal in that, too (looseKeys).
+func (l *ledger) aligned(epoch Epoch, n Seq, boot string, all bool) error {
 	if err := l.settled(epoch, n); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next := l.mu.kept
-	next.Boot, next.Torn = boot, nil
+	next.Boot, next.Torn, next.Loose, next.LooseTo = boot, nil, nil, oplog.Point{}
+	if torn := l.mu.kept.Torn; torn != nil && !all {
+		next.Loose, next.LooseTo = torn, oplog.Point{Epoch: epoch, Seq: n}
+	}
 	return l.keepLocked(next)
 }
 
@@ -302,7 +312,7 @@ func overlap(a, b Key) bool {
 // may differ from others: theirs and, if it has lost what was not synced, those of the dirty list.
 func (l *ledger) unfinished(boot string) ([]entry, []Key, error) {
 	if l.rebooted(boot) {
-		return nil, append(l.dirty.Keys(), l.torn()...), nil // what the log says of the end is as uncertain as the end
+		return nil, slices.Concat(l.dirty.Keys(), l.torn(), l.looseKeys()), nil // what the log says of the end is as uncertain as the end
 	}
 	recs, err := l.log.Tail()
 	if err != nil {
@@ -319,7 +329,7 @@ func (l *ledger) unfinished(boot string) ([]entry, []Key, error) {
 		e.change.request = rec.Request
 		out = append(out, e)
 	}
-	return out, append(oplog.KeysOf(recs), l.torn()...), nil
+	return out, slices.Concat(oplog.KeysOf(recs), l.torn(), l.looseKeys()), nil
 }
 
 // tail is what this member tells a primary that fences it.

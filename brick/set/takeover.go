@@ -51,7 +51,7 @@ func (r *reign) run(ctx context.Context) {
 	if !r.levelOthers(own) {
 		return
 	}
-	if err := r.s.ledger.aligned(r.epoch, 0, r.s.cfg.Boot); err != nil {
+	if err := r.s.ledger.aligned(r.epoch, 0, r.s.cfg.Boot, true); err != nil {
 		r.depose("the log can't be cleared: " + err.Error())
 		return
 	}

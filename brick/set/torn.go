@@ -112,11 +112,26 @@ func (l *ledger) isTorn() bool {
 	return l.mu.kept.Torn != nil
 }
 
-func (l *ledger) tornLocked() []Key {
-	if l.mu.kept.Torn == nil {
+func (l *ledger) tornLocked() []Key { return keptKeys(l.mu.kept.Torn) }
+
+// looseKeys returns the keys in which this member was made equal to its primary, while others may not have been.
+// When a change has been finished that came after what was in flight then, all have had that.
+func (l *ledger) looseKeys() []Key {
+	mark := l.log.Mark()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if to := l.mu.kept.LooseTo; mark.Epoch == to.Epoch && mark.Seq > to.Seq {
 		return nil
 	}
-	r := &reader{b: l.mu.kept.Torn}
+	return keptKeys(l.mu.kept.Loose)
+}
+
+// keptKeys are keys as they stand in the file of the state.
+func keptKeys(b []byte) []Key {
+	if b == nil {
+		return nil
+	}
+	r := &reader{b: b}
 	keys := r.keys()
 	if !r.done() { // nobody knows
 		return []Key{oplog.Full}

@@ -2,6 +2,7 @@ package set
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -109,5 +110,63 @@ func TestRepairComesLate(t *testing.T) {
 	c.equal()
 	if got := content(t, s, id); got != "newer" {
 		t.Errorf("it has %q", got)
+	}
+}
+
+// TestHealedInFlight has a member taken back while a change is in flight that another member never gets, and the
+// primary lost then: the two that are left are equal, whoever takes over.
+func TestHealedInFlight(t *testing.T) {
+	t.Parallel()
+	for try := range 6 {
+		c := begunCluster(t, 3, inMemory)
+		p, s := c.primary(10 * time.Second)
+		x, z := c.nodes[(p.i+1)%3], c.nodes[(p.i+2)%3]
+		if try%2 == 1 {
+			x, z = z, x
+		}
+		r := p.set.reignNow()
+		z.end(true)
+		c.eventually("it is out of sync", 10*time.Second, func() bool { return len(c.auth.now().InSync) == 2 })
+		_, err := s.Make(t.Context(), volume.Root, "d", volume.Node{Mode: 0o40755})
+		must(t, err)
+		never, ended := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(never) })
+		t.Cleanup(release)
+		var once atomic.Bool
+		c.mu.Lock()
+		c.weather = &weather{hold: func(_, to *node, msg []byte) <-chan struct{} {
+			switch message(msg[frontSize]) {
+			case msgApply:
+				if to == x {
+					return never
+				}
+			case askSettle: // what was queued is healed, and the rest follows while nothing changes
+				if to == z && once.CompareAndSwap(false, true) {
+					go func() {
+						defer close(ended)
+						_, _ = s.Make(context.Background(), volume.Root, "in flight", volume.Node{Mode: 0o40755})
+					}()
+					c.eventually("it is applied at the primary", 10*time.Second, func() bool {
+						r.mu.Lock()
+						defer r.mu.Unlock()
+						for _, fl := range r.mu.flying {
+							return fl.applied
+						}
+						return false
+					})
+				}
+			}
+			return nil
+		}}
+		c.mu.Unlock()
+		z.start()
+		c.eventually("it is in sync again", 5*time.Second, func() bool { return len(c.auth.now().InSync) == 3 })
+		p.end(true)
+		c.otherThan(p, 10*time.Second)
+		release()
+		<-ended
+		if a, b := dump(t, x.member), dump(t, z.member); a != b {
+			t.Fatalf("attempt %d: %s and %s differ:\n%s", try, x.id, z.id, differ(a, b))
+		}
 	}
 }
