@@ -109,11 +109,10 @@ var openTests = []test{
 		e.holds(e.path("f"), "content")
 	}},
 	{"umask", func(e *env) {
-		defer unix.Umask(unix.Umask(0o027))
-		e.ok(tryOpen(e.path("f"), unix.O_CREAT|unix.O_WRONLY, 0o666))
-		e.ok(unix.Mkdir(e.path("d"), 0o777))
-		e.ok(unix.Mkfifo(e.path("p"), 0o777))
-		e.ok(unix.Mknod(e.path("n"), unix.S_IFREG|0o777, 0))
+		e.ok(e.masked(0o027, func() error {
+			return firstError(tryOpen(e.path("f"), unix.O_CREAT|unix.O_WRONLY, 0o666), unix.Mkdir(e.path("d"), 0o777),
+				unix.Mkfifo(e.path("p"), 0o777), unix.Mknod(e.path("n"), unix.S_IFREG|0o777, 0))
+		}))
 		e.mode(e.path("f"), 0o640)
 		e.mode(e.path("d"), 0o750)
 		e.mode(e.path("p"), 0o750)

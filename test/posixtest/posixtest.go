@@ -27,6 +27,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -72,8 +73,7 @@ func Run(t *testing.T, dir string, opts Options) {
 	if os.Geteuid() != 0 {
 		t.Fatal("posixtest wants to be root, to make calls as several users")
 	}
-	old := unix.Umask(0)
-	t.Cleanup(func() { unix.Umask(old) })
+	t.Cleanup(unmask())
 	top, err := os.MkdirTemp(dir, "posixtest-")
 	if err != nil {
 		t.Fatal(err)
@@ -275,23 +275,59 @@ var (
 func (e *env) as(w who, f func() error) error {
 	e.Helper()
 	result := make(chan error)
-	go onThread(w, f, result)
+	go onThread(func() error { return become(w) }, f, result)
 	return <-result
 }
 
-// onThread gives the goroutine's thread to w, calls f and ends the thread.
-func onThread(w who, f func() error, result chan<- error) {
+// masked calls f with a umask of its own, which is the process's otherwise, and so that of tests beside this one.
+func (e *env) masked(mask int, f func() error) error {
+	e.Helper()
+	result := make(chan error)
+	go onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return err
+		}
+		unix.Umask(mask)
+		return nil
+	}, f, result)
+	return <-result
+}
+
+// maskless counts the runs under way, which want a umask of 0.
+var maskless struct {
+	sync.Mutex
+	runs, old int
+}
+
+// unmask makes the process's umask 0 until the last run is over, which is when what it returns was called by all.
+func unmask() (done func()) {
+	maskless.Lock()
+	defer maskless.Unlock()
+	if maskless.runs++; maskless.runs == 1 {
+		maskless.old = unix.Umask(0)
+	}
+	return func() {
+		maskless.Lock()
+		defer maskless.Unlock()
+		if maskless.runs--; maskless.runs == 0 {
+			unix.Umask(maskless.old)
+		}
+	}
+}
+
+// onThread prepares the goroutine's thread, calls f and ends the thread.
+func onThread(prepare, f func() error, result chan<- error) {
 	runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
 	if unix.Gettid() == os.Getpid() {
 		// The process's first thread would not end, and /proc/self is its.
 		defer runtime.UnlockOSThread()
 		inner := make(chan error)
-		go onThread(w, f, inner)
+		go onThread(prepare, f, inner)
 		result <- <-inner
 		return
 	}
-	if err := become(w); err != nil {
-		result <- fmt.Errorf("become user %d: %w", w.uid, err)
+	if err := prepare(); err != nil {
+		result <- fmt.Errorf("a thread's own user or umask: %w", err)
 		return
 	}
 	result <- f()

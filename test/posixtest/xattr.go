@@ -191,10 +191,9 @@ var aclTests = []test{
 		d := e.mkdir("d")
 		def := acl(7, alice.uid, 7, 5, 7, 0)
 		e.ok(unix.Setxattr(d, aclDefault, def, 0))
-		old := unix.Umask(0o077) // has no say here
-		e.ok(tryOpen(d+"/f", unix.O_CREAT|unix.O_WRONLY, 0o666))
-		e.ok(unix.Mkdir(d+"/sub", 0o777))
-		unix.Umask(old)
+		e.ok(e.masked(0o077, func() error { // has no say here
+			return firstError(tryOpen(d+"/f", unix.O_CREAT|unix.O_WRONLY, 0o666), unix.Mkdir(d+"/sub", 0o777))
+		}))
 		e.mode(d+"/f", 0o660)
 		e.mode(d+"/sub", 0o770)
 		if v, err := get(d+"/sub", aclDefault); err != nil || v != string(def) {
