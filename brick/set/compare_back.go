@@ -115,7 +115,7 @@ func (h *healer) mendChanged(ctx context.Context, there volume.Object) (was stri
 	if yes, err := later(); err != nil || !yes { // nothing is locked yet, for nearly always that is so
 		return "", err
 	}
-	unlock, err := h.lock(ctx, Key{Kind: ObjectKey, ID: id}, Key{Kind: ExtentKey, ID: id})
+	unlock, err := h.lock(ctx, objectKeys(id)...)
 	if err != nil {
 		return "", err
 	}
@@ -135,7 +135,7 @@ func (h *healer) mendChanged(ctx context.Context, there volume.Object) (was stri
 
 // mendUnreadable gives the source a file back that it can't read.
 func (h *healer) mendUnreadable(ctx context.Context, id volume.ID) (was string, err error) {
-	unlock, err := h.lock(ctx, Key{Kind: ObjectKey, ID: id}, Key{Kind: ExtentKey, ID: id})
+	unlock, err := h.lock(ctx, objectKeys(id)...)
 	if err != nil {
 		return "", err
 	}

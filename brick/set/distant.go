@@ -11,7 +11,8 @@ import (
 
 // The messages by which one member heals another (version 1). Each is a question
 // of its own that changes nothing at the other side but what it says; all may be
-// repeated, but none that changes something is carried out when it comes late after others (message.once). Integers are little-endian, texts and byte strings have their length in 32 bits before them.
+// repeated, but none that changes something is carried out when it comes late after others (message.once).
+// Integers are little-endian, texts and byte strings have their length in 32 bits before them.
 //
 //	message   byte kind (64 … 127) │ uint64 epoch of who asks │ arguments
 //	data      beside it (Peer.Call): see the kind

@@ -142,9 +142,7 @@ func (m *nemesis) act() {
 			rng: rand.New(rand.NewPCG(m.rng.Uint64(), 1)), lost: m.rng.IntN(30), unanswered: m.rng.IntN(30),
 			late: m.rng.IntN(200), twice: m.rng.IntN(200), most: time.Duration(m.rng.Int64N(int64(300 * time.Millisecond))),
 		}
-		m.c.mu.Lock()
-		m.c.weather = w
-		m.c.mu.Unlock()
+		m.c.setWeather(w)
 		m.rest(d)
 		m.c.clear()
 		w.mu.Lock()

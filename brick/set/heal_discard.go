@@ -44,10 +44,10 @@ func allNameless(ctx context.Context, s side) (all []volume.ID, err error) {
 	}
 }
 
-func setOf(ids []volume.ID) map[volume.ID]bool {
-	m := make(map[volume.ID]bool, len(ids))
-	for _, id := range ids {
-		m[id] = true
+func setOf[T comparable](list []T) map[T]bool {
+	m := make(map[T]bool, len(list))
+	for _, x := range list {
+		m[x] = true
 	}
 	return m
 }

@@ -202,15 +202,13 @@ func TestLateMessages(t *testing.T) {
 	// All that the primary sends to b from now on is noted, and comes as it is sent, too.
 	var mu sync.Mutex
 	var noted [][]byte
-	c.mu.Lock()
-	c.weather = &weather{seen: func(from, to *node, msg []byte) {
+	c.setWeather(&weather{seen: func(from, to *node, msg []byte) {
 		if from == first && to == b {
 			mu.Lock()
 			noted = append(noted, append([]byte(nil), msg...))
 			mu.Unlock()
 		}
-	}}
-	c.mu.Unlock()
+	}})
 	// Changes, a member that leaves and comes back, b healed and aligned.
 	third := c.nodes[(first.i+2)%3]
 	must(t, s.Unlink(t.Context(), volume.Root, "a"))

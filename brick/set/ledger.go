@@ -240,10 +240,7 @@ func (l *ledger) forget(qs []volume.Request) error {
 	if len(qs) == 0 {
 		return nil
 	}
-	undone := make(map[volume.Request]bool, len(qs))
-	for _, q := range qs {
-		undone[q] = true
-	}
+	undone := setOf(qs)
 	var at []oplog.Point
 	err := l.log.Replies(func(q volume.Request, p oplog.Point, _ []byte) {
 		if undone[q] {

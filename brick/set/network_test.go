@@ -186,6 +186,13 @@ type weather struct {
 	lostN, lateN, twiceN, deN int
 }
 
+// setWeather lets w happen to all messages from now on.
+func (c *cluster) setWeather(w *weather) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.weather = w
+}
+
 // fate is what happens to one message.
 type fate struct {
 	lost, unanswered bool

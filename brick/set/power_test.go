@@ -36,6 +36,16 @@ func (n *node) cutPower(rng *rand.Rand) {
 	n.boot = fmt.Sprintf("boot %d", rng.Uint64())
 }
 
+// comeBack starts a node whose machine was booted anew, and waits until it is in sync again as such.
+func (n *node) comeBack() {
+	n.c.t.Helper()
+	n.start()
+	n.c.eventually(n.id+" has a new seat", 20*time.Second, func() bool {
+		seat, in := n.c.auth.now().Seat(n.id)
+		return in && seat.Boot == n.boot
+	})
+}
+
 // TestReboots does random operations on sets of which one machine after the other loses its power, while the others
 // have everything: no answer tells of it.
 func TestReboots(t *testing.T) {
@@ -99,8 +109,7 @@ func TestOpenAtOneRebooted(t *testing.T) {
 		if _, err := b.member.Describe(t.Context(), id); err == nil {
 			continue // it is still there
 		}
-		b.start()
-		c.eventually("it has a new seat", 20*time.Second, func() bool { seat, in := c.auth.now().Seat(b.id); return in && seat.Boot == b.boot })
+		b.comeBack()
 		p.end(true)
 		_, s = c.otherThan(p, 10*time.Second)
 		if got := content(t, s, id); got != "hello" {
@@ -129,8 +138,7 @@ func TestNewbornUnnamedRebooted(t *testing.T) {
 		if o, err := b.member.Describe(t.Context(), id); err != nil || o.Attr.Size == 0 {
 			continue // it is not there, or as it was
 		}
-		b.start()
-		c.eventually("it has a new seat", 20*time.Second, func() bool { seat, in := c.auth.now().Seat(b.id); return in && seat.Boot == b.boot })
+		b.comeBack()
 		p.end(true)
 		_, s = c.otherThan(p, 10*time.Second)
 		if got := content(t, s, id); got != "" {
@@ -157,14 +165,12 @@ func TestHealedInSyncRebooted(t *testing.T) {
 			must(t, n.set.ledger.checkpoint(t.Context(), n.set.member))
 		}
 		never := make(chan struct{})
-		c.mu.Lock()
-		c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
+		c.setWeather(&weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
 			if message(msg[frontSize]) == msgApply && from == p && to == x {
 				return never
 			}
 			return nil
-		}}
-		c.mu.Unlock()
+		}})
 		made := make(chan struct{})
 		p.proc.setHook(func(op string, done bool) {
 			if op == "make" && done {
@@ -186,8 +192,7 @@ func TestHealedInSyncRebooted(t *testing.T) {
 		if dump(t, z.member) != dump(t, q.member) {
 			lost++
 		}
-		z.start()
-		c.eventually("it has a new seat", 20*time.Second, func() bool { seat, in := c.auth.now().Seat(z.id); return in && seat.Boot == z.boot })
+		z.comeBack()
 		if err := s.Orphans(t.Context()); err != nil {
 			t.Error(err)
 		}

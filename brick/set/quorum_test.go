@@ -188,14 +188,12 @@ func lateMakeUp(t *testing.T) bool {
 	p, s := c.primary(10 * time.Second)
 	b, gone := c.nodes[(p.i+1)%3], c.nodes[(p.i+2)%3]
 	late := make(chan struct{})
-	c.mu.Lock()
-	c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
+	c.setWeather(&weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
 		if message(msg[frontSize]) == msgConfig && to == b {
 			return late
 		}
 		return nil
-	}}
-	c.mu.Unlock()
+	}})
 	r := p.set.reignNow()
 	gone.end(true)
 	c.eventually("the primary queues for it", 5*time.Second, func() bool {

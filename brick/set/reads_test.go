@@ -20,14 +20,12 @@ func TestReadsSeeWhatIsSettled(t *testing.T) {
 	_, err = s.Link(t.Context(), id, sub.ID, "a")
 	must(t, err)
 	late := make(chan struct{})
-	c.mu.Lock()
-	c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
+	c.setWeather(&weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
 		if message(msg[frontSize]) == msgApply {
 			return late
 		}
 		return nil
-	}}
-	c.mu.Unlock()
+	}})
 	before, err := p.member.Getattr(t.Context(), id)
 	must(t, err)
 	results := begun(func() error { _, err := f.WriteAt(context.Background(), []byte("HELLO, world"), 0, 0); return err })

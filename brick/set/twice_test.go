@@ -40,13 +40,11 @@ func TestHealTwice(t *testing.T) {
 	b := c.nodes[1-p.i]
 	r := p.set.reignNow()
 	var late atomic.Pointer[[]byte]
-	c.mu.Lock()
-	c.weather = &weather{seen: func(_, _ *node, msg []byte) {
+	c.setWeather(&weather{seen: func(_, _ *node, msg []byte) {
 		if message(msg[frontSize]) == askInstall {
 			late.Store(&msg)
 		}
-	}}
-	c.mu.Unlock()
+	}})
 	a, err := s.Make(t.Context(), volume.Root, "d", volume.Node{Mode: 0o40755})
 	must(t, err)
 	o, err := p.member.Describe(t.Context(), a.ID)
@@ -93,9 +91,7 @@ func TestRepairComesLate(t *testing.T) {
 		}
 		return nil
 	}
-	c.mu.Lock()
-	c.weather = w
-	c.mu.Unlock()
+	c.setWeather(w)
 	must(t, p.set.StartHeal(t.Context(), true))
 	select {
 	case <-sent:
@@ -133,8 +129,7 @@ func TestHealedInFlight(t *testing.T) {
 		release := sync.OnceFunc(func() { close(never) })
 		t.Cleanup(release)
 		var once atomic.Bool
-		c.mu.Lock()
-		c.weather = &weather{hold: func(_, to *node, msg []byte) <-chan struct{} {
+		c.setWeather(&weather{hold: func(_, to *node, msg []byte) <-chan struct{} {
 			switch message(msg[frontSize]) {
 			case msgApply:
 				if to == x {
@@ -157,8 +152,7 @@ func TestHealedInFlight(t *testing.T) {
 				}
 			}
 			return nil
-		}}
-		c.mu.Unlock()
+		}})
 		z.start()
 		c.eventually("it is in sync again", 5*time.Second, func() bool { return len(c.auth.now().InSync) == 3 })
 		p.end(true)

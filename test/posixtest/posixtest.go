@@ -273,24 +273,18 @@ var (
 
 // as makes calls as someone: on a thread that becomes that user and then ends.
 func (e *env) as(w who, f func() error) error {
-	e.Helper()
-	result := make(chan error)
-	go onThread(func() error { return become(w) }, f, result)
-	return <-result
+	return thread(func() error { return become(w) }, f)
 }
 
 // masked calls f with a umask of its own, which is the process's otherwise, and so that of tests beside this one.
 func (e *env) masked(mask int, f func() error) error {
-	e.Helper()
-	result := make(chan error)
-	go onThread(func() error {
+	return thread(func() error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return err
 		}
 		unix.Umask(mask)
 		return nil
-	}, f, result)
-	return <-result
+	}, f)
 }
 
 // maskless counts the runs under way, which want a umask of 0.
@@ -315,15 +309,20 @@ func unmask() (done func()) {
 	}
 }
 
+// thread calls f on a thread of its own, which prepare makes what f needs.
+func thread(prepare, f func() error) error {
+	result := make(chan error)
+	go onThread(prepare, f, result)
+	return <-result
+}
+
 // onThread prepares the goroutine's thread, calls f and ends the thread.
 func onThread(prepare, f func() error, result chan<- error) {
 	runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
 	if unix.Gettid() == os.Getpid() {
 		// The process's first thread would not end, and /proc/self is its.
 		defer runtime.UnlockOSThread()
-		inner := make(chan error)
-		go onThread(prepare, f, inner)
-		result <- <-inner
+		result <- thread(prepare, f)
 		return
 	}
 	if err := prepare(); err != nil {
