@@ -69,15 +69,17 @@ func (f *front) write(c *call, o *openFile, in *gofuse.WriteIn, p []byte, off in
 		return o.file.WriteAt(c, p, off, flags)
 	}
 	moved := func(at int64) { f.invalidate(o.node, min(at, off)) }
+	var err error
 	if late, ok := o.file.(volume.LateAppender); ok {
-		return len(p), late.AppendLater(c, p, off, flags, moved)
+		err = late.AppendLater(c, p, off, flags, moved)
+	} else {
+		var at int64
+		if at, err = o.file.Append(c, p, flags); err == nil && at != off {
+			moved(at)
+		}
 	}
-	at, err := o.file.Append(c, p, flags)
-	if err != nil {
+	if err != nil { // all or nothing
 		return 0, err
-	}
-	if at != off {
-		moved(at)
 	}
 	return len(p), nil
 }

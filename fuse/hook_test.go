@@ -16,6 +16,8 @@ type hookFS struct {
 	getattr func(context.Context, volume.ID) error
 	lookup  func(context.Context, string) error
 	readAt  func(context.Context) error
+	append  func() error
+	late    bool // its files can delay appends; they don't
 	readDir func(entries []volume.Entry) []volume.Entry
 	mu      struct {
 		sync.Mutex
@@ -81,7 +83,26 @@ func (h *hookFS) Create(ctx context.Context, dir volume.ID, name string, n volum
 	if err != nil {
 		return nil, a, err
 	}
-	return &hookFile{file, h}, a, nil
+	return h.file(file), a, nil
+}
+
+func (h *hookFS) file(under volume.File) volume.File {
+	f := &hookFile{under, h}
+	if h.late {
+		return lateFile{f}
+	}
+	return f
+}
+
+// lateFile is a hookFile that can delay appends, and does not.
+type lateFile struct{ *hookFile }
+
+func (f lateFile) AppendLater(ctx context.Context, p []byte, end int64, w volume.WriteFlags, moved func(int64)) error {
+	at, err := f.Append(ctx, p, w)
+	if err == nil && at != end {
+		moved(at)
+	}
+	return err
 }
 
 func (h *hookFS) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
@@ -90,7 +111,7 @@ func (h *hookFS) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume
 	if err != nil {
 		return nil, err
 	}
-	return &hookFile{file, h}, nil
+	return h.file(file), nil
 }
 
 type hookFile struct {
@@ -115,6 +136,11 @@ func (f *hookFile) WriteAt(ctx context.Context, p []byte, off int64, w volume.Wr
 
 func (f *hookFile) Append(ctx context.Context, p []byte, w volume.WriteFlags) (int64, error) {
 	f.h.count("append")
+	if f.h.append != nil {
+		if err := f.h.append(); err != nil {
+			return 0, err
+		}
+	}
 	return f.File.Append(ctx, p, w)
 }
 

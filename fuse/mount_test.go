@@ -295,6 +295,32 @@ func TestAppendTwoMounts(t *testing.T) {
 	wantText(t, a+"/log", want.String())
 }
 
+// TestAppendFails has an append fail, at a layer that could delay it and at one that can't: who wrote is told.
+func TestAppendFails(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		var fails atomic.Bool
+		hook := &hookFS{FS: model.New(), late: late}
+		hook.append = func() error {
+			if fails.Load() {
+				return &volume.Error{Op: "append", Errno: syscall.ENOSPC}
+			}
+			return nil
+		}
+		m, _ := mount(t, hook, "")
+		f := open(t, m+"/log", os.O_CREATE|os.O_APPEND|os.O_WRONLY)
+		_, err := f.WriteString("a")
+		must(t, err)
+		fails.Store(true)
+		if _, err := f.WriteString("b"); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("late %v: an append that fails: %v", late, err)
+		}
+		fails.Store(false)
+		_, err = f.WriteString("c")
+		must(t, err)
+		wantText(t, m+"/log", "ac")
+	}
+}
+
 func TestRemovedButUsed(t *testing.T) {
 	fs := model.New()
 	m, _ := mount(t, fs, "attribute-timeout=0,entry-timeout=0")
