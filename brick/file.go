@@ -254,6 +254,18 @@ func (h *file) Setattr(ctx context.Context, c volume.Change) (volume.Attr, error
 	return h.s.Setattr(ctx, h.o.id, c)
 }
 
+// WriteSet writes p at off and changes attributes.
+func (h *file) WriteSet(ctx context.Context, p []byte, off int64, f volume.WriteFlags, c volume.Change) (int, error) {
+	if c.Mask&volume.SetSize != 0 {
+		return 0, h.fail("setattr", unix.EINVAL)
+	}
+	n, err := h.writeAt(ctx, p, off, f)
+	if err == nil {
+		_, err = h.Setattr(ctx, c)
+	}
+	return n, h.synced(ctx, f, err)
+}
+
 // allocModes are the modes of Allocate that exist, in the combinations of fallocate(2).
 func validAlloc(mode uint32) bool {
 	switch mode {

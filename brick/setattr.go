@@ -28,10 +28,8 @@ func (s *Store) Setattr(ctx context.Context, id volume.ID, c volume.Change) (vol
 			return volume.Attr{}, err
 		}
 	}
-	if c.Mask&volume.SetSize != 0 {
-		if err := checkSize(op, &t, c.Size); err != nil {
-			return volume.Attr{}, err
-		}
+	if err := checkChange(op, &t, &c); err != nil {
+		return volume.Attr{}, err
 	}
 	err = s.change(&t, &c, volume.CredOf(ctx), fixedOf(ctx))
 	if t.d != nil {
@@ -75,13 +73,15 @@ func (s *Store) setDirMeta(op string, t *target, m dirMeta) error {
 	return nil
 }
 
-func checkSize(op string, t *target, size int64) error {
+// checkChange says what is impossible about a change.
+func checkChange(op string, t *target, c *volume.Change) error {
+	size, acl := c.Mask&volume.SetSize != 0, c.Mask&volume.SetMinimalACL != 0
 	e := &volume.Error{Op: op, Where: t.ID.String(), Errno: unix.EINVAL}
 	switch {
-	case t.isDir():
+	case size && t.isDir():
 		e.Errno = unix.EISDIR
 		return e
-	case !t.isRegular(), size < 0:
+	case (size || acl) && !t.isRegular(), size && c.Size < 0, acl && c.Mask&volume.SetMode != 0:
 		return e
 	}
 	return nil
@@ -150,7 +150,25 @@ func (s *Store) change(t *target, c *volume.Change, by volume.Cred, fx fixed) er
 	if err := s.setTimes(t, c, fx); err != nil {
 		return undo(err)
 	}
+	if c.Mask&volume.SetMinimalACL != 0 {
+		if err := s.dropACL(t); err != nil {
+			return undo(err)
+		}
+	}
 	return nil
+}
+
+// dropACL removes an access ACL that says more than the mode, if there is one. To look for it costs much less than to
+// remove what is not there.
+func (s *Store) dropACL(t *target) error {
+	_, err := s.sys.Lgetxattr(t.proc, attrACL, nil)
+	if err == nil {
+		err = s.sys.Lremovexattr(t.proc, attrACL)
+	}
+	if err == unix.ENODATA || err == unix.EOPNOTSUPP {
+		return nil
+	}
+	return err
 }
 
 // dirty makes handles of an object look again whether it has privileges to clear.
@@ -169,10 +187,16 @@ func (s *Store) dirty(t *target) {
 // newMode returns the mode that a change by a caller wants to be set. What
 // chown(2) clears by itself when root calls it is no part of it.
 func newMode(old, gid uint32, c *volume.Change, by volume.Cred) (mode uint32, set bool) {
+	owner := c.Mask&(volume.SetUID|volume.SetGID) != 0
 	switch {
 	case c.Mask&volume.SetMode != 0:
 		return old&unix.S_IFMT | c.Mode&0o7777, true // it has the last word
-	case c.Mask&volume.ClearPriv != 0, c.Mask&(volume.SetUID|volume.SetGID) != 0 && by.UID != 0:
+	case c.Mask&volume.SetMinimalACL != 0:
+		if mode = old; owner || c.Mask&volume.ClearPriv != 0 {
+			mode = withoutPriv(old, gid, by)
+		}
+		return mode&^0o777 | c.Mode&0o777, true
+	case c.Mask&volume.ClearPriv != 0, owner && by.UID != 0:
 		mode = withoutPriv(old, gid, by)
 		return mode, mode != old
 	}

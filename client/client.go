@@ -89,8 +89,14 @@ func (c *Client) follow(ctx context.Context, cfg Config) {
 	}
 }
 
+// FS is a volume as its users have it.
+type FS interface {
+	volume.FS
+	volume.LateChanger
+}
+
 // FS returns the volume.
-func (c *Client) FS() volume.FS { return c.behind }
+func (c *Client) FS() FS { return c.behind }
 
 // writeBehind tells whether small writes may be kept back: by the option, unless the client is strict.
 func (cfg *Config) writeBehind(m *spec.Map) bool {

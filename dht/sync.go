@@ -227,6 +227,16 @@ func (f *ownedFile) WriteAt(ctx context.Context, p []byte, off int64, flags volu
 	return f.File.WriteAt(ctx, p, off, flags)
 }
 
+// WriteSet implements volume.File.
+func (f *ownedFile) WriteSet(ctx context.Context, p []byte, off int64, flags volume.WriteFlags, c volume.Change) (int, error) {
+	if flags&volume.WriteSynced != 0 {
+		if err := f.settle(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return f.File.WriteSet(ctx, p, off, flags, c)
+}
+
 // Append implements volume.File.
 func (f *ownedFile) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (int64, error) {
 	if flags&volume.WriteSynced != 0 {

@@ -168,12 +168,30 @@ func (f *front) SetAttr(cancel <-chan struct{}, in *gofuse.SetAttrIn, out *gofus
 	if in.Valid&gofuse.FATTR_KILL_SUIDGID != 0 {
 		c.join(n)
 	}
-	a, err := f.setattr(c, n, o, change(in))
+	ch := change(in)
+	if a, late := f.changeLater(c, n, ch); late {
+		setAttr(&out.Attr, &a) // and to be believed for no time
+		return gofuse.OK
+	}
+	a, err := f.setattr(c, n, o, ch)
 	f.touch(n)
 	if err != nil {
 		return f.fail("setattr", err)
 	}
 	return f.attr(out, n, &a)
+}
+
+// changeLater makes a change that may be delayed, if it is one and may.
+func (f *front) changeLater(c *call, n *node, ch volume.Change) (a volume.Attr, late bool) {
+	l, ok := f.fs.(volume.LateChanger)
+	if !ok {
+		return a, false
+	}
+	if a, late = l.ChangeLater(c, n.id, ch); late {
+		f.touch(n)
+		n.note(&a)
+	}
+	return a, late
 }
 
 func (f *front) setattr(ctx context.Context, n *node, o *openFile, ch volume.Change) (volume.Attr, error) {

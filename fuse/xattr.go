@@ -16,7 +16,7 @@ import (
 const (
 	xattrCaps       = "security.capability"
 	xattrSELinux    = "security.selinux"
-	xattrACL        = "system.posix_acl_access"
+	xattrACL        = volume.ACLAccess
 	xattrDefaultACL = "system.posix_acl_default"
 )
 
@@ -121,8 +121,15 @@ func (f *front) SetXAttr(cancel <-chan struct{}, in *gofuse.SetXAttrIn, name str
 	}
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
+	kill := in.SetXAttrFlags&gofuse.SETXATTR_ACL_KILL_SGID != 0
+	if mode, ok := volume.ParseMinimalACL(value); ok && name == xattrACL && in.Flags == 0 && !kill {
+		// cp -a ends the copy of a file with it. (The kernel then asks for the attributes anew when it needs them.)
+		if _, late := f.changeLater(c, n, volume.Change{Mask: volume.SetMinimalACL, Mode: mode}); late {
+			return gofuse.OK
+		}
+	}
 	err := f.fs.Setxattr(c, n.id, name, value, volume.XattrFlags(in.Flags))
-	if err == nil && name == xattrACL && in.SetXAttrFlags&gofuse.SETXATTR_ACL_KILL_SGID != 0 {
+	if err == nil && name == xattrACL && kill {
 		err = f.dropSetgid(c, n)
 	}
 	f.xattrChanged(n, name)

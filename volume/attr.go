@@ -111,6 +111,9 @@ const (
 	SetMtimeNow // likewise
 	SetCtime    // only for healing and moving: others can't set a ctime
 	ClearPriv   // clear S_ISUID and perhaps S_ISGID, as a WriteAt with WriteKillPriv does
+	// SetMinimalACL makes the access ACL the minimal one (acl(5)) with the 9 permission bits of Mode, and leaves other
+	// bits alone: setxattr(2) of system.posix_acl_access with three entries. Regular files only (EINVAL), not with SetMode (EINVAL).
+	SetMinimalACL
 )
 
 // Change is a change of attributes; fields outside Mask are not looked at. It

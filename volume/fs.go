@@ -106,6 +106,11 @@ type File interface {
 	// from anywhere, and returns where it begins.
 	Append(ctx context.Context, p []byte, f WriteFlags) (off int64, err error)
 
+	// WriteSet is WriteAt and then Setattr, in one request: how most files come into being ends with
+	// their times, owner and mode. c has no size (EINVAL). If p is empty nothing is written. A failure may leave the
+	// data written, and n is then what WriteAt returned; the change is made wholly or not at all.
+	WriteSet(ctx context.Context, p []byte, off int64, f WriteFlags, c Change) (n int, err error)
+
 	// Getattr and Setattr are FS's, and work though the last name has gone.
 	Getattr(ctx context.Context) (Attr, error)
 	Setattr(ctx context.Context, c Change) (Attr, error)
@@ -160,4 +165,13 @@ type LateAppender interface {
 	// are written; a failure is then told as Sync and Flush tell it. moved is called, from anywhere, if they
 	// came to begin elsewhere than the caller believed.
 	AppendLater(ctx context.Context, p []byte, end int64, f WriteFlags, moved func(at int64)) error
+}
+
+// LateChanger is an FS that can delay changes of attributes, as the layer for that is.
+type LateChanger interface {
+	// ChangeLater is Setattr of a file whose data are still being delayed, or were a moment ago: it may return before
+	// the change is made. A failure is then told as File's Sync and Flush tell it. a is what the
+	// attributes will be, as far as is known here; nobody should believe it for longer than his own request lasts.
+	// Without late nothing has been done.
+	ChangeLater(ctx context.Context, id ID, c Change) (a Attr, late bool)
 }

@@ -82,4 +82,5 @@ var handlers = [wire.Ops]handler{
 	wire.OpFileSync:    fileSync,
 	wire.OpFlush:       flush,
 	wire.OpPeer:        askPeer,
+	wire.OpWriteSet:    writeSet,
 }

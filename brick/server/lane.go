@@ -149,11 +149,12 @@ func (ln *lane) next() error {
 		return err
 	}
 	var pooled *[]byte
-	if f.Op == wire.OpWrite || f.Op == wire.OpAppend || f.Op == wire.OpPeer { // of their arguments the Backend keeps nothing
+	switch f.Op {
+	case wire.OpWrite, wire.OpAppend, wire.OpWriteSet, wire.OpPeer: // of their arguments the Backend keeps nothing
 		pooled = wire.Buffers.Get(size)
 		defer wire.Buffers.Put(pooled)
 		f.Body = *pooled
-	} else {
+	default:
 		f.Body = make([]byte, size)
 	}
 	if err := ln.Body(f.Body); err != nil {

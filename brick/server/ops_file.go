@@ -58,6 +58,21 @@ func writeData(r *request, a *wire.WriteArgs, data, b []byte) []byte {
 	return wire.AppendNumber(wire.AppendStatus(b, err), int64(n))
 }
 
+func writeSet(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.WriteSetArgs
+	data, ok := a.Parse(args)
+	if !ok {
+		return nil, false
+	}
+	n := 0
+	err := on(r, a.Handle, func(f volume.File) (err error) {
+		n, err = f.WriteSet(r, data, a.Off, a.Flags, a.Change)
+		return err
+	})
+	r.sess.written.Add(uint64(n))
+	return wire.AppendNumber(wire.AppendStatus(b, err), int64(n)), true
+}
+
 func appendData(r *request, args *wire.Reader, b []byte) ([]byte, bool) { return write(r, args, b) }
 
 // on calls f with an open file.

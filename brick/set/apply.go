@@ -76,15 +76,26 @@ func applyToFile(ctx context.Context, m volume.Member, files *files, c *change) 
 	defer files.put(f)
 	switch c.kind {
 	case doWrite:
-		if _, err = f.WriteAt(ctx, c.data, c.off, volume.WriteFlags(c.flags)); err == nil && c.sync != 0 {
-			err = f.Sync(ctx, c.sync == 1)
-		}
+		_, err = c.writeTo(ctx, f)
 	case doAllocate:
 		err = f.Allocate(ctx, c.flags, c.off, c.len)
 	case doFileSync:
 		err = f.Sync(ctx, c.flags != 0)
 	}
 	return o, err
+}
+
+// writeTo carries a write out on a member's file, with what goes with it.
+func (c *change) writeTo(ctx context.Context, f volume.File) (n int, err error) {
+	if c.set.Mask == 0 {
+		n, err = f.WriteAt(ctx, c.data, c.off, volume.WriteFlags(c.flags))
+	} else {
+		n, err = f.WriteSet(ctx, c.data, c.off, volume.WriteFlags(c.flags), c.set)
+	}
+	if err == nil && c.sync != 0 {
+		err = f.Sync(ctx, c.sync == 1)
+	}
+	return n, err
 }
 
 // applyHollow applies a write on an arbiter, which has sizes and times but no contents.
@@ -101,7 +112,9 @@ func applyHollow(ctx context.Context, m volume.Member, _ *files, c *change) (o O
 	if volume.WriteFlags(c.flags)&volume.WriteKillPriv != 0 {
 		ch.Mask |= volume.ClearPriv
 	}
-	_, err = m.Setattr(ctx, c.id, ch)
+	if _, err = m.Setattr(ctx, c.id, ch); err == nil && c.set.Mask != 0 {
+		_, err = m.Setattr(ctx, c.id, c.set)
+	}
 	return o, err
 }
 

@@ -23,7 +23,7 @@ const (
 	doRename
 	doSetxattr
 	doRemovexattr
-	doWrite // also append, at its offset
+	doWrite // also append, at its offset; also with a change of attributes that follows it
 	doAllocate
 	doMakeCopy
 	doRefreshCopy
@@ -56,7 +56,7 @@ func (k kind) String() string {
 }
 
 // change is a change that all members apply. Which fields count depends on its
-// kind; the others are zero. As bytes (version 1, integers little-endian):
+// kind; the others are zero. As bytes (versions 1 and 2, integers little-endian):
 //
 //	kind │ uint32 which of the fields below are there │ the fields
 //
@@ -93,7 +93,16 @@ const (
 	valueMax = volume.JournalRecordMax
 )
 
-const changeVersion = 1
+// version is that of a change's encoding. Version 2 has attributes set by a write, and volume.SetMinimalACL: a member
+// that knows version 1 alone would do without them, so it must refuse.
+func (c *change) version() uint8 {
+	if c.kind == doWrite && c.set.Mask != 0 || c.set.Mask&volume.SetMinimalACL != 0 {
+		return 2
+	}
+	return 1
+}
+
+const changeVersionMax = 2
 
 // The fields' bits, in their order.
 const (
@@ -156,7 +165,7 @@ func (c *change) fields() (m uint32) {
 // append encodes the change.
 func (c *change) append(b []byte) []byte {
 	m := c.fields()
-	w := writer{append(b, changeVersion, byte(c.kind))}
+	w := writer{append(b, c.version(), byte(c.kind))}
 	w.u32(m)
 	has := func(bit uint32) bool { return m&bit != 0 }
 	if has(hasSync) {
@@ -230,7 +239,7 @@ func (c *change) parse(r *reader) error {
 	version := r.u8()
 	c.kind = kind(r.u8())
 	m := r.u32()
-	if r.bad || version != changeVersion || c.kind == 0 || c.kind >= kinds || m&^hasAll != 0 {
+	if r.bad || version == 0 || version > changeVersionMax || c.kind == 0 || c.kind >= kinds || m&^hasAll != 0 {
 		return malformed("change")
 	}
 	has := func(bit uint32) bool { return m&bit != 0 }
@@ -295,7 +304,7 @@ func (c *change) parse(r *reader) error {
 	if has(hasCopy) {
 		c.copy = r.copy()
 	}
-	if r.bad || c.off < 0 || c.len < 0 {
+	if r.bad || c.off < 0 || c.len < 0 || version < c.version() {
 		return malformed("change")
 	}
 	return nil

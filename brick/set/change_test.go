@@ -34,6 +34,7 @@ func sampleChanges() []*change {
 		{kind: doSetxattr, id: id, name: "user.x", value: []byte("v"), flags: 2},
 		{kind: doRemovexattr, id: id, name: "user.x"},
 		{kind: doWrite, id: id, off: 1 << 40, len: 3, sync: 2, appends: true, flags: 1, sum: 99},
+		{kind: doWrite, id: id, off: 1, len: 3, sync: 1, set: volume.Change{Mask: volume.SetMinimalACL | volume.SetMtime, Mode: 0o640, Mtime: now}},
 		{kind: doAllocate, id: id, off: 1, len: 2, flags: 3},
 		{kind: doMakeCopy, dir: dir, name: "a", copy: cp},
 		{kind: doRefreshCopy, id: id, copy: cp},

@@ -197,6 +197,31 @@ func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.Wr
 	return n, err
 }
 
+// WriteSet implements volume.File.
+func (f *file) WriteSet(ctx context.Context, p []byte, off int64, flags volume.WriteFlags, set volume.Change) (int, error) {
+	if err := f.check("write", off, len(p)); err != nil {
+		return 0, err
+	}
+	if set.Mask&volume.SetSize != 0 {
+		return 0, &volume.Error{Op: "setattr", Where: f.id.String(), Errno: syscall.EINVAL}
+	}
+	if len(p) == 0 || set.Mask == 0 {
+		n, err := f.WriteAt(ctx, p, off, flags&^volume.WriteSynced)
+		if err == nil && set.Mask != 0 {
+			_, err = f.Setattr(ctx, set)
+		}
+		if err == nil {
+			err = f.nothing(ctx, flags)
+		}
+		return n, err
+	}
+	n := 0
+	c := f.write(p, off, flags)
+	c.set = set
+	err := f.changeUnder(ctx, c, f.writeHere(c, &n), whole(f.id, false))
+	return n, err
+}
+
 // nothing is a write of no bytes.
 func (f *file) nothing(ctx context.Context, flags volume.WriteFlags) error {
 	if flags&volume.WriteSynced == 0 {
@@ -214,10 +239,7 @@ func (f *file) write(p []byte, off int64, flags volume.WriteFlags) *change {
 func (f *file) writeHere(c *change, n *int) func(context.Context) (Outcome, error) {
 	return func(ctx context.Context) (Outcome, error) {
 		var err error
-		*n, err = f.local.WriteAt(c.fixed(ctx), c.data, c.off, volume.WriteFlags(c.flags))
-		if err == nil && c.sync != 0 {
-			err = f.local.Sync(ctx, c.sync == 1)
-		}
+		*n, err = c.writeTo(c.fixed(ctx), f.local)
 		return Outcome{}, err
 	}
 }

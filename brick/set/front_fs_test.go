@@ -209,6 +209,11 @@ func (h *frontFile) WriteAt(ctx context.Context, p []byte, off int64, fl volume.
 	return fileCall(ctx, h, repeat, func(ctx context.Context, l volume.File) (int, error) { return l.WriteAt(ctx, p, off, fl) }, nil)
 }
 
+func (h *frontFile) WriteSet(ctx context.Context, p []byte, off int64, fl volume.WriteFlags, c volume.Change) (int, error) {
+	p = bytes.Clone(p)
+	return fileCall(ctx, h, repeat, func(ctx context.Context, l volume.File) (int, error) { return l.WriteSet(ctx, p, off, fl, c) }, nil)
+}
+
 func (h *frontFile) Append(ctx context.Context, p []byte, fl volume.WriteFlags) (int64, error) {
 	p = bytes.Clone(p)
 	return fileCall(ctx, h, decide, func(ctx context.Context, l volume.File) (int64, error) { return l.Append(ctx, p, fl) },

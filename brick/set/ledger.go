@@ -179,7 +179,7 @@ func (l *ledger) record(ctx context.Context, epoch Epoch, n, finished Seq, keys 
 		w.bool(true)
 		w.effect(c.effect())
 		rec.Outcome = w.b // true once the change is applied: below the mark, or if tookEffect says so
-		if decidable[c.kind] {
+		if c.decidable() {
 			noted := *c
 			if c.kind == doWrite && !c.appends {
 				noted.sum = xxhash.Sum64(c.data)
@@ -211,7 +211,10 @@ func (l *ledger) dirtied(ctx context.Context, keys ...Key) (end func(), err erro
 // release notes that a change that was recorded has been applied, or won't be.
 func (l *ledger) release(d *noted) { l.dirty.Release(d.hold) }
 
-// decidable are the kinds of which tookEffect can tell whether they were applied.
+// decidable reports whether tookEffect can tell whether the change was applied. With a write that sets attributes it
+// can't: their former values are not known.
+func (c *change) decidable() bool { return decidable[c.kind] && c.set.Mask == 0 }
+
 var decidable = [kinds]bool{doMake: true, doLink: true, doUnlink: true, doRmdir: true, doRename: true, doSetxattr: true, doRemovexattr: true, doWrite: true}
 
 // sync makes durable in the queues what record has put there. A queue that is kept no

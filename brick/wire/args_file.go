@@ -55,6 +55,23 @@ func (a *WriteArgs) Parse(r *Reader) (data []byte, ok bool) {
 	return data, r.Done()
 }
 
+// WriteSetArgs is of OpWriteSet. The data follow it: the rest of the frame.
+type WriteSetArgs struct {
+	WriteArgs
+	Change volume.Change
+}
+
+// Append encodes a.
+func (a *WriteSetArgs) Append(b []byte) []byte { return appendChange(a.WriteArgs.Append(b), a.Change) }
+
+// Parse decodes into a and returns the data that are in the frame.
+func (a *WriteSetArgs) Parse(r *Reader) (data []byte, ok bool) {
+	a.Handle, a.Off, a.Flags = r.U64(), r.I64(), volume.WriteFlags(r.U32())
+	a.Change = r.change()
+	data = r.Rest(volume.IOMax)
+	return data, r.Done()
+}
+
 // PeerArgs is of OpPeer. The data follow it: the rest of the frame. The result is
 // the rest of the reply.
 type PeerArgs struct{ Message []byte }

@@ -25,7 +25,7 @@
 // that answers, and the kernel wakes just these two (see quiet): some 10 µs for the same request. (Debian's kernel 6.18
 // in a virtual machine, Unix sockets; over TCP on the loopback some 20 µs.)
 //
-// # Messages, versions 1 to 3
+// # Messages, versions 1 to 4
 //
 // Numbers are little-endian. A gRPC message is a batch of whole frames:
 //
@@ -77,7 +77,8 @@
 // fixed lists (the structs of this package in the order of their fields), so a
 // newer version of them is a newer Version; which one is spoken is settled by
 // Hello and Welcome. Version 2 has the operation Peer and adds fields at the end of Hello and Welcome;
-// version 3 has volume.WriteSynced among the flags of Write and Append. Clients of earlier versions are served as before. Every length has a limit, checked before anything is
+// version 3 has volume.WriteSynced among the flags of Write and Append; version 4 the
+// operation WriteSet, and volume.SetMinimalACL among the bits of a change. Clients of earlier versions are served as before. Every length has a limit, checked before anything is
 // allocated by it. A frame must be used up exactly by its body.
 //
 // # Why not protobuf

@@ -13,7 +13,7 @@ import (
 const (
 	Magic      = 0x724d // "Mr"
 	Format     = 1      // of batches, frames and lanes
-	Version    = 3      // of what is in the frames
+	Version    = 4      // of what is in the frames
 	VersionMin = 1      // the oldest version that this program speaks
 )
 

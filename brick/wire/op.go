@@ -35,8 +35,9 @@ const (
 	OpSeek
 	OpFileSync
 	OpFlush
-	OpPeer // since version 2
-	opEnd  // one above the last
+	OpPeer     // since version 2
+	OpWriteSet // since version 4
+	opEnd      // one above the last
 )
 
 // Ops is the number of operations, 0 included, which is none.
@@ -46,6 +47,7 @@ var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
 	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "peer",
+	"write and setattr",
 }
 
 func (o Op) String() string {
@@ -79,7 +81,7 @@ func (o Op) Between() bool { return o == OpStep || o == OpPeer }
 // Setxattr with flags, Allocate that inserts or collapses.
 func (o Op) Idempotent() bool {
 	switch o {
-	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpFileSetattr, OpAllocate, OpFileSync, OpFlush:
+	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpWriteSet, OpFileSetattr, OpAllocate, OpFileSync, OpFlush:
 		return true
 	}
 	return o.Repeatable()

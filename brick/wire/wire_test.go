@@ -52,6 +52,15 @@ var arguments = map[Op]argument{
 	OpAllocate:    &AllocateArgs{77, volume.AllocKeepSize, 1, 2},
 	OpSeek:        &SeekArgs{77, 5, volume.SeekHole},
 	OpFileSync:    &FileSyncArgs{77, true},
+	OpWriteSet:    &writeSetList{WriteSetArgs{WriteArgs{77, 5, 1}, chg}},
+}
+
+// writeSetList is WriteSetArgs without data.
+type writeSetList struct{ WriteSetArgs }
+
+func (a *writeSetList) Parse(r *Reader) bool {
+	data, ok := a.WriteSetArgs.Parse(r)
+	return ok && len(data) == 0
 }
 
 // parse decodes arguments into a new list like a.
@@ -240,7 +249,7 @@ func TestHello(t *testing.T) {
 	if !got.Parse(&r) {
 		t.Error("a later hello is malformed")
 	}
-	if _, err := Negotiate(&got); err == nil || !strings.Contains(err.Error(), "versions 7 to 9, the brick 1 to 3") {
+	if _, err := Negotiate(&got); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("versions 7 to 9, the brick 1 to %d", Version)) {
 		t.Errorf("a later version: %v", err)
 	}
 	for _, w := range []WelcomeBody{
@@ -353,8 +362,17 @@ func golden2(*testing.T) []byte {
 	return out.Bytes()
 }
 
+// golden4 is what version 4 adds; version 3 added but a flag.
+func golden4(*testing.T) []byte {
+	var out bytes.Buffer
+	line := func(name string, b []byte) { fmt.Fprintf(&out, "%s %s\n", name, hex.EncodeToString(b)) }
+	w := WriteSetArgs{WriteArgs{77, 5, 1}, volume.Change{Mask: volume.SetMinimalACL, Mode: 0o640}}
+	line("write-set", EndFrame(append(w.Append(AppendRequest(nil, OpWriteSet, 0x1122, Header{})), "data"...), 0))
+	return out.Bytes()
+}
+
 func TestGolden(t *testing.T) {
-	for name, now := range map[string]func(*testing.T) []byte{"testdata/v1.txt": golden, "testdata/v2.txt": golden2} {
+	for name, now := range map[string]func(*testing.T) []byte{"testdata/v1.txt": golden, "testdata/v2.txt": golden2, "testdata/v4.txt": golden4} {
 		if *rewrite {
 			if err := os.WriteFile(name, now(t), 0o644); err != nil {
 				t.Fatal(err)

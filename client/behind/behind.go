@@ -15,10 +15,15 @@
 // once: at the next write, Sync or Flush. For a while nothing is delayed then, so that a full volume
 // says so at once to whoever writes on.
 //
+// A file that was made through this layer (with O_EXCL), and that nobody else has opened or asked about since, may also have
+// changes of its attributes delayed: its times, owner, mode. They follow the run, and go with it as one request (File.WriteSet): what
+// cp -a and tar do to each file that they make costs two requests, Create and this. What attributes such a
+// file will have is known here, but for what another client does to it (object.attr).
+//
 // Writes that are large, must be durable at once (O_SYNC), bypass caches (O_DIRECT) or change more than contents (WriteKillPriv)
 // are never delayed.
 //
-// Locks: FS.mu, or an object's, never both; an object's is held while its run is handed on.
+// Locks: an object's, then FS.mu; an object's is held while its run is handed on.
 package behind
 
 import (
@@ -47,18 +52,21 @@ type FS struct {
 	off   atomic.Bool
 	kept  atomic.Int64 // bytes
 	runs  atomic.Int64 // objects that have one
+	born  atomic.Int64 // objects whose attributes are known
 	tight atomic.Int64 // until when nothing is delayed, ns of the Unix epoch
 
 	mu struct {
 		sync.Mutex
 		objects map[volume.ID]*object // that are open
+		looks   int                   // that are under way
+		handed  map[volume.ID]bool    // objects whose runs were handed on meanwhile
 	}
 }
 
 // New returns a layer upon fs. It must be closed when it is not used any more.
 func New(fs volume.FS) *FS {
 	f := &FS{FS: fs}
-	f.mu.objects = map[volume.ID]*object{}
+	f.mu.objects, f.mu.handed = map[volume.ID]*object{}, map[volume.ID]bool{}
 	return f
 }
 
@@ -71,17 +79,17 @@ func (f *FS) Close() {
 	f.settleAll()
 }
 
-// object returns an open object with one more reference, which release takes back.
-func (f *FS) object(id volume.ID) *object {
+// object returns an open object with one more reference, which release takes back, and whether it is the first.
+func (f *FS) object(id volume.ID) (o *object, first bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	o := f.mu.objects[id]
+	o = f.mu.objects[id]
 	if o == nil {
-		o = &object{fs: f}
+		o = &object{fs: f, id: id}
 		f.mu.objects[id] = o
 	}
 	o.refs++
-	return o
+	return o, o.refs == 1
 }
 
 func (f *FS) release(id volume.ID, o *object) {
@@ -92,27 +100,68 @@ func (f *FS) release(id volume.ID, o *object) {
 	}
 }
 
-// has reports whether an object has a run.
-func (f *FS) has(id volume.ID) bool {
+// find returns an object that has a run or whose attributes are known, nil if it is none such.
+func (f *FS) find(id volume.ID) *object {
+	if f.runs.Load() == 0 && f.born.Load() == 0 {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.objects[id]
+}
+
+// settle hands an object's run on, for who depends on it.
+func (f *FS) settle(id volume.ID) {
+	if o := f.find(id); o != nil {
+		o.settle()
+	}
+}
+
+// A look is a request for attributes of objects that its answer names first. What was kept back of one when it began may be
+// handed on while it is under way, before or after the servers look: then the answer does not count.
+
+// look begins a look; looked must follow if there may be anything kept back.
+func (f *FS) look() (some bool) {
 	if f.runs.Load() == 0 {
 		return false
 	}
 	f.mu.Lock()
-	o := f.mu.objects[id]
-	f.mu.Unlock()
-	return o != nil && o.some.Load()
+	defer f.mu.Unlock()
+	f.mu.looks++
+	return true
 }
 
-// settle hands an object's run on.
-func (f *FS) settle(id volume.ID) {
-	if f.runs.Load() == 0 {
+func (f *FS) looked(some bool) {
+	if !some {
 		return
 	}
 	f.mu.Lock()
-	o := f.mu.objects[id]
-	f.mu.Unlock()
-	if o != nil {
-		o.settle()
+	defer f.mu.Unlock()
+	if f.mu.looks--; f.mu.looks == 0 {
+		clear(f.mu.handed)
+	}
+}
+
+// outdated reports whether what a look has told of an object does not count. If so what is kept back may be handed on yet.
+func (f *FS) outdated(id volume.ID, some bool) bool {
+	o := f.find(id)
+	if o != nil && o.told() {
+		return true
+	}
+	if !some {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.handed[id]
+}
+
+// noteHanded notes, for looks, that an object's run was handed on.
+func (f *FS) noteHanded(id volume.ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.looks > 0 {
+		f.mu.handed[id] = true
 	}
 }
 
@@ -128,14 +177,16 @@ func (f *FS) settleAll() {
 	}
 	f.mu.Unlock()
 	for _, o := range all {
-		o.settle()
+		o.hand()
 	}
 }
 
 // Lookup implements volume.FS.
 func (f *FS) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	some := f.look()
+	defer f.looked(some)
 	a, err := f.FS.Lookup(ctx, dir, name)
-	if err == nil && f.has(a.ID) {
+	if err == nil && f.outdated(a.ID, some) {
 		f.settle(a.ID)
 		return f.FS.Lookup(ctx, dir, name)
 	}
@@ -159,17 +210,23 @@ func (f *FS) Create(ctx context.Context, dir volume.ID, name string, n volume.No
 	if flags&volume.Truncate != 0 { // it may be a name of an object that is there
 		f.settleAll()
 	}
+	some := f.look()
+	defer f.looked(some)
 	file, a, err := f.FS.Create(ctx, dir, name, n, flags)
 	if err != nil || file == nil {
 		return file, a, err
 	}
-	if a.ID != n.ID && f.has(a.ID) {
+	if f.outdated(a.ID, some) {
 		f.settle(a.ID)
 		if b, err := file.Getattr(ctx); err == nil {
 			a = b
 		}
 	}
-	return f.open(file, flags), a, nil
+	h := f.open(file, flags)
+	if flags&volume.Excl != 0 {
+		h.o.bear(h, a)
+	}
+	return h, a, nil
 }
 
 // Open implements volume.FS.
@@ -192,10 +249,12 @@ func (f *FS) Link(ctx context.Context, id volume.ID, dir volume.ID, name string)
 
 // ReadDir implements volume.FS.
 func (f *FS) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
+	some := attrs && f.look()
+	defer f.looked(some)
 	entries, end, err := f.FS.ReadDir(ctx, dir, after, max, attrs)
-	if attrs && f.runs.Load() > 0 {
+	if attrs {
 		for i := range entries {
-			if f.has(entries[i].ID) {
+			if f.outdated(entries[i].ID, some) {
 				entries[i].HasAttr, entries[i].Attr = false, volume.Attr{}
 			}
 		}

@@ -31,6 +31,7 @@ func TestConformance(t *testing.T) {
 // below is a volume that notes the writes and syncs that reach it, and fails writes on demand.
 type below struct {
 	volume.FS
+	looked func() // called when a lookup, a listing or a create has been carried out
 	mu struct {
 		sync.Mutex
 		calls []string
@@ -69,10 +70,29 @@ func (b *below) expect(t *testing.T, what string, want ...string) {
 
 func (b *below) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
 	file, a, err := b.FS.Create(ctx, dir, name, n, f)
+	b.hasLooked()
 	if err != nil {
 		return nil, a, err
 	}
 	return &belowFile{file, b}, a, nil
+}
+
+func (b *below) hasLooked() {
+	if b.looked != nil {
+		b.looked()
+	}
+}
+
+func (b *below) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	a, err := b.FS.Lookup(ctx, dir, name)
+	b.hasLooked()
+	return a, err
+}
+
+func (b *below) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
+	entries, end, err := b.FS.ReadDir(ctx, dir, after, max, attrs)
+	b.hasLooked()
+	return entries, end, err
 }
 
 func (b *below) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
@@ -88,6 +108,20 @@ func (f *belowFile) WriteAt(ctx context.Context, p []byte, off int64, flags volu
 		return 0, err
 	}
 	return f.File.WriteAt(ctx, p, off, flags)
+}
+
+func (f *belowFile) WriteSet(ctx context.Context, p []byte, off int64, flags volume.WriteFlags, c volume.Change) (int, error) {
+	if err := f.b.note("write %d at %d flags %d, set %d", len(p), off, flags, c.Mask); err != nil {
+		return 0, err
+	}
+	return f.File.WriteSet(ctx, p, off, flags, c)
+}
+
+func (f *belowFile) Setattr(ctx context.Context, c volume.Change) (volume.Attr, error) {
+	if err := f.b.note("set %d", c.Mask); err != nil {
+		return volume.Attr{}, err
+	}
+	return f.File.Setattr(ctx, c)
 }
 
 func (f *belowFile) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (int64, error) {
@@ -362,4 +396,55 @@ func TestDelay(t *testing.T) {
 			t.Errorf("left behind: %d objects, %d bytes, %d runs", len(w.fs.mu.objects), w.fs.kept.Load(), w.fs.runs.Load())
 		}
 	})
+}
+
+// TestHandedMeanwhile has what is kept back handed on while somebody looks, after the servers have looked.
+func TestHandedMeanwhile(t *testing.T) {
+	for name, look := range map[string]func(w *world) int64{
+		"lookup": func(w *world) int64 {
+			a, err := w.fs.Lookup(w.ctx, volume.Root, "f")
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			return a.Size
+		},
+		"readdir": func(w *world) int64 {
+			entries, _, err := w.fs.ReadDir(w.ctx, volume.Root, 0, 10, true)
+			if err != nil || len(entries) != 1 {
+				w.t.Fatal(entries, err)
+			}
+			if !entries[0].HasAttr {
+				return 2 // whoever needs them will ask
+			}
+			return entries[0].Attr.Size
+		},
+		"create": func(w *world) int64 {
+			f, a, err := w.fs.Create(w.ctx, volume.Root, "f", volume.Node{Mode: syscall.S_IFREG}, volume.Read)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			f.Close()
+			return a.Size
+		},
+	} {
+		for _, close := range []bool{false, true} {
+			w := newWorld(t, 0)
+			w.write("ab", 0)
+			w.b.looked = func() {
+				w.b.looked = nil
+				if err := w.file.Flush(w.ctx); err != nil {
+					t.Error(err)
+				}
+				if close {
+					w.file.Close()
+				}
+			}
+			if size := look(w); size != 2 {
+				t.Errorf("%s, closed %v: size %d after a write of 2 bytes", name, close, size)
+			}
+			if len(w.fs.mu.handed) != 0 || w.fs.mu.looks != 0 {
+				t.Errorf("%s: %d looks and %d objects are remembered", name, w.fs.mu.looks, len(w.fs.mu.handed))
+			}
+		}
+	}
 }

@@ -21,7 +21,12 @@ type file struct {
 }
 
 func (f *FS) open(under volume.File, flags volume.Flags) *file {
-	return &file{File: under, o: f.object(under.ID()), flags: flags}
+	o, first := f.object(under.ID())
+	if !first {
+		o.shared.Store(true)
+		o.forget()
+	}
+	return &file{File: under, o: o, flags: flags}
 }
 
 // note keeps the first error of a run until it is told.
@@ -59,7 +64,18 @@ func (f *file) WriteAt(ctx context.Context, p []byte, at int64, flags volume.Wri
 	case done:
 		return len(p), nil
 	}
-	return f.File.WriteAt(ctx, p, at, flags)
+	n, err := f.File.WriteAt(ctx, p, at, flags)
+	f.o.wrote(at, n, flags, err)
+	return n, err
+}
+
+// WriteSet implements volume.File.
+func (f *file) WriteSet(ctx context.Context, p []byte, at int64, flags volume.WriteFlags, c volume.Change) (int, error) {
+	f.o.settle()
+	if err := f.told(); err != nil {
+		return 0, err
+	}
+	return f.File.WriteSet(ctx, p, at, flags, c)
 }
 
 // AppendLater implements volume.LateAppender.
@@ -68,6 +84,7 @@ func (f *file) AppendLater(ctx context.Context, p []byte, end int64, flags volum
 	if done || err != nil {
 		return err
 	}
+	f.o.forget()
 	at, err := f.File.Append(ctx, p, flags)
 	if err == nil && at != end {
 		moved(at)
@@ -107,7 +124,7 @@ func (f *file) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (i
 
 // ReadAt implements volume.File.
 func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	f.o.settle()
+	f.o.hand()
 	return f.File.ReadAt(ctx, p, off)
 }
 
@@ -160,6 +177,10 @@ func (f *file) syncRun(dataOnly bool) (bool, error) {
 		_ = o.handLocked(0)
 		return false, nil
 	}
+	if len(o.run.data) == 0 {
+		_ = o.handLocked(0) // the file tells
+		return false, nil
+	}
 	flags := volume.WriteFullSync
 	if dataOnly {
 		flags = volume.WriteDataSync
@@ -169,7 +190,7 @@ func (f *file) syncRun(dataOnly bool) (bool, error) {
 
 // Flush implements volume.File.
 func (f *file) Flush(ctx context.Context) error {
-	f.o.settle()
+	f.o.hand()
 	err := f.File.Flush(ctx)
 	if e := f.told(); e != nil {
 		return e
@@ -184,6 +205,7 @@ func (f *file) Close() error {
 	if o.run.file == f {
 		_ = o.handLocked(0)
 	}
+	o.forgetLocked()
 	o.mu.Unlock()
 	f.o.fs.release(f.File.ID(), o)
 	return f.File.Close()

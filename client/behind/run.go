@@ -11,35 +11,60 @@ import (
 
 // object is what all Files of an object share.
 type object struct {
-	fs   *FS
-	refs int         // guarded by FS.mu
-	some atomic.Bool // there is a run; changed under mu
+	fs    *FS
+	id    volume.ID
+	refs  int         // guarded by FS.mu
+	some  atomic.Bool // there is a run; changed under mu
+	known atomic.Bool // attr is known; changed under mu
+
+	shared atomic.Bool // it was opened more than once: attr is not known any more
 
 	mu    sync.Mutex
 	run   run         // guarded by mu
 	timer *time.Timer // of late; guarded by mu
+	maker *file       // through which the object was made, and all was written, if known; guarded by mu
+	attr  volume.Attr // what its attributes will be with the run handed on, if known; guarded by mu
 }
 
-// run are bytes that follow each other and are not handed on. No file: there is none.
+// run are bytes that follow each other and are not handed on, and a change of attributes that follows
+// them. No file: there is none.
 type run struct {
 	file  *file
 	cred  volume.Cred // of the one who wrote first
 	at    int64       // where they belong; of an append: where the file is believed to end
 	data  []byte
 	moved func(at int64) // of an append, else nil: called with where it went, if that is elsewhere
+	then  volume.Change
 }
 
 // end is where the next bytes of a run belong.
 func (r *run) end() int64 { return r.at + int64(len(r.data)) }
 
-// settle hands the run on, if there is one.
-func (o *object) settle() {
+// hand hands the run on, if there is one, for who merely wants it to be with the servers.
+func (o *object) hand() {
 	if !o.some.Load() {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	_ = o.handLocked(0) // the file tells
+}
+
+// settle hands the run on for who depends on it, or changes the object otherwise than through a write.
+func (o *object) settle() {
+	if !o.some.Load() && !o.known.Load() {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_ = o.handLocked(0) // the file tells
+	o.forgetLocked()
+}
+
+// told notes that somebody is told the object's attributes as the servers have them, and reports whether there is a run.
+func (o *object) told() bool {
+	o.forget()
+	return o.some.Load()
 }
 
 // handLocked hands the run on. It does not end with who asks for it, for who wrote has his answer.
@@ -51,18 +76,26 @@ func (o *object) handLocked(flags volume.WriteFlags) error {
 	o.timer.Stop()
 	ctx := volume.WithCred(context.Background(), r.cred)
 	var err error
-	if r.moved == nil {
-		_, err = r.file.File.WriteAt(ctx, r.data, r.at, flags)
-	} else {
+	switch {
+	case r.moved != nil:
 		var at int64
 		if at, err = r.file.File.Append(ctx, r.data, flags); err == nil && at != r.at {
+			o.forgetLocked()
 			r.moved(at)
 		}
+	case r.then.Mask == 0:
+		_, err = r.file.File.WriteAt(ctx, r.data, r.at, flags)
+	case len(r.data) == 0:
+		_, err = r.file.File.Setattr(ctx, r.then)
+	default:
+		_, err = r.file.File.WriteSet(ctx, r.data, r.at, flags, r.then)
 	}
 	if err != nil {
+		o.forgetLocked()
 		r.file.note(err)
 		o.fs.tight.Store(time.Now().Add(tightAfter).UnixNano())
 	}
+	o.fs.noteHanded(o.id)
 	o.run = run{data: r.data[:0]}
 	o.some.Store(false)
 	o.fs.runs.Add(-1)
@@ -76,21 +109,29 @@ func (o *object) handLocked(flags volume.WriteFlags) error {
 // delayLocked adds bytes to the run, which must fit, or begins one.
 func (o *object) delayLocked(f *file, cred volume.Cred, p []byte, at int64, moved func(int64)) {
 	if o.run.file == nil {
-		o.run.file, o.run.cred, o.run.at, o.run.moved = f, cred, at, moved
-		o.some.Store(true)
-		o.fs.runs.Add(1)
-		if o.timer == nil {
-			o.timer = time.AfterFunc(Delay, o.settle)
-		} else {
-			o.timer.Reset(Delay)
-		}
+		o.run.moved = moved
+		o.beginLocked(f, cred, at)
 	}
 	o.run.data = append(o.run.data, p...)
 	o.fs.kept.Add(int64(len(p)))
+	o.wroteLocked(o.run.end())
+}
+
+// beginLocked begins a run.
+func (o *object) beginLocked(f *file, cred volume.Cred, at int64) {
+	o.run.file, o.run.cred, o.run.at = f, cred, at
+	o.some.Store(true)
+	o.fs.runs.Add(1)
+	if o.timer == nil {
+		o.timer = time.AfterFunc(Delay, o.hand)
+	} else {
+		o.timer.Reset(Delay)
+	}
 }
 
 // fitsLocked reports whether a write continues the run.
 func (o *object) fitsLocked(f *file, cred volume.Cred, n int, at int64, appends bool) bool {
 	r := &o.run
-	return r.file == nil || r.file == f && r.cred == cred && r.end() == at && (r.moved != nil) == appends && len(r.data)+n <= runMax
+	return r.file == nil || r.file == f && r.cred == cred && r.end() == at && (r.moved != nil) == appends && len(r.data)+n <= runMax &&
+		r.then.Mask == 0
 }

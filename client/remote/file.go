@@ -59,7 +59,7 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 
 // WriteAt is volume.File's.
 func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
-	n, err := f.write(ctx, wire.OpWrite, p, off, flags)
+	n, err := f.send(ctx, &write{op: wire.OpWrite, data: p, off: off, flags: flags})
 	if n < 0 || n > int64(len(p)) || err == nil && n != int64(len(p)) {
 		return 0, f.r.malformed(wire.OpWrite)
 	}
@@ -68,55 +68,96 @@ func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.Wr
 
 // Append is volume.File's.
 func (f *file) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (int64, error) {
-	return f.write(ctx, wire.OpAppend, p, 0, flags)
+	return f.send(ctx, &write{op: wire.OpAppend, data: p, flags: flags})
 }
 
-// write sends data and returns the number that the brick answers.
-func (f *file) write(ctx context.Context, op wire.Op, p []byte, off int64, flags volume.WriteFlags) (n int64, err error) {
-	if err := checkIO(op, p); err != nil {
-		return 0, err
+// WriteSet is volume.File's.
+func (f *file) WriteSet(ctx context.Context, p []byte, off int64, flags volume.WriteFlags, c volume.Change) (int, error) {
+	if f.r.speaks(4) {
+		n, err := f.send(ctx, &write{op: wire.OpWriteSet, data: p, off: off, flags: flags, set: c})
+		if n < 0 || n > int64(len(p)) || err == nil && n != int64(len(p)) {
+			return 0, f.r.malformed(wire.OpWriteSet)
+		}
+		return int(n), err
 	}
-	if flags&volume.WriteSynced == 0 {
-		f.dirty.Store(true)
-		return f.send(ctx, op, p, off, flags)
+	if c.Mask&volume.SetSize != 0 {
+		return 0, &volume.Error{Op: wire.OpWriteSet.String(), Where: f.id.String(), Errno: syscall.EINVAL}
 	}
-	if f.r.knowsSynced() {
-		err = f.synced(true, func() error {
-			n, err = f.send(ctx, op, p, off, flags)
-			return err
-		})
-		return n, err
+	n, err := f.WriteAt(ctx, p, off, flags&^volume.WriteSynced)
+	if err == nil {
+		_, err = f.Setattr(ctx, c)
 	}
-	f.dirty.Store(true)
-	if n, err = f.send(ctx, op, p, off, flags&^volume.WriteSynced); err == nil {
+	if err == nil && flags&volume.WriteSynced != 0 {
 		err = f.Sync(ctx, flags&volume.WriteFullSync == 0)
 	}
 	return n, err
 }
 
-// knowsSynced reports whether the brick knows of volume.WriteSynced.
-func (r *Remote) knowsSynced() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.version >= 3
+// write is a request that carries data.
+type write struct {
+	op    wire.Op
+	data  []byte
+	off   int64
+	flags volume.WriteFlags
+	set   volume.Change // of OpWriteSet
 }
 
-func (f *file) send(ctx context.Context, op wire.Op, p []byte, off int64, flags volume.WriteFlags) (int64, error) {
-	c := f.call(ctx, op)
-	defer free(c)
-	if op == wire.OpWrite {
-		c.changes(f.id, off, off+int64(len(p)))
+// send sends a write and returns the number that the brick answers. If the brick does not know of
+// volume.WriteSynced, it is asked to sync afterwards.
+func (f *file) send(ctx context.Context, w *write) (n int64, err error) {
+	if err := checkIO(w.op, w.data); err != nil {
+		return 0, err
 	}
-	c.syncs = flags&volume.WriteSynced != 0
-	c.frame = (&wire.WriteArgs{Handle: f.handle, Off: off, Flags: flags}).Append(c.frame)
-	c.out = p
+	if w.flags&volume.WriteSynced == 0 {
+		f.dirty.Store(true)
+		return f.exchange(ctx, w)
+	}
+	if f.r.speaks(3) {
+		err = f.synced(true, func() error {
+			n, err = f.exchange(ctx, w)
+			return err
+		})
+		return n, err
+	}
+	f.dirty.Store(true)
+	plain := *w
+	plain.flags &^= volume.WriteSynced
+	if n, err = f.exchange(ctx, &plain); err == nil {
+		err = f.Sync(ctx, w.flags&volume.WriteFullSync == 0)
+	}
+	return n, err
+}
+
+// speaks reports whether the brick speaks a version of the protocol.
+func (r *Remote) speaks(version uint16) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.version >= version
+}
+
+func (f *file) exchange(ctx context.Context, w *write) (int64, error) {
+	c := f.call(ctx, w.op)
+	defer free(c)
+	args := wire.WriteArgs{Handle: f.handle, Off: w.off, Flags: w.flags}
+	switch w.op {
+	case wire.OpWrite:
+		c.changes(f.id, w.off, w.off+int64(len(w.data)))
+		c.frame = args.Append(c.frame)
+	case wire.OpWriteSet:
+		c.changes(f.id, 0, 0)
+		c.frame = (&wire.WriteSetArgs{WriteArgs: args, Change: w.set}).Append(c.frame)
+	default:
+		c.frame = args.Append(c.frame)
+	}
+	c.syncs = w.flags&volume.WriteSynced != 0
+	c.out = w.data
 	rd, err := f.r.do(ctx, c)
 	if err != nil && rd.Len() == 0 {
 		return 0, err
 	}
 	n := rd.I64()
 	if !rd.Done() {
-		return 0, f.r.malformed(op)
+		return 0, f.r.malformed(w.op)
 	}
 	return n, err
 }
@@ -131,6 +172,10 @@ func (f *file) Getattr(ctx context.Context) (volume.Attr, error) {
 // Setattr is volume.File's.
 func (f *file) Setattr(ctx context.Context, change volume.Change) (volume.Attr, error) {
 	f.dirty.Store(true)
+	change, err := f.r.understood(ctx, f.id, change)
+	if err != nil {
+		return volume.Attr{}, err
+	}
 	c := f.call(ctx, wire.OpFileSetattr)
 	c.changes(f.id, 0, 0)
 	c.frame = (&wire.FileSetattrArgs{Handle: f.handle, Change: change}).Append(c.frame)

@@ -55,10 +55,24 @@ func (r *Remote) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error)
 
 // Setattr is volume.FS's.
 func (r *Remote) Setattr(ctx context.Context, id volume.ID, change volume.Change) (volume.Attr, error) {
+	change, err := r.understood(ctx, id, change)
+	if err != nil {
+		return volume.Attr{}, err
+	}
 	c := r.newCall(ctx, wire.OpSetattr)
 	c.changes(id, 0, 0)
 	c.frame = (&wire.SetattrArgs{ID: id, Change: change}).Append(c.frame)
 	return r.attr(ctx, c)
+}
+
+// understood returns what is left of a change when that part of it is made of which a brick of an older version
+// does not know.
+func (r *Remote) understood(ctx context.Context, id volume.ID, c volume.Change) (volume.Change, error) {
+	if c.Mask&volume.SetMinimalACL == 0 || r.speaks(4) {
+		return c, nil
+	}
+	c.Mask &^= volume.SetMinimalACL
+	return c, r.Setxattr(ctx, id, volume.ACLAccess, volume.MinimalACL(c.Mode), 0)
 }
 
 func checkNode(op wire.Op, name string, n *volume.Node) error {

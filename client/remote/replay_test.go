@@ -284,3 +284,28 @@ func (f slowFile) WriteAt(ctx context.Context, p []byte, off int64, flags volume
 	}
 	return f.File.WriteAt(ctx, p, off, flags)
 }
+
+// A write that sets attributes is one request, or several to a brick that does not know of that: what comes out is the same.
+func TestWriteSetVersions(t *testing.T) {
+	mt := volume.Time{Sec: 5, Nsec: 6}
+	for _, version := range []uint16{2, 3, wire.Version} {
+		w := newWorld(t)
+		f := w.create(t, "file")
+		w.remote.SpeaksVersion(version)
+		acl := volume.Change{Mask: volume.SetMinimalACL | volume.SetMtime, Mode: 0o640, Mtime: mt}
+		if n, err := f.WriteSet(w.ctx, []byte("content"), 0, volume.WriteFullSync, acl); n != 7 || err != nil {
+			t.Errorf("version %d: %d, %v", version, n, err)
+		}
+		a, err := f.Getattr(w.ctx)
+		if err != nil || a.Size != 7 || a.Mode&0o7777 != 0o640 || a.Mtime != mt {
+			t.Errorf("version %d: %+v, %v", version, a, err)
+		}
+		acl.Mode = 0o600
+		if a, err = w.remote.Setattr(w.ctx, f.ID(), acl); err != nil || a.Mode&0o7777 != 0o600 {
+			t.Errorf("version %d: setattr: mode %o, %v", version, a.Mode, err)
+		}
+		if _, err := f.WriteSet(w.ctx, []byte("x"), 0, 0, volume.Change{Mask: volume.SetSize}); volume.ErrnoOf(err) != syscall.EINVAL {
+			t.Errorf("version %d: with a size: %v", version, err)
+		}
+	}
+}

@@ -24,7 +24,7 @@ func runMount(ctx context.Context, args []string, s cli.Streams) int {
 
 // mounted is a volume that is closed with its mount.
 type mounted struct {
-	volume.FS
+	client.FS
 	client *client.Client
 	end    context.CancelFunc
 	awake  *sync.WaitGroup // until KeepAwake has returned

@@ -54,6 +54,22 @@ func aclTest(name string, run func(e *env)) test {
 }
 
 var aclTests = []test{
+	aclTest("the minimal ACL", func(e *env) {
+		id := e.file(e.dir, "f", "")
+		e.ok(e.fs.Setxattr(e.ctx, id, aclAccess, named(6, 7, 4, 5, 1), 0))
+		e.change(id, volume.Change{Mask: volume.SetMode, Mode: 0o4751})
+		for range 2 { // with an ACL, and without
+			if a := e.change(id, volume.Change{Mask: volume.SetMinimalACL, Mode: 0o1640}); a.Mode&0o7777 != 0o4640 {
+				e.Errorf("mode %o, want 4640", a.Mode&0o7777)
+			}
+			e.hasNo(id, aclAccess)
+		}
+		d := e.mkdir(e.dir, "d")
+		_, err := e.fs.Setattr(e.ctx, d, volume.Change{Mask: volume.SetMinimalACL, Mode: 0o640})
+		e.fails(err, syscall.EINVAL)
+		_, err = e.fs.Setattr(e.ctx, id, volume.Change{Mask: volume.SetMinimalACL | volume.SetMode, Mode: 0o640})
+		e.fails(err, syscall.EINVAL)
+	}),
 	aclTest("access ACL sets the mode", func(e *env) {
 		id := e.file(e.dir, "f", "")
 		e.hasNo(id, aclAccess)

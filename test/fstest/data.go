@@ -38,6 +38,7 @@ var dataTests = []test{
 			e.Error("the data differ")
 		}
 	}},
+	{"write and set attributes", writeSets},
 	{"read at the end", func(e *env) {
 		f := e.open(e.file(e.dir, "f", "0123456789"), volume.Read)
 		for _, c := range []struct {
@@ -217,4 +218,52 @@ var dataTests = []test{
 			e.Errorf("content %q", got)
 		}
 	}},
+}
+
+// writeSets ends the making of a file as those do who copy one.
+func writeSets(e *env) {
+	id := e.file(e.dir, "f", "")
+	f := e.open(id, volume.Read|volume.Write)
+	at, mt := volume.Time{Sec: 1000, Nsec: 7}, volume.Time{Sec: 2000, Nsec: 8}
+	set := func(p string, off int64, flags volume.WriteFlags, c volume.Change) volume.Attr {
+		e.Helper()
+		n, err := f.WriteSet(e.ctx, []byte(p), off, flags, c)
+		if e.ok(err); n != len(p) {
+			e.Errorf("wrote %d bytes of %d", n, len(p))
+		}
+		return e.attr(id)
+	}
+	a := set("content", 0, 0, volume.Change{Mask: volume.SetAtime | volume.SetMtime | volume.SetUID | volume.SetMode, Atime: at, Mtime: mt, UID: 5, Mode: 0o4640})
+	if a.Size != 7 || a.Mtime != mt || a.Atime != at || a.UID != 5 || a.Mode&0o7777 != 0o4640 || e.content(id) != "content" {
+		e.Errorf("%+v, content %q", a, e.content(id))
+	}
+	a = set("more", 7, volume.WriteKillPriv|volume.WriteFullSync, volume.Change{Mask: volume.SetMtime, Mtime: at})
+	if a.Size != 11 || a.Mtime != at || a.Mode&0o7777 != 0o640 {
+		e.Errorf("after one that clears privileges: %+v", a)
+	}
+	before := e.attr(id)
+	a = set("x", 0, 0, volume.Change{})
+	if !before.Mtime.Before(a.Mtime) || e.content(id) != "xontentmore" {
+		e.Errorf("with an empty change: mtime %v, content %q", a.Mtime, e.content(id))
+	}
+	if a = set("", 0, 0, volume.Change{Mask: volume.SetMtime, Mtime: mt}); a.Mtime != mt || a.Size != 11 {
+		e.Errorf("without data: %+v", a)
+	}
+	_, err := f.WriteSet(e.ctx, []byte("y"), 0, 0, volume.Change{Mask: volume.SetSize})
+	e.fails(err, syscall.EINVAL)
+	r := e.open(id, volume.Read)
+	_, err = r.WriteSet(e.ctx, []byte("y"), 0, 0, volume.Change{Mask: volume.SetMtime})
+	e.fails(err, syscall.EBADF)
+	_, err = f.WriteSet(e.ctx, []byte("y"), -1, 0, volume.Change{Mask: volume.SetMtime})
+	e.fails(err, syscall.EINVAL)
+	if b := e.attr(id); b.Mtime != mt || e.content(id) != "xontentmore" {
+		e.Errorf("what failed has changed something: %+v, %q", b, e.content(id))
+	}
+	e.ok(e.fs.Unlink(e.ctx, e.dir, "f"))
+	if n, err := f.WriteSet(e.ctx, []byte("gone"), 0, 0, volume.Change{Mask: volume.SetMtime, Mtime: at}); n != 4 || err != nil {
+		e.Errorf("without a name: %d, %v", n, err)
+	}
+	if b, err := f.Getattr(e.ctx); err != nil || b.Mtime != at {
+		e.Errorf("without a name: %+v, %v", b, err)
+	}
 }

@@ -99,6 +99,46 @@ func (w *walker) write() error {
 	return fmt.Errorf("wrote %d bytes, want %d", n, m)
 }
 
+func (w *walker) writeSet() error {
+	f := w.handle(volume.Write)
+	if f == nil {
+		return w.openFile()
+	}
+	p, off, flags, c := w.some(), int64(w.rng.IntN(10_000)), w.privileges(), w.change(syscall.S_IFREG)
+	w.note("write %d of %v: %d bytes at %d flags %d, setattr %+v", f.number, f.twin, len(p), off, flags, c)
+	n, got := f.got.WriteSet(w.ctx, p, off, flags, c)
+	m, want := f.want.WriteSet(w.ctx, p, off, flags, c)
+	if err := agree(got, want, false); err != nil || n == m {
+		return err
+	}
+	return fmt.Errorf("wrote %d bytes, want %d", n, m)
+}
+
+// changeLater changes attributes of a file that has just been made; so does whoever copies a tree.
+func (w *walker) changeLater() error {
+	l, ok := w.got.(volume.LateChanger)
+	f := w.handle(volume.Excl)
+	if !ok || f == nil {
+		return nil
+	}
+	c := w.change(syscall.S_IFREG)
+	w.note("change %d of %v later: %+v", f.number, f.twin, c)
+	a, late := l.ChangeLater(w.ctx, f.twin.got, c)
+	var got error
+	if !late {
+		w.note("  at once")
+		a, got = w.got.Setattr(w.ctx, f.twin.got, c)
+		if volume.ErrnoOf(got) == syscall.ESTALE { // it has no name any more
+			a, got = f.got.Setattr(w.ctx, c)
+		}
+	}
+	b, want := f.want.Setattr(w.ctx, c)
+	if late && want == nil {
+		b.Nlink = a.Nlink // what happens to its names meanwhile is not told
+	}
+	return w.same(a, got, b, want)
+}
+
 func (w *walker) append() error {
 	f := w.handle(volume.Write)
 	if f == nil {
@@ -232,6 +272,9 @@ func (w *walker) change(kind uint32) volume.Change {
 	}
 	if kind == syscall.S_IFLNK {
 		c.Mask &^= volume.SetMode
+	}
+	if kind == syscall.S_IFREG && c.Mask&volume.SetMode == 0 && w.rng.IntN(4) == 0 {
+		c.Mask |= volume.SetMinimalACL
 	}
 	if c.Mask&volume.SetMtimeNow != 0 {
 		c.Mask &^= volume.SetMtime

@@ -64,6 +64,10 @@ func (s *FS) setattr(o *object, c volume.Change, by volume.Cred) (volume.Attr, e
 		o.mode = o.mode&syscall.S_IFMT | c.Mode&0o7777
 		aclChmod(o)
 	}
+	if c.Mask&volume.SetMinimalACL != 0 {
+		o.mode = o.mode&^0o777 | c.Mode&0o777
+		storeACL(o, aclAccess, nil)
+	}
 	if o.isDir() && c.Mask&(volume.SetMode|volume.SetUID|volume.SetGID) != 0 {
 		o.version++
 	}
@@ -78,6 +82,8 @@ func mayChange(o *object, c volume.Change) syscall.Errno {
 	case size && o.isDir():
 		return syscall.EISDIR
 	case size && (!o.isRegular() || c.Size < 0):
+		return syscall.EINVAL
+	case c.Mask&volume.SetMinimalACL != 0 && (!o.isRegular() || c.Mask&volume.SetMode != 0):
 		return syscall.EINVAL
 	case size && c.Size > maxSize:
 		return syscall.EFBIG

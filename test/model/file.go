@@ -118,6 +118,26 @@ func (h *file) WriteAt(ctx context.Context, p []byte, off int64, f volume.WriteF
 	return h.write(ctx, o, p, off, f)
 }
 
+// WriteSet implements volume.File.
+func (h *file) WriteSet(ctx context.Context, p []byte, off int64, f volume.WriteFlags, c volume.Change) (int, error) {
+	o, err := h.enter(ctx, "write", volume.Write)
+	if err != nil {
+		return 0, err
+	}
+	defer h.fs.leave()
+	if c.Mask&volume.SetSize != 0 {
+		return 0, fail("setattr", h.id.String(), syscall.EINVAL)
+	}
+	n, err := h.write(ctx, o, p, off, f&^volume.WriteSynced)
+	if err != nil {
+		return n, err
+	}
+	if _, err = h.fs.setattr(o, c, volume.CredOf(ctx)); err == nil && f&volume.WriteSynced != 0 {
+		h.fs.durable()
+	}
+	return n, err
+}
+
 // Append implements volume.File.
 func (h *file) Append(ctx context.Context, p []byte, f volume.WriteFlags) (int64, error) {
 	o, err := h.enter(ctx, "append", volume.Write)
