@@ -47,7 +47,7 @@ func (d *daemon) commit(ctx context.Context, step string, conditions []clientv3.
 			}
 			continue
 		}
-		snap, err := d.view.reached(ctx, c, r.Header.Revision)
+		snap, err := d.view.written(ctx, c, r.Header.Revision)
 		if err != nil {
 			return nil, d.storeTrouble(ctx, err)
 		}

@@ -270,6 +270,18 @@ func (v *view) reached(ctx context.Context, c *clientv3.Client, r int64) (*snaps
 	})
 }
 
+// written is reached for what the client c has written. c may be exchanged for another one at any moment, also before the call,
+// and the records read by that one already: nothing new need come then, and the store is asked what there is.
+func (v *view) written(ctx context.Context, c *clientv3.Client, r int64) (*snapshot, error) {
+	current, end := whileCurrent(ctx, v.store, c)
+	s, err := v.reached(current, c, r)
+	end()
+	if err == nil || ctx.Err() != nil {
+		return s, err
+	}
+	return v.fresh(ctx)
+}
+
 // fresh returns a snapshot that holds all that any daemon had written before
 // the call. A question that one voter leaves unanswered goes to another.
 func (v *view) fresh(ctx context.Context) (*snapshot, error) {
