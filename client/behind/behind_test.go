@@ -32,7 +32,7 @@ func TestConformance(t *testing.T) {
 type below struct {
 	volume.FS
 	looked func() // called when a lookup, a listing or a create has been carried out
-	mu struct {
+	mu     struct {
 		sync.Mutex
 		calls []string
 		fail  error
