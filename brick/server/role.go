@@ -16,6 +16,7 @@ type role struct {
 	set         Backend // nil: the set is not served here
 	incarnation uint64  // tells it from all others
 	boot        wire.SessionID
+	frame       frame // of what is lent of set's files
 }
 
 func newRole(set Backend, boot wire.SessionID) *role {
@@ -34,6 +35,7 @@ func newRole(set Backend, boot wire.SessionID) *role {
 // the client does not see the answer, and looks for who serves.
 func (s *Server) SetBackend(b Backend) (wait func()) {
 	s.mu.Lock()
+	s.mu.role.frame.close()
 	s.mu.role = newRole(b, s.mu.boot)
 	var ended []*session
 	for _, all := range []map[wire.SessionID]*session{s.mu.sessions, s.mu.leaving} {
