@@ -20,6 +20,10 @@ type file struct {
 	dirty atomic.Bool // writes were acknowledged since the last Sync began
 	lost  atomic.Bool // such writes may be gone: the next Sync says so
 	first atomic.Pointer[first]
+
+	reads  atomic.Uint32         // that were asked for
+	wanted atomic.Pointer[hatch] // where the file was asked for
+	loan   atomic.Pointer[loan]  // by which it is read; nil: by requests. Stored under Remote.mu
 }
 
 // ID is volume.File's.
@@ -47,6 +51,9 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if n, ok := f.readFirst(p, off); ok {
 		return n, nil
 	}
+	if n, ok := f.readBorrowed(p, off); ok {
+		return n, nil
+	}
 	c := f.call(ctx, wire.OpRead)
 	defer free(c)
 	c.frame = (&wire.ReadArgs{Handle: f.handle, Off: off, Len: uint32(len(p))}).Append(c.frame)
@@ -54,6 +61,7 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if _, err := f.r.do(ctx, c); err != nil {
 		return 0, err
 	}
+	f.readAsked()
 	return c.n, nil
 }
 
@@ -250,6 +258,7 @@ func (f *file) Close() error {
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
 	delete(f.r.mu.files, f.handle)
+	f.giveBack(f.loan.Load()) // before the brick hears of it
 	f.r.mu.closes = append(f.r.mu.closes, f.handle)
 	return nil
 }

@@ -41,6 +41,7 @@ type Config struct {
 	TLS     *tls.Config   // nil: without
 	Layout  volume.LayoutVersion
 	Member  bool // to another member of the own set: for Peer, and nothing else
+	LocalIO bool // client.local-io, see SetLocalIO
 
 	Logger *slog.Logger
 }
@@ -53,6 +54,7 @@ type Remote struct {
 	session wire.SessionID
 	number  atomic.Uint64 // of the last request
 	bound   atomic.Int64  // network.timeout now; see SetTimeout
+	localIO atomic.Bool   // see SetLocalIO
 	slots   chan struct{} // one in it for each request in flight
 	closing context.Context
 	stop    context.CancelFunc
@@ -115,6 +117,7 @@ func New(conf Config) *Remote {
 		moved: make(chan struct{}, 1),
 	}
 	r.SetTimeout(conf.Timeout)
+	r.localIO.Store(conf.LocalIO)
 	_, _ = rand.Read(r.session[:]) // never fails
 	r.closing, r.stop = context.WithCancel(context.Background())
 	r.mu.targets, r.mu.primary, r.mu.lastErr = slices.Clone(conf.Targets), conf.Primary, errDown
