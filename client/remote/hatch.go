@@ -151,6 +151,9 @@ func (h *hatch) give(f *file, d *loan) {
 	r := h.l.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if old := f.loan.Load(); old != nil && old.h != h { // no read has found yet that its link is over
+		f.giveBack(old)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.mu.ended || len(h.mu.loans) >= loansMax || r.mu.files[f.handle] != f || f.loan.Load() != nil || !r.localIO.Load() {
