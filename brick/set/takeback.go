@@ -231,6 +231,7 @@ func (r *reign) levelLast(ctx context.Context, b *backup, h *healer, held *atomi
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.mu.healed[b.id] = h.Progress() // before anybody can see that it is in sync again
 	r.mu.backups = append(slices.Clone(r.mu.backups), b)
 	r.extendLocked() // its promise may be the first to run out: nobody reads by an older word when its seat is noted
 	return true, nil
