@@ -209,6 +209,14 @@ func (f *ownedFile) settle(ctx context.Context) error {
 	return f.o.settleMarks(ctx, f.ID())
 }
 
+// settleFor settles if a write with these flags is to be durable.
+func (f *ownedFile) settleFor(ctx context.Context, flags volume.WriteFlags) error {
+	if flags&volume.WriteSynced == 0 {
+		return nil
+	}
+	return f.settle(ctx)
+}
+
 // Sync implements volume.File.
 func (f *ownedFile) Sync(ctx context.Context, dataOnly bool) error {
 	if err := f.settle(ctx); err != nil {
@@ -219,30 +227,24 @@ func (f *ownedFile) Sync(ctx context.Context, dataOnly bool) error {
 
 // WriteAt implements volume.File.
 func (f *ownedFile) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
-	if flags&volume.WriteSynced != 0 {
-		if err := f.settle(ctx); err != nil {
-			return 0, err
-		}
+	if err := f.settleFor(ctx, flags); err != nil {
+		return 0, err
 	}
 	return f.File.WriteAt(ctx, p, off, flags)
 }
 
 // WriteSet implements volume.File.
 func (f *ownedFile) WriteSet(ctx context.Context, p []byte, off int64, flags volume.WriteFlags, c volume.Change) (int, error) {
-	if flags&volume.WriteSynced != 0 {
-		if err := f.settle(ctx); err != nil {
-			return 0, err
-		}
+	if err := f.settleFor(ctx, flags); err != nil {
+		return 0, err
 	}
 	return f.File.WriteSet(ctx, p, off, flags, c)
 }
 
 // Append implements volume.File.
 func (f *ownedFile) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (int64, error) {
-	if flags&volume.WriteSynced != 0 {
-		if err := f.settle(ctx); err != nil {
-			return 0, err
-		}
+	if err := f.settleFor(ctx, flags); err != nil {
+		return 0, err
 	}
 	return f.File.Append(ctx, p, flags)
 }

@@ -55,13 +55,9 @@ func (s *Server) openHatch(raw net.Conn) (*hatch, error) {
 		return nil, err
 	}
 	wh.SetDeadline(time.Time{})
-	s.mu.Lock()
-	sess := s.mu.sessions[hello.Session]
-	s.mu.Unlock()
-	err = errEnded
-	h := &hatch{Hatch: wh, sess: sess}
-	if sess != nil {
-		err = sess.takeHatch(h, hello.Attachment)
+	h := &hatch{Hatch: wh}
+	if h.sess, err = s.whose(hello); err == nil {
+		err = h.sess.takeHatch(h, hello.Attachment)
 	}
 	if err != nil {
 		wh.Close()
@@ -74,13 +70,11 @@ func (s *Server) openHatch(raw net.Conn) (*hatch, error) {
 func (s *session) takeHatch(h *hatch, attachment uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.mu.conn
-	switch {
-	case s.mu.ended:
-		return errEnded
-	case c == nil || c.number != attachment:
-		return errReplaced
-	case c.hatch != nil:
+	c, err := s.attachedLocked(attachment)
+	if err != nil {
+		return err
+	}
+	if c.hatch != nil {
 		return errors.New("the client has a hatch already")
 	}
 	h.conn, c.hatch = c, h

@@ -75,18 +75,13 @@ func (s *Server) serveLane(raw net.Conn) {
 func (s *Server) greet(raw net.Conn) (*lane, error) {
 	wl, h, err := wire.AcceptLane(raw, s.conf.TLS)
 	s.greeted(raw)
-	s.mu.Lock()
-	sess := s.mu.sessions[h.Session]
-	s.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	_ = raw.SetDeadline(time.Time{})
-	ln := &lane{Lane: wl, sess: sess}
-	if sess == nil {
-		err = errEnded
-	} else {
-		err = sess.take(ln, h.Attachment)
+	ln := &lane{Lane: wl}
+	if ln.sess, err = s.whose(h); err == nil {
+		err = ln.sess.take(ln, h.Attachment)
 	}
 	if err != nil {
 		wl.Close()
@@ -95,17 +90,37 @@ func (s *Server) greet(raw net.Conn) (*lane, error) {
 	return ln, nil
 }
 
+// whose returns the session that a lane or a hatch says it belongs to.
+func (s *Server) whose(h wire.LaneHello) (*session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sess := s.mu.sessions[h.Session]; sess != nil {
+		return sess, nil
+	}
+	return nil, errEnded
+}
+
+// attachedLocked returns the session's connection, if it still is the one with this number.
+func (s *session) attachedLocked(attachment uint64) (*conn, error) {
+	switch c := s.mu.conn; {
+	case s.mu.ended:
+		return nil, errEnded
+	case c == nil || c.number != attachment:
+		return nil, errReplaced
+	default:
+		return c, nil
+	}
+}
+
 // take makes a lane one of the session's connection.
 func (s *session) take(ln *lane, attachment uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.mu.conn
-	switch {
-	case s.mu.ended:
-		return errEnded
-	case c == nil || c.number != attachment:
-		return errReplaced
-	case len(c.lanes) >= lanesMax:
+	c, err := s.attachedLocked(attachment)
+	if err != nil {
+		return err
+	}
+	if len(c.lanes) >= lanesMax {
 		return fmt.Errorf("the client has %d lanes", lanesMax)
 	}
 	ln.conn = c

@@ -209,15 +209,14 @@ func (f *file) WriteSet(ctx context.Context, p []byte, off int64, flags volume.W
 	if set.Mask&volume.SetSize != 0 {
 		return 0, &volume.Error{Op: "setattr", Where: f.id.String(), Errno: syscall.EINVAL}
 	}
-	if len(p) == 0 || set.Mask == 0 {
-		n, err := f.WriteAt(ctx, p, off, flags&^volume.WriteSynced)
-		if err == nil && set.Mask != 0 {
-			_, err = f.Setattr(ctx, set)
+	if set.Mask == 0 {
+		return f.WriteAt(ctx, p, off, flags)
+	}
+	if len(p) == 0 {
+		if _, err := f.Setattr(ctx, set); err != nil {
+			return 0, err
 		}
-		if err == nil {
-			err = f.nothing(ctx, flags)
-		}
-		return n, err
+		return 0, f.nothing(ctx, flags)
 	}
 	n := 0
 	c := f.write(p, off, flags)

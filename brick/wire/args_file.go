@@ -50,9 +50,13 @@ func (a *WriteArgs) Append(b []byte) []byte {
 
 // Parse decodes into a and returns the data that are in the frame.
 func (a *WriteArgs) Parse(r *Reader) (data []byte, ok bool) {
-	a.Handle, a.Off, a.Flags = r.U64(), r.I64(), volume.WriteFlags(r.U32())
+	a.read(r)
 	data = r.Rest(volume.IOMax)
 	return data, r.Done()
+}
+
+func (a *WriteArgs) read(r *Reader) {
+	a.Handle, a.Off, a.Flags = r.U64(), r.I64(), volume.WriteFlags(r.U32())
 }
 
 // WriteSetArgs is of OpWriteSet. The data follow it: the rest of the frame.
@@ -66,7 +70,7 @@ func (a *WriteSetArgs) Append(b []byte) []byte { return appendChange(a.WriteArgs
 
 // Parse decodes into a and returns the data that are in the frame.
 func (a *WriteSetArgs) Parse(r *Reader) (data []byte, ok bool) {
-	a.Handle, a.Off, a.Flags = r.U64(), r.I64(), volume.WriteFlags(r.U32())
+	a.read(r)
 	a.Change = r.change()
 	data = r.Rest(volume.IOMax)
 	return data, r.Done()

@@ -67,11 +67,7 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 
 // WriteAt is volume.File's.
 func (f *file) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
-	n, err := f.send(ctx, &write{op: wire.OpWrite, data: p, off: off, flags: flags})
-	if n < 0 || n > int64(len(p)) || err == nil && n != int64(len(p)) {
-		return 0, f.r.malformed(wire.OpWrite)
-	}
-	return int(n), err
+	return f.put(ctx, &write{op: wire.OpWrite, data: p, off: off, flags: flags})
 }
 
 // Append is volume.File's.
@@ -82,11 +78,7 @@ func (f *file) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (i
 // WriteSet is volume.File's.
 func (f *file) WriteSet(ctx context.Context, p []byte, off int64, flags volume.WriteFlags, c volume.Change) (int, error) {
 	if f.r.speaks(4) {
-		n, err := f.send(ctx, &write{op: wire.OpWriteSet, data: p, off: off, flags: flags, set: c})
-		if n < 0 || n > int64(len(p)) || err == nil && n != int64(len(p)) {
-			return 0, f.r.malformed(wire.OpWriteSet)
-		}
-		return int(n), err
+		return f.put(ctx, &write{op: wire.OpWriteSet, data: p, off: off, flags: flags, set: c})
 	}
 	if c.Mask&volume.SetSize != 0 {
 		return 0, &volume.Error{Op: wire.OpWriteSet.String(), Where: f.id.String(), Errno: syscall.EINVAL}
@@ -108,6 +100,15 @@ type write struct {
 	off   int64
 	flags volume.WriteFlags
 	set   volume.Change // of OpWriteSet
+}
+
+// put sends a write of which the brick answers how much it has written.
+func (f *file) put(ctx context.Context, w *write) (int, error) {
+	n, err := f.send(ctx, w)
+	if all := int64(len(w.data)); n < 0 || n > all || err == nil && n != all {
+		return 0, f.r.malformed(w.op)
+	}
+	return int(n), err
 }
 
 // send sends a write and returns the number that the brick answers. If the brick does not know of

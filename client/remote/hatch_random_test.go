@@ -15,7 +15,6 @@ import (
 
 	"github.com/mortarfs/mortar/brick"
 	"github.com/mortarfs/mortar/brick/server"
-	"github.com/mortarfs/mortar/brick/window"
 	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/volume"
 )
@@ -114,11 +113,7 @@ func rest(ctx context.Context, d time.Duration) {
 // Sessions end now and then, and so do words of the window.
 func TestLocalReadsRandom(t *testing.T) {
 	b := newNearBrick(t)
-	w, err := window.New(2)
-	must(t, err)
-	t.Cleanup(w.Close)
-	b.window = w
-	w.SetUntil(window.Always)
+	b.lends(t, 2)
 	s := serveNear(t, b)
 	const blocks, size = 4, 8 << 10
 	maker := connectNear(t, b.id, true)
@@ -199,11 +194,7 @@ func TestLocalReadsRandom(t *testing.T) {
 // of one and half of another.
 func TestLocalReadsTorn(t *testing.T) {
 	b := newNearBrick(t)
-	w, err := window.New(2)
-	must(t, err)
-	t.Cleanup(w.Close)
-	b.window = w
-	w.SetUntil(window.Always)
+	w := b.lends(t, 2)
 	serveNear(t, b)
 	const size = 128 << 10
 	f, a, err := connectNear(t, b.id, true).Create(t.Context(), volume.Root, "a", regular, volume.Read|volume.Write)

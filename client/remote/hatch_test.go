@@ -170,6 +170,17 @@ func (b *nearBrick) untilLocal(t testing.TB, f volume.File, want string) {
 	eventually(t, "a read without a request", func() bool { return !b.asked(t, f, want) })
 }
 
+// lends has the brick lend with a window of its own, for so many objects, which is open.
+func (b *nearBrick) lends(t testing.TB, objects int) *window.Window {
+	t.Helper()
+	w, err := window.New(objects)
+	must(t, err)
+	t.Cleanup(w.Close)
+	w.SetUntil(window.Always)
+	b.window = w
+	return w
+}
+
 // held counts this process's descriptors of files on the brick.
 func (b *nearBrick) held(t testing.TB) (n int) {
 	t.Helper()
@@ -271,11 +282,7 @@ func TestLocalReadsOverTCP(t *testing.T) {
 // TestLocalReadsAsk has the brick say, in its window, that what is read does not count.
 func TestLocalReadsAsk(t *testing.T) {
 	b := newNearBrick(t)
-	w, err := window.New(10)
-	must(t, err)
-	t.Cleanup(w.Close)
-	b.window = w
-	w.SetUntil(window.Always)
+	w := b.lends(t, 10)
 	serveNear(t, b)
 	r := connectNear(t, b.id, true)
 	f := hello(t, r, "a")
