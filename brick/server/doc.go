@@ -19,6 +19,11 @@
 //	client ⇢ lane ⇢ its goroutine ⇢ Backend ⇢ reply, remembered until the lane's next request ⇢ the same lane
 //	       ⇢ Session stream ⇢ receive: pings, cancels, closes
 //
+// # Locks of files
+//
+// They are held in a table of the role, for sessions; lock.go says how they are waited for, locker.go
+// how they outlive the server.
+//
 // # What may wait for what
 //
 // A lane's goroutine reads a request, executes it and sends its reply, so
@@ -33,6 +38,8 @@
 //	Server.mu
 //	  session.mu
 //	    request.mu
+//	    claims.mu
+//	      locks.Table.mu
 //
-// No lock is held while the Backend or gRPC is called.
+// No lock is held while the Backend, the record of Lockers or gRPC is called.
 package server

@@ -73,6 +73,20 @@ func step(s state, op Op, out told) (bool, state) {
 		return true, s
 	case List:
 		return s.list == out.list, s
+	case Lock:
+		free := s.register == 0 || s.register == op.Value
+		switch {
+		case out.Result == Exists:
+			return !free, s
+		case free:
+			s.register = op.Value
+		}
+		return free || out.Unknown, s
+	case Unlock:
+		if s.register == op.Value {
+			s.register = 0
+		}
+		return true, s
 	}
 	return stepNames(s, op, out)
 }
