@@ -158,10 +158,19 @@ func settle(group []Pending) []porcupine.Operation {
 		if p.op.Kind == Link && out.Result == Missing {
 			continue // the kernel says so of a file that it believes to have no name; it may believe what was
 		}
+		out.wooed = p.op.Kind == Lock && out.Result == Exists && wooed(group, p)
 		out.orphan = p.op.Kind == Look && !made[out.Value]
 		ops = append(ops, porcupine.Operation{ClientId: p.client, Input: p.op, Call: p.call, Output: out, Return: end})
 	}
 	return ops
+}
+
+// wooed reports whether another owner was getting the lock while p, which asks for it, was under way.
+func wooed(group []Pending, p Pending) bool {
+	return slices.ContainsFunc(group, func(o Pending) bool {
+		return o.op.Kind == Lock && o.op.Value != p.op.Value && (o.ended == 0 || o.out.Unknown || o.out.Result == Done) &&
+			o.call < p.ended && (o.ended == 0 || o.ended > p.call)
+	})
 }
 
 // number gives files the numbers 1, 2, 3 … of a group, in the place of those that the clients saw.
