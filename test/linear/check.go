@@ -165,11 +165,15 @@ func settle(group []Pending) []porcupine.Operation {
 	return ops
 }
 
-// wooed reports whether another owner was getting the lock while p, which asks for it, was under way.
+// failoverMin is the least time that a request takes which outlives the server that executed it first.
+const failoverMin = int64(10 * time.Millisecond)
+
+// wooed reports whether another owner may have been getting the lock while p, which asks for it, was under way: he got it in the
+// end, or lost it with a server, asked the next one, and was refused by that.
 func wooed(group []Pending, p Pending) bool {
 	return slices.ContainsFunc(group, func(o Pending) bool {
-		return o.op.Kind == Lock && o.op.Value != p.op.Value && (o.ended == 0 || o.out.Unknown || o.out.Result == Done) &&
-			o.call < p.ended && (o.ended == 0 || o.ended > p.call)
+		got := o.ended == 0 || o.out.Unknown || o.out.Result == Done || o.ended-o.call > failoverMin
+		return o.op.Kind == Lock && o.op.Value != p.op.Value && got && o.call < p.ended && (o.ended == 0 || o.ended > p.call)
 	})
 }
 

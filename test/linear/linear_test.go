@@ -3,6 +3,7 @@ package linear
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -283,6 +284,11 @@ func TestLockVerdicts(t *testing.T) {
 	refused := Outcome{Result: Exists}
 	lock := func(h *History, who int) *Pending { return h.Begin(who, Op{Kind: Lock, Value: uint64(who)}) }
 	unlock := func(h *History, who int) { h.Begin(who, Op{Kind: Unlock, Value: uint64(who)}).End(Outcome{}) }
+	pass := func(d int64) { // the history's clock is the machine's
+		for begin := time.Now(); int64(time.Since(begin)) < d; {
+			runtime.Gosched()
+		}
+	}
 	for name, c := range map[string]struct {
 		play func(h *History)
 		good bool
@@ -298,6 +304,18 @@ func TestLockVerdicts(t *testing.T) {
 			first.End(Outcome{})
 			lock(h, 2).End(refused)
 		}, true},
+		"lost, and refused in the end": {func(h *History) {
+			first := lock(h, 1)
+			lock(h, 2).End(refused)
+			lock(h, 2).End(Outcome{})
+			pass(2 * failoverMin)
+			first.End(refused)
+		}, true},
+		"refused both": {func(h *History) {
+			first := lock(h, 1)
+			lock(h, 2).End(refused)
+			first.End(refused)
+		}, false},
 		"lost after it was heard of": {func(h *History) {
 			lock(h, 1).End(Outcome{})
 			lock(h, 2).End(refused)
