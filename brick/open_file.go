@@ -2,6 +2,7 @@ package brick
 
 import (
 	"context"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -39,7 +40,10 @@ type file struct {
 	once   sync.Once
 }
 
-var _ volume.File = (*file)(nil)
+var (
+	_ volume.File   = (*file)(nil)
+	_ volume.Sharer = (*file)(nil)
+)
 
 // access are the flags of which a handle needs one.
 const access = volume.Read | volume.Write
@@ -145,7 +149,7 @@ func (s *Store) handle(st *objectStripe, o *object, f volume.Flags) *file {
 			h.rd = o.wr
 		}
 		if f&volume.NoAtime != 0 {
-			if fd, err := s.sys.Open(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(h.rd), unix.O_RDONLY|unix.O_NOATIME, 0); err == nil {
+			if fd, err := s.again(h.rd, unix.O_NOATIME); err == nil {
 				h.rd, h.own = fd, true
 			}
 		}
@@ -154,6 +158,29 @@ func (s *Store) handle(st *objectStripe, o *object, f volume.Flags) *file {
 		h.wr = o.wr
 	}
 	return h
+}
+
+// again opens what a descriptor is of once more, for reading.
+func (s *Store) again(fd, flags int) (int, error) {
+	return s.sys.Open(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), unix.O_RDONLY|flags, 0)
+}
+
+// Share implements volume.Sharer. What is opened anew is not for writing whatever the handle's is, and has a
+// read-ahead of its own.
+func (h *file) Share() (volume.Shared, error) {
+	const op = "share"
+	if h.rd < 0 {
+		return volume.Shared{}, h.fail(op, &volume.Error{Op: op, Where: h.o.id.String(), Errno: unix.EBADF})
+	}
+	flags := 0
+	if h.own { // with NoAtime, and it was to be had
+		flags = unix.O_NOATIME
+	}
+	fd, err := h.s.again(h.rd, flags)
+	if err != nil {
+		return volume.Shared{}, h.fail(op, err)
+	}
+	return volume.Shared{File: os.NewFile(uintptr(fd), h.o.id.String())}, nil
 }
 
 // Close gives the handle up. The last of an object that has no name any more
