@@ -44,6 +44,7 @@ const (
 const (
 	kindBatch = 1 // a gRPC message
 	kindLane  = 2 // the preface of a lane
+	kindHatch = 3 // the preface of a hatch
 )
 
 // Kind says what a frame is.

@@ -28,7 +28,7 @@ const laneBuffer = 8 << 10
 // that a megabyte does not wake its reader more often than it must.
 const socketBuffer = 1 << 20
 
-// LaneHello says whose a lane is.
+// LaneHello says whose a lane, or a hatch, is.
 type LaneHello struct {
 	Session    SessionID
 	Attachment uint64 // the number of the session's connection, from Welcome
@@ -64,11 +64,26 @@ func OpenLane(conn net.Conn, conf *tls.Config, h LaneHello) (*Lane, error) {
 		}
 		begin, conn = begin[:0], tls.Client(conn, conf)
 	}
-	if _, err := conn.Write(appendU64(append(begin, h.Session[:]...), h.Attachment)); err != nil {
+	if _, err := conn.Write(h.append(begin)); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
 	return newLane(conn)
+}
+
+func (h *LaneHello) append(b []byte) []byte {
+	return appendU64(append(b, h.Session[:]...), h.Attachment)
+}
+
+// read reads whose the connection is.
+func (h *LaneHello) read(conn io.Reader) error {
+	var b [laneHelloSize]byte
+	if _, err := io.ReadFull(conn, b[:]); err != nil {
+		return err
+	}
+	copy(h.Session[:], b[:])
+	h.Attachment = binary.LittleEndian.Uint64(b[16:])
+	return nil
 }
 
 // AcceptLane takes a connection that a brick has found to begin with a lane's preface.
@@ -78,13 +93,10 @@ func AcceptLane(conn net.Conn, conf *tls.Config) (*Lane, LaneHello, error) {
 		conn = tls.Server(conn, conf)
 	}
 	var h LaneHello
-	var b [laneHelloSize]byte
-	if _, err := io.ReadFull(conn, b[:]); err != nil {
+	if err := h.read(conn); err != nil {
 		_ = conn.Close()
 		return nil, h, err
 	}
-	copy(h.Session[:], b[:])
-	h.Attachment = binary.LittleEndian.Uint64(b[16:])
 	l, err := newLane(conn)
 	return l, h, err
 }

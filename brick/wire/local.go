@@ -43,12 +43,12 @@ func DialLocal(ctx context.Context, brick string) (net.Conn, error) {
 	}
 	if err := checkPeer(conn.(*net.UnixConn)); err != nil {
 		conn.Close()
-		return nil, err
+		return nil, fmt.Errorf("the brick's place is taken: %w", err)
 	}
 	return conn, nil
 }
 
-// checkPeer says what is wrong with the process that listens.
+// checkPeer says what is wrong with the process at the other end.
 func checkPeer(c *net.UnixConn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -65,7 +65,7 @@ func checkPeer(c *net.UnixConn) error {
 		return credErr
 	}
 	if cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
-		return fmt.Errorf("process %d of user %d listens in the brick's place", cred.Pid, cred.Uid)
+		return fmt.Errorf("process %d is user %d's, who is neither root nor the one that this process runs as", cred.Pid, cred.Uid)
 	}
 	return nil
 }

@@ -17,10 +17,13 @@ type Greeter interface {
 	// Lane takes a connection that begins as a lane. TLS, if there is, has
 	// still to be shaken hands on.
 	Lane(net.Conn)
+
+	// Hatch takes a connection that begins as a hatch.
+	Hatch(net.Conn)
 }
 
 // splitter is what a server's gRPC asks for each new connection: it looks at the
-// first bytes and takes lanes away.
+// first bytes and takes lanes and hatches away.
 type splitter struct {
 	credentials.TransportCredentials
 	greeter Greeter
@@ -38,10 +41,14 @@ func (s splitter) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo
 	if first[0] != Magic&0xff || first[1] != Magic>>8 { // neither HTTP/2 nor TLS begins so
 		return s.TransportCredentials.ServerHandshake(&unread{Conn: conn, first: first[:]})
 	}
-	if first[2] != Format || first[3] != kindLane {
+	switch [2]byte(first[2:]) {
+	case [2]byte{Format, kindLane}:
+		s.greeter.Lane(conn)
+	case [2]byte{Format, kindHatch}:
+		s.greeter.Hatch(conn)
+	default:
 		return nil, nil, malformed("a lane of format %d, kind %d", first[2], first[3])
 	}
-	s.greeter.Lane(conn)
 	return nil, nil, credentials.ErrConnDispatched
 }
 
