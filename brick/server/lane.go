@@ -121,9 +121,13 @@ func (c *conn) drop(ln *lane) {
 	delete(c.lanes, ln)
 }
 
-// hangUpLocked ends a connection and its lanes.
+// hangUpLocked ends a connection and its lanes, and hangs its hatch up: this comes before any of the session's files
+// is closed.
 func (c *conn) hangUpLocked(why error) {
 	c.cancel(why)
+	if c.hatch != nil {
+		c.hatch.Hang()
+	}
 	for ln := range c.lanes {
 		ln.Close()
 	}

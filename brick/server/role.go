@@ -22,6 +22,7 @@ type role struct {
 	lockers     Lockers // the record, as long as this role may change it
 	claims      *claims
 	tending     atomic.Bool // late claims are being ended
+	frame       frame // of what is lent of set's files
 }
 
 // newRole returns one for a Backend, of whose record of lockers it makes claims.
@@ -52,6 +53,7 @@ func (s *Server) SetBackend(b Backend) (wait func()) {
 	}
 	next := s.newRole(b, boot, l)
 	s.mu.Lock()
+	s.mu.role.frame.close()
 	s.mu.role = next
 	var ended []*session
 	for _, all := range []map[wire.SessionID]*session{s.mu.sessions, s.mu.leaving} {

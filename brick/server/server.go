@@ -167,6 +167,7 @@ func (s *Server) Stop() {
 	s.stopOnce.Do(func() {
 		s.mu.Lock()
 		s.mu.stopped = true
+		s.mu.role.frame.close()
 		for raw := range s.mu.greeting {
 			_ = raw.Close()
 		}

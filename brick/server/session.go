@@ -54,6 +54,7 @@ type conn struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	lanes  map[*lane]struct{} // guarded by session.mu
+	hatch  *hatch             // nil: none yet; likewise
 }
 
 // handle is an open file. It is guarded by session.mu.
