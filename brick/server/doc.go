@@ -18,6 +18,11 @@
 //
 //	client ⇢ lane ⇢ its goroutine ⇢ Backend ⇢ reply, remembered until the lane's next request ⇢ the same lane
 //	       ⇢ Session stream ⇢ receive: pings, cancels, closes
+//	       ⇢ hatch ⇢ its goroutine ⇢ descriptors of files that are open (volume.Sharer)
+//
+// What a client on this machine reads by a descriptor that it was lent never comes here, nor into what Clients tells. It
+// counts only while the hatch is there, which is hung up before any file of the session is closed for
+// another reason than that the client has closed it (hatch.go, package brick/window).
 //
 // # Locks of files
 //

@@ -22,7 +22,7 @@ type role struct {
 	lockers     Lockers // the record, as long as this role may change it
 	claims      *claims
 	tending     atomic.Bool // late claims are being ended
-	frame       frame // of what is lent of set's files
+	frame       frame       // of what is lent of set's files
 }
 
 // newRole returns one for a Backend, of whose record of lockers it makes claims.

@@ -64,6 +64,9 @@ func (h *healer) copyBack(ctx context.Context, id volume.ID) error {
 	if err != nil {
 		return err
 	}
+	if h.mending != nil {
+		defer h.mending(id)()
+	}
 	if err := h.from.install(ctx, o); err != nil {
 		return err
 	}

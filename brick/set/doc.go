@@ -82,6 +82,12 @@
 // lock of its key. What changes meanwhile is queued as before. When little is left,
 // changes are held up for the moment it takes to heal that, and the member takes its seat.
 //
+// # Reads past the primary
+//
+// A client on the primary's machine may be lent a descriptor of a file, and reads it then without asking. In the
+// reign's window (package brick/window) it sees whether anything is under way with the file, and until when the lease
+// lasts, and believes what it has read on the conditions on which the primary would have answered (lend.go).
+//
 // # Order of locks
 //
 //	keys (entries in order of directory and name, then objects in order of ID)

@@ -15,9 +15,13 @@ type file struct {
 	local  volume.File // the primary's own; its flags are the handle's, but for what makes writes durable
 	flags  volume.Flags
 	closed sync.Once
+	lent   bool // its object has a word of the reign's window for its sake; guarded by reign.mu
 }
 
-var _ volume.File = (*file)(nil)
+var (
+	_ volume.File   = (*file)(nil)
+	_ volume.Sharer = (*file)(nil)
+)
 
 // localFlags are those with which the primary's own file is opened: what all
 // members must do is not its affair.

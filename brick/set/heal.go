@@ -56,6 +56,10 @@ type healConfig struct {
 	// nothing that the keys tell of changes at the source.
 	lock func(ctx context.Context, keys ...Key) (unlock func(), err error)
 
+	// mending is called before the contents of an object at the source are changed, which is locked, and what it returns
+	// afterwards; nil: nobody needs to know.
+	mending func(id volume.ID) (mended func())
+
 	// since: with a key of a directory's entries that has no name, directories that were
 	// born from then on, at either side, are compared with all that is in them; older ones are
 	// not. FullKey compares all.

@@ -152,7 +152,7 @@ func (r *reign) mendOnce(b *backup, may bool, own []Key) (out, needed bool, err 
 func (r *reign) landOrphansLocked(covered Seq) {
 	for n, fl := range r.mu.flying {
 		if fl.orphan && n <= covered {
-			delete(r.mu.flying, n)
+			r.landLocked(fl)
 		}
 	}
 	r.mu.local.Broadcast()
@@ -208,6 +208,7 @@ func (r *reign) drop(b *backup, own []Key) (out bool, err error) {
 	if out {
 		r.mu.Lock()
 		r.mu.backups = without(r.mu.backups, b)
+		r.extendLocked()
 		r.mu.Unlock()
 		r.log.Info("a member is out of sync", "member", r.s.nameOf(b.id))
 	}

@@ -146,6 +146,9 @@ func (f *file) Close() (err error) {
 		err = f.local.Close()
 		r := f.r
 		r.mu.Lock()
+		if f.lent {
+			r.window.Give(f.id)
+		}
 		r.mu.opens[f.id]--
 		last := r.mu.opens[f.id] == 0
 		if last {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mortarfs/mortar/brick/window"
 	"github.com/mortarfs/mortar/volume"
 	"github.com/mortarfs/mortar/volume/spec"
 )
@@ -35,6 +36,8 @@ type reign struct {
 	makeup sync.Mutex // held by who changes who is in sync; over messages and swaps
 
 	space space
+
+	window *window.Window // of what was lent to clients; nil: it could not be had. A leaf
 
 	since volume.Time // what was born here from then on may have no keys of its own; zero: it has
 
@@ -107,6 +110,7 @@ func newReign(s *Set, st spec.SetState, rev Revision) *reign {
 		deposing: make(chan struct{}), over: make(chan struct{}),
 	}
 	r.ctx, r.end = context.WithCancel(context.Background())
+	r.openWindow()
 	r.mu.state, r.mu.rev, r.mu.config = st, rev, 1
 	r.mu.flying = map[Seq]*flight{}
 	r.mu.local = sync.NewCond(&r.mu)
@@ -128,6 +132,7 @@ func newReign(s *Set, st spec.SetState, rev Revision) *reign {
 			r.mu.absent[m.ID] = &absence{id: m.ID}
 		}
 	}
+	r.extendLocked() // without any backup none answers
 	return r
 }
 
@@ -199,6 +204,7 @@ func (r *reign) depose(why string) {
 		return
 	}
 	r.mu.why = why
+	r.window.Shut() // before anything is taken for landed that is not everywhere
 	hide := r.hide
 	close(r.deposing)
 	r.mu.Unlock()
@@ -253,11 +259,7 @@ func (r *reign) tenureUntil() time.Duration {
 	r.mu.Lock()
 	backups := r.mu.backups
 	r.mu.Unlock()
-	until := time.Duration(1<<63 - 1)
-	for _, b := range backups {
-		until = min(until, time.Duration(b.answered.Load())+Lease)
-	}
-	return until
+	return tenureOf(backups)
 }
 
 // lease waits until the lease holds; it fails with the reign, or with ctx.
@@ -393,6 +395,9 @@ func (r *reign) beat(b *backup, mark Seq) {
 	switch {
 	case err == nil:
 		r.space.hear(b.id, answer)
+		r.mu.Lock()
+		r.extendLocked()
+		r.mu.Unlock()
 	case r.judge(err):
 	case now()-time.Duration(b.answered.Load()) > silence:
 		r.fail(b, "it does not answer: "+err.Error())

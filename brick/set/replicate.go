@@ -101,7 +101,7 @@ func (r *reign) takeOff(c *change) *flight {
 		return nil
 	}
 	fl := &flight{seq: r.seq.Add(1), config: r.mu.config, keys: c.touches(), backups: r.mu.backups}
-	r.mu.flying[fl.seq] = fl
+	r.launchLocked(fl)
 	fl.mark = r.finishedLocked()
 	return fl
 }
@@ -118,7 +118,7 @@ func (r *reign) appliedHere(fl *flight) {
 func (r *reign) land(fl *flight) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.mu.flying, fl.seq)
+	r.landLocked(fl)
 	if len(r.mu.flying) == 0 {
 		r.mu.local.Broadcast()
 	}
@@ -138,7 +138,7 @@ func (r *reign) abandon(fl *flight) {
 			return
 		}
 	}
-	delete(r.mu.flying, fl.seq) // that was so meanwhile, or nobody waits for it any more
+	r.landLocked(fl) // that was so meanwhile, or nobody waits for it any more
 	r.mu.local.Broadcast()
 }
 

@@ -288,6 +288,7 @@ func (s *Set) promote(ctx context.Context, st spec.SetState, rev Revision, v Ver
 	s.mu.reign = r
 	s.mu.Unlock()
 	r.run(ctx)
+	r.window.Close()
 	s.mu.Lock()
 	s.mu.reign = nil
 	s.mu.Unlock()

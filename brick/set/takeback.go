@@ -107,7 +107,7 @@ func (r *reign) healer(b *backup, keys healKeys, since volume.Time) (h *healer, 
 	l := &healLocks{locks: r.s.locks}
 	m := r.s.memberOf(b.id)
 	return newHealer(healConfig{
-		source: r.s.member, keys: keys, lock: l.lock, rate: &r.s.rate, arbiter: m != nil && m.Arbiter,
+		source: r.s.member, keys: keys, lock: l.lock, rate: &r.s.rate, arbiter: m != nil && m.Arbiter, mending: r.mending,
 		since:  earlier(since, r.since),
 		target: r.side(b),
 	}), &l.held
@@ -232,6 +232,7 @@ func (r *reign) levelLast(ctx context.Context, b *backup, h *healer, held *atomi
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.backups = append(slices.Clone(r.mu.backups), b)
+	r.extendLocked() // its promise may be the first to run out: nobody reads by an older word when its seat is noted
 	return true, nil
 }
 

@@ -61,9 +61,12 @@ func (v *View) Same(slot uint32, mark uint64) bool { return v.memory.words[slot]
 
 // Open reports, after Same and after the brick was found alive, whether what was read counts.
 func (v *View) Open() bool {
-	until := time.Duration(v.memory.until.Load())
+	until := v.Until()
 	return until == Always || Now() < until
 }
+
+// Until is the reading of Now up to which what is read counts.
+func (v *View) Until() time.Duration { return time.Duration(v.memory.until.Load()) }
 
 // Now reads the clock of until.
 func Now() time.Duration {

@@ -4,18 +4,19 @@
 //
 // # Transport
 //
-// A client has two kinds of connections to a brick, on the same address:
+// A client has three kinds of connections to a brick, on the same address:
 //
 //	Session   a bidirectional stream, a method of the gRPC service mortar.Brick: hello and
 //	          welcome, pings, cancels, and what the brick has to say by itself
 //	Lane      any number, plain or TLS: requests, one at a time, and their replies
+//	Hatch     one, if both are on one machine: descriptors of files that the client reads by itself
 //
 // Further methods are for people, in JSON: Clients lists the sessions, Heal tells how a
 // set of several members stands, StartHeal has it healed.
 //
 // A gRPC status means trouble with the transport or the session; what a request
-// did is told by its reply. A lane is opened with what the Welcome has told, and ends with the session's
-// connection. It is a lane because its traffic never meets another's: a small request does not wait
+// did is told by its reply. Lanes and the hatch are opened with what the Welcome has told, and end with the session's
+// connection. A lane is one because its traffic never meets another's: a small request does not wait
 // behind megabytes, nor behind a slow one.
 //
 // Requests do not go over gRPC because of what it costs to hand them around: a
@@ -45,6 +46,15 @@
 //	…  16   session
 //	…  u64  attachment: the number of the session's connection, from Welcome
 //	…  …    frames
+//
+// A hatch begins likewise, never with TLS. What goes through it is drawn in hatch.go:
+//
+//	0  u16  Magic
+//	2  u8   Format
+//	3  u8   3, hatch
+//	4  16   session
+//	20 u64  attachment
+//	28 …    requests; replies with descriptors
 //
 // A frame:
 //
@@ -78,7 +88,7 @@
 // newer version of them is a newer Version; which one is spoken is settled by
 // Hello and Welcome. Version 2 has the operation Peer and adds fields at the end of Hello and Welcome;
 // version 3 has volume.WriteSynced among the flags of Write and Append; version 4 the operations WriteSet, Lock, TestLock and
-// Reclaim, volume.SetMinimalACL among the bits of a change, and the attempt in Hello. Clients of earlier versions are served as before. Every length has a limit, checked before anything is
+// Reclaim, volume.SetMinimalACL among the bits of a change, the attempt in Hello, and hatches. Clients of earlier versions are served as before. Every length has a limit, checked before anything is
 // allocated by it. A frame must be used up exactly by its body.
 //
 // # Why not protobuf
