@@ -51,11 +51,12 @@ func (s *Sets) Update(m *spec.Map) map[volume.SetID]volume.Set {
 		if r == nil {
 			r = remote.New(remote.Config{
 				Set: set.ID, Targets: members, Primary: primary, VolumeID: m.ID,
-				Timeout: timeout(m), Client: s.name, Name: bricks(&set), Logger: s.log,
+				Timeout: timeout(m), Client: s.name, Name: bricks(&set), Logger: s.log, LocalIO: localIO(m),
 			})
 			s.mu.remotes[set.ID] = r
 		} else {
 			r.SetTimeout(timeout(m))
+			r.SetLocalIO(localIO(m))
 			r.SetTargets(members, primary)
 		}
 		out[set.ID] = r
@@ -117,3 +118,6 @@ func (s *Sets) Close() error {
 func timeout(m *spec.Map) time.Duration {
 	return spec.Values(m.Options).Duration("network.timeout")
 }
+
+// localIO is the option client.local-io.
+func localIO(m *spec.Map) bool { return spec.Values(m.Options).Bool("client.local-io") }

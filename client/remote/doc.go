@@ -10,6 +10,10 @@
 // right from and to his buffer; the Session stream carries what is beside requests:
 // hello, pings, cancels.
 //
+// A file that is read a lot, of a brick on this machine, is borrowed: the brick hands a descriptor over, and reads
+// are made by that, without a request, as long as the brick would answer the same (hatch.go, package brick/window). All that is borrowed
+// goes back when the file is closed, or with the link.
+//
 // # A lost connection
 //
 // All requests of a Remote belong to one session, and a link is one connection
@@ -54,10 +58,11 @@
 // # Goroutines and locks
 //
 // A Remote has two goroutines, manage (makes links, one after the other) and watch
-// (deadlines, pings); while there is no link, manage has one for each target that it is asking; a link has two, receive and its queue's Run. Close waits
-// for all.
+// (deadlines, pings); while there is no link, manage has one for each target that it is asking; a link has two, receive and its queue's Run, and
+// on the brick's own machine a third, the hatch's run. Close waits for all.
 //
 //	Remote.mu
 //	  link.mu
+//	    hatch.mu
 //	  wire.Queue's
 package remote

@@ -25,6 +25,10 @@ type file struct {
 	dirty atomic.Bool // writes were acknowledged since the last Sync began
 	lost  atomic.Bool // such writes may be gone: the next Sync says so
 	first atomic.Pointer[first]
+
+	reads  atomic.Uint32         // that were asked for
+	wanted atomic.Pointer[hatch] // where the file was asked for
+	loan   atomic.Pointer[loan]  // by which it is read; nil: by requests. Stored under Remote.mu
 }
 
 // ID is volume.File's.
@@ -52,6 +56,9 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if n, ok := f.readFirst(p, off); ok {
 		return n, nil
 	}
+	if n, ok := f.readBorrowed(p, off); ok {
+		return n, nil
+	}
 	c := f.call(ctx, wire.OpRead)
 	defer free(c)
 	c.frame = (&wire.ReadArgs{Handle: f.handle, Off: off, Len: uint32(len(p))}).Append(c.frame)
@@ -59,6 +66,7 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if _, err := f.r.do(ctx, c); err != nil {
 		return 0, err
 	}
+	f.readAsked()
 	return c.n, nil
 }
 
@@ -262,6 +270,7 @@ func (f *file) failureLocked() error {
 func (f *file) Close() error {
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
+	f.giveBack(f.loan.Load()) // before the brick hears of it
 	f.closed = true
 	f.forgetLocked()
 	return nil

@@ -29,6 +29,7 @@ type link struct {
 	cancel     context.CancelCauseFunc
 	born       time.Time
 	wg         sync.WaitGroup
+	hatch      *hatch // nil: none can be had; set before the link is the Remote's
 
 	heard    atomic.Int64 // when something came on the Session stream, ns of the Unix epoch
 	lastPing time.Time    // of watch
@@ -39,6 +40,7 @@ type link struct {
 		sync.Mutex
 		raw    net.Conn // of grpc; nil until it is dialed
 		lanes  map[*lane]struct{}
+		hatch  *hatch // the same
 		failed bool
 	}
 }
@@ -144,6 +146,9 @@ func (l *link) heardAt() time.Time { return time.Unix(0, l.heard.Load()) }
 func (l *link) start() {
 	l.wg.Go(func() { l.queue.Run(l.ctx) })
 	l.wg.Go(l.receive)
+	if l.hatch != nil {
+		l.wg.Go(l.hatch.run)
+	}
 }
 
 // receive listens to the Session stream until the link fails.
@@ -194,6 +199,9 @@ func (l *link) fail(err error) {
 	}
 	for ln := range l.mu.lanes {
 		ln.Close()
+	}
+	if l.mu.hatch != nil {
+		l.mu.hatch.end()
 	}
 }
 

@@ -122,6 +122,7 @@ func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 			return err
 		}
 	}
+	l.hatch = l.newHatch(w)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.mu.closed {

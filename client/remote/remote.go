@@ -42,6 +42,7 @@ type Config struct {
 	TLS     *tls.Config   // nil: without
 	Layout  volume.LayoutVersion
 	Member  bool // to another member of the own set: for Peer, and nothing else
+	LocalIO bool // client.local-io, see SetLocalIO
 
 	Logger *slog.Logger
 }
@@ -57,6 +58,7 @@ type Remote struct {
 	attempts atomic.Uint64 // to connect, so far
 
 	bound   atomic.Int64  // network.timeout now; see SetTimeout
+	localIO atomic.Bool   // see SetLocalIO
 	slots   chan struct{} // one in it for each request in flight
 	closing context.Context
 	stop    context.CancelFunc
@@ -125,6 +127,7 @@ func New(conf Config) *Remote {
 		polls: make(chan struct{}, pollsMax),
 	}
 	r.SetTimeout(conf.Timeout)
+	r.localIO.Store(conf.LocalIO)
 	_, _ = rand.Read(r.session[:]) // never fails
 	r.closing, r.stop = context.WithCancel(context.Background())
 	r.mu.targets, r.mu.primary, r.mu.lastErr = slices.Clone(conf.Targets), conf.Primary, errDown

@@ -49,6 +49,8 @@ var own = [...]Option{
 		Help: "How many bytes a second are healed from one brick to another, at most. 0: as fast as it goes."},
 	{Name: "performance.write-behind", Effect: true, Kind: Bool, Default: "on",
 		Help: "Whether mounts hand small writes on together, up to 20 ms later and before close and fsync return. Off, or with a mount's attribute-timeout 0: each write is on its bricks when it returns."},
+	{Name: "client.local-io", Effect: true, Kind: Bool, Default: "on",
+		Help: "Whether a mount on the server of a brick reads that brick's files by itself, once they have been read a few times, through descriptors that the brick hands over. It sees the same as by asking the brick. Such reads are not in the figures that bricks give of their clients."},
 	{Name: "diagnostics.brick-log-level", Effect: true, Kind: Text, Values: logLevels, Default: "INFO",
 		Help: "The least important messages that go to the logs of the brick processes."},
 	{Name: "diagnostics.client-log-level", Kind: Text, Values: logLevels, Default: "INFO",

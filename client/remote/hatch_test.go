@@ -1,0 +1,486 @@
+package remote_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mortarfs/mortar/brick"
+	"github.com/mortarfs/mortar/brick/server"
+	"github.com/mortarfs/mortar/brick/window"
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/client/remote"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// nearBrick is a brick with a server on its own socket, and how often that is asked to read.
+type nearBrick struct {
+	*brick.Store
+	id     string
+	path   string
+	reads  atomic.Int64
+	window *window.Window // that is lent with the word of each object; nil: none
+}
+
+func (b *nearBrick) Step(context.Context, []byte) ([]byte, error) { return nil, nil }
+
+func (b *nearBrick) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
+	file, err := b.Store.Open(ctx, id, f)
+	if err != nil {
+		return nil, err
+	}
+	return &nearFile{file, b}, nil
+}
+
+func (b *nearBrick) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
+	file, a, err := b.Store.Create(ctx, dir, name, n, f)
+	if err != nil {
+		return nil, a, err
+	}
+	return &nearFile{file, b}, a, nil
+}
+
+type nearFile struct {
+	volume.File
+	b *nearBrick
+}
+
+func (f *nearFile) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	f.b.reads.Add(1)
+	return f.File.ReadAt(ctx, p, off)
+}
+
+// WriteAt counts as a set does.
+func (f *nearFile) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
+	f.b.window.Begin(f.ID())
+	defer f.b.window.End(f.ID())
+	return f.File.WriteAt(ctx, p, off, flags)
+}
+
+func (f *nearFile) Share() (s volume.Shared, err error) {
+	if s, err = f.File.(volume.Sharer).Share(); err != nil || f.b.window == nil {
+		return s, err
+	}
+	slot, ok := f.b.window.Take(f.ID())
+	if !ok {
+		return s, errors.New("no words are left")
+	}
+	s.Slot = slot
+	s.Window, err = f.b.window.File()
+	return s, err
+}
+
+var nearBricks atomic.Int64
+
+// newNearBrick makes a brick and opens it.
+func newNearBrick(t testing.TB) *nearBrick {
+	t.Helper()
+	b := &nearBrick{id: fmt.Sprintf("test-%d-%d", os.Getpid(), nearBricks.Add(1)), path: t.TempDir()}
+	must(t, os.Chmod(b.path, 0o755))
+	must(t, brick.Init(t.Context(), b.path, brick.Identity{VolumeID: volumeID, Volume: "v", Set: 1, BrickID: brickID}))
+	b.openStore(t)
+	return b
+}
+
+func (b *nearBrick) openStore(t testing.TB) {
+	t.Helper()
+	store, err := brick.Open(b.path, brick.Options{})
+	must(t, err)
+	b.Store = store
+	t.Cleanup(func() { store.Close() })
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serveNear starts a server on the brick's own socket.
+func serveNear(t testing.TB, b *nearBrick) *server.Server {
+	t.Helper()
+	l, err := wire.ListenLocal(b.id)
+	must(t, err)
+	s := server.New(server.Config{Set: b, VolumeID: volumeID, BrickID: brickID, Logger: logger(t)})
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return s
+}
+
+// connectNear returns a Remote of it.
+func connectNear(t testing.TB, id string, localIO bool) *remote.Remote {
+	return connect(t, "", func(c *remote.Config) {
+		c.LocalIO, c.Addr = localIO, "local"
+		c.Dial = func(ctx context.Context, _ string) (net.Conn, error) { return wire.DialLocal(ctx, id) }
+	})
+}
+
+// hello makes a file with contents, and opens it.
+func hello(t testing.TB, fs volume.FS, name string) volume.File {
+	t.Helper()
+	f, _, err := fs.Create(t.Context(), volume.Root, name, regular, volume.Read|volume.Write)
+	must(t, err)
+	_, err = f.WriteAt(t.Context(), []byte("hello"), 0, 0)
+	must(t, err)
+	return f
+}
+
+// readIs reads and compares.
+func readIs(t testing.TB, f volume.File, want string) {
+	t.Helper()
+	b := make([]byte, 100)
+	n, err := f.ReadAt(t.Context(), b, 0)
+	if err != nil || string(b[:n]) != want {
+		t.Fatalf("read %q, %v; want %q", b[:n], err, want)
+	}
+}
+
+// asked reads once and reports whether that was by a request.
+func (b *nearBrick) asked(t testing.TB, f volume.File, want string) bool {
+	t.Helper()
+	before := b.reads.Load()
+	readIs(t, f, want)
+	return b.reads.Load() != before
+}
+
+// untilLocal reads until it is without a request.
+func (b *nearBrick) untilLocal(t testing.TB, f volume.File, want string) {
+	t.Helper()
+	eventually(t, "a read without a request", func() bool { return !b.asked(t, f, want) })
+}
+
+// held counts this process's descriptors of files on the brick.
+func (b *nearBrick) held(t testing.TB) (n int) {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	for _, e := range list {
+		fd := filepath.Join("/proc/self/fd", e.Name())
+		to, err := os.Readlink(fd)
+		if err != nil || !strings.HasPrefix(to, b.path) {
+			continue
+		}
+		if info, err := os.Stat(fd); err == nil && info.Mode().IsRegular() {
+			n++
+		}
+	}
+	return n
+}
+
+func TestLocalReads(t *testing.T) {
+	b := newNearBrick(t)
+	serveNear(t, b)
+	r := connectNear(t, b.id, true)
+	f := hello(t, r, "a")
+	for range 4 {
+		if !b.asked(t, f, "hello") {
+			t.Fatal("a file that was hardly read is borrowed")
+		}
+	}
+	b.untilLocal(t, f, "hello")
+	for range 100 {
+		if b.asked(t, f, "hello") {
+			t.Error("a read by request, of a file that is borrowed")
+		}
+	}
+	_, err := f.WriteAt(t.Context(), []byte("HELLO, world"), 0, 0)
+	must(t, err)
+	if b.asked(t, f, "HELLO, world") {
+		t.Error("a read by request after a write")
+	}
+	p := make([]byte, 4)
+	if n, err := f.ReadAt(t.Context(), p, 100); n != 0 || err != nil {
+		t.Errorf("past the end: %d, %v", n, err)
+	}
+	must(t, r.Unlink(t.Context(), volume.Root, "a"))
+	if b.asked(t, f, "HELLO, world") {
+		t.Error("a read by request of a file without a name")
+	}
+	if _, err := f.ReadAt(t.Context(), p, -1); volume.ErrnoOf(err) != syscall.EINVAL {
+		t.Errorf("before the beginning: %v, want EINVAL", err)
+	}
+}
+
+// TestLocalReadsGivenBack closes files, and turns the option off and on.
+func TestLocalReadsGivenBack(t *testing.T) {
+	b := newNearBrick(t)
+	serveNear(t, b)
+	r := connectNear(t, b.id, true)
+	f := hello(t, r, "a")
+	before := b.held(t)
+	b.untilLocal(t, f, "hello")
+	if n := b.held(t); n != before+1 {
+		t.Errorf("%d descriptors more, want 1", n-before)
+	}
+	r.SetLocalIO(false)
+	if n := b.held(t); n != before {
+		t.Errorf("%d descriptors more when it is turned off", n-before)
+	}
+	for range 50 {
+		if !b.asked(t, f, "hello") {
+			t.Fatal("read without a request, though that is turned off")
+		}
+	}
+	r.SetLocalIO(true)
+	b.untilLocal(t, f, "hello")
+	must(t, f.Close())
+	readIs(t, hello(t, r, "b"), "hello") // tells the brick
+	eventually(t, "nothing more is held", func() bool { return b.held(t) == before })
+	g := hello(t, connectNear(t, b.id, false), "c")
+	for range 50 {
+		if !b.asked(t, g, "hello") {
+			t.Fatal("read without a request, though that was never turned on")
+		}
+	}
+}
+
+// TestLocalReadsOverTCP has a brick that may be on another machine.
+func TestLocalReadsOverTCP(t *testing.T) {
+	b := newNearBrick(t)
+	_, addr := serve(t, b, nil)
+	r := connect(t, addr, func(c *remote.Config) { c.LocalIO = true })
+	f := hello(t, r, "a")
+	for range 50 {
+		if !b.asked(t, f, "hello") {
+			t.Fatal("read without a request")
+		}
+	}
+}
+
+// TestLocalReadsAsk has the brick say, in its window, that what is read does not count.
+func TestLocalReadsAsk(t *testing.T) {
+	b := newNearBrick(t)
+	w, err := window.New(10)
+	must(t, err)
+	t.Cleanup(w.Close)
+	b.window = w
+	w.SetUntil(window.Always)
+	serveNear(t, b)
+	r := connectNear(t, b.id, true)
+	f := hello(t, r, "a")
+	b.untilLocal(t, f, "hello")
+	w.Begin(f.ID())
+	if !b.asked(t, f, "hello") {
+		t.Error("read without a request while a change is under way")
+	}
+	w.End(f.ID())
+	if b.asked(t, f, "hello") {
+		t.Error("read by request when it is over")
+	}
+	w.SetUntil(window.Now() + 50*time.Millisecond)
+	eventually(t, "the time is over", func() bool { return b.asked(t, f, "hello") })
+	w.SetUntil(window.Always)
+	if b.asked(t, f, "hello") {
+		t.Error("read by request when the time has been extended")
+	}
+	w.Shut()
+	if !b.asked(t, f, "hello") {
+		t.Error("read without a request from who serves no more")
+	}
+}
+
+// TestLocalReadsEnd has another brick serve, and the same one again in a new session.
+func TestLocalReadsEnd(t *testing.T) {
+	b := newNearBrick(t)
+	s := serveNear(t, b)
+	r := connectNear(t, b.id, true)
+	f := hello(t, r, "a")
+	before := b.held(t)
+	for range 3 {
+		b.untilLocal(t, f, "hello")
+		s.SetBackend(b)
+		if !b.asked(t, f, "hello") {
+			t.Fatal("read without a request in a session that is over")
+		}
+	}
+	b.untilLocal(t, f, "hello")
+	if n := b.held(t); n > before+1 {
+		t.Errorf("%d descriptors are held, %d at first", n, before)
+	}
+	must(t, r.Close())
+	eventually(t, "nothing is held", func() bool { return b.held(t) < before })
+}
+
+// brickProcess is the environment variable in which a test tells its own binary to be a brick's process.
+const brickProcess = "MORTAR_TEST_BRICK"
+
+func TestMain(m *testing.M) {
+	if what := os.Getenv(brickProcess); what != "" {
+		if err := beBrick(what); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// beBrick serves a brick until the process is killed, or its standard input ends.
+func beBrick(what string) error {
+	id, path, _ := strings.Cut(what, " ")
+	store, err := brick.Open(path, brick.Options{})
+	if err != nil {
+		return err
+	}
+	l, err := wire.ListenLocal(id)
+	if err != nil {
+		return err
+	}
+	go func() {
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		os.Exit(0)
+	}()
+	return server.New(server.Config{Set: &nearBrick{Store: store}, VolumeID: volumeID, BrickID: brickID}).Serve(l)
+}
+
+// startBrick runs a brick in a process of its own, until kill.
+func startBrick(t *testing.T, b *nearBrick) (kill func()) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), brickProcess+"="+b.id+" "+b.path)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe() // it ends with this process
+	must(t, err)
+	must(t, cmd.Start())
+	kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = in.Close()
+	})
+	t.Cleanup(kill)
+	return kill
+}
+
+// TestLocalReadsOfTheDead kills the brick: from the moment on at which anybody can know, nothing that is read by its descriptors counts.
+func TestLocalReadsOfTheDead(t *testing.T) {
+	b := newNearBrick(t)
+	must(t, b.Store.Close())
+	kill := startBrick(t, b)
+	r := connectNear(t, b.id, true)
+	f := hello(t, r, "a")
+	eventually(t, "the file is borrowed", func() bool { readIs(t, f, "hello"); return b.held(t) == 1 })
+	_, err := f.WriteAt(t.Context(), []byte("HELLO"), 0, 0)
+	must(t, err)
+	readIs(t, f, "HELLO")
+	kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	p := make([]byte, 5)
+	if n, err := f.ReadAt(ctx, p, 0); err == nil {
+		t.Errorf("read %q from a brick that is dead", p[:n])
+	}
+	b.openStore(t) // somebody else changes the file
+	h, err := b.Store.Open(t.Context(), f.ID(), volume.Write)
+	must(t, err)
+	_, err = h.WriteAt(t.Context(), []byte("other"), 0, 0)
+	must(t, err)
+	must(t, h.Close())
+	must(t, b.Store.Close())
+	startBrick(t, b)
+	readIs(t, f, "other")
+	eventually(t, "the file is borrowed again", func() bool { readIs(t, f, "other"); return b.held(t) == 1 })
+}
+
+// TestLocalReadsRandom has several clients write blocks by requests, each with a number that grows, and as many read: no block is
+// ever half of one and half of another, and none goes back, nor is older than what was acknowledged before the read began.
+// Sessions end now and then, and so do words of the window.
+func TestLocalReadsRandom(t *testing.T) {
+	b := newNearBrick(t)
+	w, err := window.New(2)
+	must(t, err)
+	t.Cleanup(w.Close)
+	b.window = w
+	w.SetUntil(window.Always)
+	s := serveNear(t, b)
+	const blocks, size = 4, 8 << 10
+	maker := connectNear(t, b.id, true)
+	f, a, err := maker.Create(t.Context(), volume.Root, "a", regular, volume.Read|volume.Write)
+	must(t, err)
+	_, err = f.WriteAt(t.Context(), make([]byte, blocks*size), 0, 0)
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var acked [blocks]atomic.Uint64
+	var wg sync.WaitGroup
+	for i := range blocks {
+		r := connectNear(t, b.id, false)
+		wg.Go(func() {
+			f, err := r.Open(t.Context(), a.ID, volume.Write)
+			must(t, err)
+			p := make([]byte, size)
+			for n := uint64(1); ctx.Err() == nil; n++ {
+				for at := 0; at < size; at += 8 {
+					binary.LittleEndian.PutUint64(p[at:], n)
+				}
+				if _, err := f.WriteAt(t.Context(), p, int64(i)*size, 0); err != nil {
+					t.Errorf("write: %v", err)
+					return
+				}
+				acked[i].Store(n)
+				if rand.IntN(4) == 0 {
+					time.Sleep(time.Duration(rand.IntN(1000)) * time.Microsecond)
+				}
+			}
+		})
+	}
+	var all atomic.Int64
+	for range 4 {
+		r := connectNear(t, b.id, true)
+		wg.Go(func() {
+			f, err := r.Open(t.Context(), a.ID, volume.Read|volume.Write) // for reading alone it may be some ms behind: see first
+			must(t, err)
+			var last [blocks]uint64
+			p := make([]byte, size)
+			for ctx.Err() == nil {
+				i := rand.IntN(blocks)
+				before := acked[i].Load()
+				if n, err := f.ReadAt(t.Context(), p, int64(i)*size); err != nil || n != size {
+					t.Errorf("read: %d, %v", n, err)
+					return
+				}
+				all.Add(1)
+				v := binary.LittleEndian.Uint64(p)
+				for at := 0; at < size; at += 8 {
+					if u := binary.LittleEndian.Uint64(p[at:]); u != v {
+						t.Errorf("block %d is of %d, and of %d from %d on", i, v, u, at)
+						return
+					}
+				}
+				if v < before || v < last[i] {
+					t.Errorf("block %d is of %d when %d was acknowledged and %d was read", i, v, before, last[i])
+					return
+				}
+				last[i] = v
+			}
+		})
+	}
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
+			s.SetBackend(nil)() // as a set does it, nothing of before runs when another begins
+			s.SetBackend(b)
+		}
+	})
+	wg.Wait()
+	if n := all.Load(); b.reads.Load() >= n/2 {
+		t.Errorf("of %d reads %d were by request", n, b.reads.Load())
+	}
+}
