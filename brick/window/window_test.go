@@ -3,6 +3,7 @@ package window
 import (
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -265,7 +266,7 @@ func TestConcurrent(t *testing.T) {
 				}
 				w.End(o.id)
 				if n%16 == 0 {
-					time.Sleep(time.Microsecond)
+					runtime.Gosched()
 				}
 			}
 		})
@@ -296,7 +297,7 @@ func TestConcurrent(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(time.Second)
+	<-time.After(time.Second)
 	stop.Store(true)
 	wg.Wait()
 	if counted.Load() == 0 {

@@ -399,6 +399,16 @@ func TestLocalReadsOfTheDead(t *testing.T) {
 	eventually(t, "the file is borrowed again", func() bool { readIs(t, f, "other"); return b.held(t) == 1 })
 }
 
+// rest waits for at most d.
+func rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(rand.N(d))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
 // TestLocalReadsRandom has several clients write blocks by requests, each with a number that grows, and as many read: no block is
 // ever half of one and half of another, and none goes back, nor is older than what was acknowledged before the read began.
 // Sessions end now and then, and so do words of the window.
@@ -436,7 +446,7 @@ func TestLocalReadsRandom(t *testing.T) {
 				}
 				acked[i].Store(n)
 				if rand.IntN(4) == 0 {
-					time.Sleep(time.Duration(rand.IntN(1000)) * time.Microsecond)
+					rest(ctx, time.Millisecond)
 				}
 			}
 		})
@@ -474,7 +484,7 @@ func TestLocalReadsRandom(t *testing.T) {
 	}
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
+			rest(ctx, 300*time.Millisecond)
 			s.SetBackend(nil)() // as a set does it, nothing of before runs when another begins
 			s.SetBackend(b)
 		}

@@ -60,6 +60,19 @@ func NewStopped(t testing.TB, n int) *Cluster {
 	return c
 }
 
+// Guest makes a machine that shares a server's network namespace, as a container may, so that its mounts reach the server's bricks
+// as those of the server itself do. What runs there is not killed with the server.
+func (c *Cluster) Guest(i int) *Machine {
+	c.t.Helper()
+	host := c.Servers[i].Machine
+	g := &Machine{t: c.t, Name: host.Name + "-guest", IP: host.IP, Dir: filepath.Join(c.Dir, host.Name+"-guest"), ns: host.ns}
+	if err := os.Mkdir(g.Dir, 0o755); err != nil {
+		c.t.Fatal(err)
+	}
+	g.Hosts(c.HostsLines()...)
+	return g
+}
+
 // HostsLines is what is in each machine's /etc/hosts.
 func (c *Cluster) HostsLines() []string {
 	lines := []string{"127.0.0.1 localhost"}

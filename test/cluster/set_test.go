@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mortarfs/mortar/test/treecmp"
 )
@@ -43,10 +46,14 @@ func TestSoakSetUnderFaults(t *testing.T) {
 	if soaking() {
 		length = time.Minute
 	}
-	for i, shape := range []struct{ sets, members int }{{1, 3}, {2, 3}, {1, 2}} {
-		t.Run(fmt.Sprintf("%dx%d", shape.sets, shape.members), func(t *testing.T) {
+	for i, shape := range []struct {
+		name          string
+		sets, members int
+		near          bool
+	}{{"1x3", 1, 3, false}, {"2x3", 2, 3, false}, {"1x2", 1, 2, false}, {"near", 1, 3, true}} {
+		t.Run(shape.name, func(t *testing.T) {
 			t.Parallel()
-			x := newTrial(t, shape.sets, shape.members)
+			x := newTrial(t, shape.sets, shape.members, shape.near)
 			end := time.Now().Add(soakFor())
 			for n := uint64(0); (n == 0 || time.Now().Before(end)) && !t.Failed(); n++ {
 				x.round(seed+n*16+uint64(i), length)
@@ -75,15 +82,63 @@ type trial struct {
 	longest                     time.Duration // that a client waited for one operation
 }
 
-func newTrial(t *testing.T, sets, members int) *trial {
+func newTrial(t *testing.T, sets, members int, near bool) *trial {
 	c := New(t, 3)
 	c.Pool()
 	c.Replicated("v", sets, c.Servers[:members]...)
 	x := &trial{t: t, c: c, sets: sets, errors: map[string]int{}}
-	for i := range c.Servers {
-		x.mounts = append(x.mounts, c.Mount(i, "v", strict))
+	for i, s := range c.Servers {
+		if near {
+			x.mounts = append(x.mounts, c.Guest(i).Mount(s.Name+":/v", strict))
+		} else {
+			x.mounts = append(x.mounts, c.Mount(i, "v", strict))
+		}
+	}
+	if near {
+		x.borrows()
 	}
 	return x
+}
+
+// borrows makes sure that a mount beside the primary reads by itself.
+func (x *trial) borrows() {
+	x.t.Helper()
+	path := filepath.Join(x.mounts[0], "borrowed")
+	if err := os.WriteFile(path, make([]byte, 1<<20), 0o600); err != nil {
+		x.t.Fatal(err)
+	}
+	defer os.Remove(path)
+	Eventually(x.t, "a mount reads by itself", func() error {
+		for _, dir := range x.mounts {
+			f, err := os.OpenFile(filepath.Join(dir, "borrowed"), os.O_RDONLY|unix.O_DIRECT, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			b := make([]byte, 8192)
+			b = b[4096-int(uintptr(unsafe.Pointer(&b[0]))%4096):][:4096]
+			for range 10 {
+				if _, err := f.ReadAt(b, 0); err != nil {
+					return err
+				}
+			}
+			if borrowed(x.c.Client.MountPID(dir)) > 0 {
+				return nil
+			}
+		}
+		return errors.New("no mount has a descriptor of a brick's file")
+	})
+}
+
+// borrowed counts the descriptors that a process has of bricks' files.
+func borrowed(pid int) (n int) {
+	all, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, fd := range all {
+		if to, err := os.Readlink(fd); err == nil && strings.Contains(to, "/.mortar/") {
+			n++
+		}
+	}
+	return n
 }
 
 func (x *trial) String() string {
