@@ -99,7 +99,9 @@ func (h *hatch) next() error {
 	}
 	defer h.sess.done(f)
 	shared, err := h.sess.share(f.file)
-	defer shared.Close()
+	if err == nil {
+		defer shared.Close()
+	}
 	return h.Lend(shared, window.Now(), err)
 }
 
