@@ -57,7 +57,7 @@ type loan struct {
 func (l *link) newHatch(w *wire.WelcomeBody) *hatch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, local := l.mu.raw.(*net.UnixConn); !local || w.Version < 4 || l.r.conf.Member {
+	if _, local := l.mu.raw.(*net.UnixConn); !local || w.Version < wire.HatchSince || l.r.conf.Member {
 		return nil
 	}
 	h := &hatch{l: l, wanted: make(chan *file, wantedMax), over: make(chan struct{})}
@@ -153,7 +153,7 @@ func (h *hatch) give(f *file, d *loan) {
 	defer r.mu.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.mu.ended || len(h.mu.loans) >= loansMax || r.mu.files[f.handle] != f || !r.localIO.Load() {
+	if h.mu.ended || len(h.mu.loans) >= loansMax || r.mu.files[f.handle] != f || f.closed || !r.localIO.Load() {
 		_ = d.f.Close()
 		return
 	}
