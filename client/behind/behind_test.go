@@ -27,7 +27,10 @@ func TestConformance(t *testing.T) {
 }
 
 // TestRuns: what follows each other goes as one write, what does not hands the rest on first.
-func TestRuns(t *testing.T) {
+func TestRuns(t *testing.T) { synctest.Test(t, inRuns) } // where no time passes
+
+// inRuns is TestRuns.
+func inRuns(t *testing.T) {
 	w := newWorld(t, 0)
 	w.write("ab", 0)
 	w.write("cd", 2)
@@ -57,7 +60,10 @@ func TestRuns(t *testing.T) {
 }
 
 // TestSynced: a run is made durable by the request that hands it on.
-func TestSynced(t *testing.T) {
+func TestSynced(t *testing.T) { synctest.Test(t, inSynced) } // where no time passes
+
+// inSynced is TestSynced.
+func inSynced(t *testing.T) {
 	for dataOnly, flags := range map[bool]volume.WriteFlags{false: volume.WriteFullSync, true: volume.WriteDataSync} {
 		w := newWorld(t, 0)
 		w.write("ab", 0)
@@ -199,7 +205,10 @@ func TestUnlockedThoughLost(t *testing.T) {
 }
 
 // TestAppends: appends gather, and who was wrong about the end is told.
-func TestAppends(t *testing.T) {
+func TestAppends(t *testing.T) { synctest.Test(t, inAppends) } // where no time passes
+
+// inAppends is TestAppends.
+func inAppends(t *testing.T) {
 	w := newWorld(t, 0)
 	var moved []int64
 	add := func(p string, end int64) {
