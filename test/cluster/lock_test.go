@@ -219,7 +219,10 @@ func lockAndFree(path string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return lockFile(fd, "ofd", unix.F_WRLCK, false)
+	if err := lockFile(fd, "ofd", unix.F_WRLCK, false); err != nil {
+		return err
+	}
+	return lockFile(fd, "ofd", unix.F_UNLCK, false) // of its close other mounts would hear a moment later
 }
 
 // deadlock lets two mounts wait for each other: who begins last is told.
