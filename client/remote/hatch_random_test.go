@@ -194,3 +194,57 @@ func TestLocalReadsRandom(t *testing.T) {
 		t.Errorf("of %d reads %d were by request", n, b.reads.Load())
 	}
 }
+
+// TestLocalReadsTorn has a file written behind the server's back, as fast as it goes and told by the window alone: no read is half
+// of one and half of another.
+func TestLocalReadsTorn(t *testing.T) {
+	b := newNearBrick(t)
+	w, err := window.New(2)
+	must(t, err)
+	t.Cleanup(w.Close)
+	b.window = w
+	w.SetUntil(window.Always)
+	serveNear(t, b)
+	const size = 128 << 10
+	f, a, err := connectNear(t, b.id, true).Create(t.Context(), volume.Root, "a", regular, volume.Read|volume.Write)
+	must(t, err)
+	local, err := b.Store.Open(t.Context(), a.ID, volume.Read|volume.Write)
+	must(t, err)
+	defer local.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		p := make([]byte, size)
+		for n := byte(1); ctx.Err() == nil; n++ {
+			for i := range p {
+				p[i] = n
+			}
+			b.order.Lock()
+			w.Begin(a.ID)
+			_, err := local.WriteAt(context.Background(), p, 0, 0)
+			w.End(a.ID)
+			b.order.Unlock()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			rest(ctx, 200*time.Microsecond)
+		}
+	})
+	p := make([]byte, size)
+	reads := int64(0)
+	for ; ctx.Err() == nil && !t.Failed(); reads++ {
+		n, err := f.ReadAt(t.Context(), p, 0)
+		must(t, err)
+		for i := range n {
+			if p[i] != p[0] {
+				t.Errorf("of %d, and of %d from %d on", p[0], p[i], i)
+				break
+			}
+		}
+	}
+	cancel()
+	wg.Wait()
+	t.Logf("%d reads, %d by request", reads, b.reads.Load())
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -28,6 +29,7 @@ type nearBrick struct {
 	path   string
 	reads  atomic.Int64
 	window *window.Window // that is lent with the word of each object; nil: none
+	order  sync.RWMutex   // who reads by a request waits for who writes, as in a set
 }
 
 func (b *nearBrick) Step(context.Context, []byte) ([]byte, error) { return nil, nil }
@@ -55,11 +57,15 @@ type nearFile struct {
 
 func (f *nearFile) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	f.b.reads.Add(1)
+	f.b.order.RLock()
+	defer f.b.order.RUnlock()
 	return f.File.ReadAt(ctx, p, off)
 }
 
 // WriteAt counts as a set does.
 func (f *nearFile) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (int, error) {
+	f.b.order.Lock()
+	defer f.b.order.Unlock()
 	f.b.window.Begin(f.ID())
 	defer f.b.window.End(f.ID())
 	return f.File.WriteAt(ctx, p, off, flags)
@@ -291,6 +297,34 @@ func TestLocalReadsAsk(t *testing.T) {
 	w.Shut()
 	if !b.asked(t, f, "hello") {
 		t.Error("read without a request from who serves no more")
+	}
+}
+
+// TestLocalReadsHangUp has the brick's end of the hatch gone, and nothing else yet: that alone makes the client ask.
+func TestLocalReadsHangUp(t *testing.T) {
+	b := newNearBrick(t)
+	serveNear(t, b)
+	var last atomic.Pointer[net.UnixConn] // of the client's connections: the hatch's, when it is there
+	r := connect(t, "", func(c *remote.Config) {
+		c.LocalIO, c.Addr = true, "local"
+		c.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
+			conn, err := wire.DialLocal(ctx, b.id)
+			if err == nil {
+				last.Store(conn.(*net.UnixConn))
+			}
+			return conn, err
+		}
+	})
+	f := hello(t, r, "a")
+	b.untilLocal(t, f, "hello")
+	must(t, last.Load().CloseRead()) // as if it came from the other end
+	for range 20 {
+		if !b.asked(t, f, "hello") {
+			t.Fatal("read without a request from a brick that may be gone")
+		}
+	}
+	if !r.Up() {
+		t.Error("the client has lost the brick")
 	}
 }
 
