@@ -222,7 +222,10 @@ func TestLocalReadsTorn(t *testing.T) {
 			}
 			b.order.Lock()
 			w.Begin(a.ID)
-			_, err := local.WriteAt(context.Background(), p, 0, 0)
+			_, err := local.WriteAt(context.Background(), p[size/2:], size/2, 0) // first where readers come last
+			if err == nil {
+				_, err = local.WriteAt(context.Background(), p[:size/2], 0, 0)
+			}
 			w.End(a.ID)
 			b.order.Unlock()
 			if err != nil {
