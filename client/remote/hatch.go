@@ -146,14 +146,15 @@ func (h *hatch) connected() (*wire.Hatch, error) {
 	return w, nil
 }
 
-// give lets a file have its loan, if it is still open, and the hatch too.
+// give lets a file have its loan, if it has none, it is still open, and the hatch too.
 func (h *hatch) give(f *file, d *loan) {
 	r := h.l.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.mu.ended || len(h.mu.loans) >= loansMax || r.mu.files[f.handle] != f || f.closed || !r.localIO.Load() {
+	gone := h.mu.ended || f.closed || r.mu.files[f.handle] != f || !r.localIO.Load()
+	if gone || f.loan.Load() != nil || len(h.mu.loans) >= loansMax {
 		_ = d.f.Close()
 		return
 	}
