@@ -151,6 +151,9 @@ func (h *hatch) give(f *file, d *loan) {
 	r := h.l.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if old := f.loan.Load(); old != nil && old.h != h { // no read has found yet that its link is over
+		f.giveBack(old)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	gone := h.mu.ended || f.closed || r.mu.files[f.handle] != f || !r.localIO.Load()
