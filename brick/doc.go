@@ -7,6 +7,7 @@
 //	BRICK/                       the users' tree, readable as it is
 //	BRICK/.mortar/brick          whose brick this is (Identity)
 //	BRICK/.mortar/map            the newest versions that its process was told of (Seen)
+//	BRICK/.mortar/lockers        sessions of clients that may hold locks (Lockers)
 //	BRICK/.mortar/id/aa/<id>     the index: of a directory a symbolic link to where it lies,
 //	                             ../pp/<parent's id>/<name> (../../../<name> below the root,
 //	                             ../../open/<id> without a name);

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mortarfs/mortar/brick/internal/sys"
 	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/locks"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,6 +44,7 @@ type Store struct {
 	discards discardTable
 	journal  *journal
 	settle   group
+	locks    locks.Table // of who uses the Store without a server, which has its own
 
 	// waiting is set from Open until Orphans: clients may still come back to
 	// what they had open, so what is kept in .mortar/open counts as open.

@@ -49,10 +49,12 @@ type afterFunc struct{ f func() } // f is nil once it was stopped or started; gu
 
 // begin returns the context for a request. end must follow before the reply.
 func (f *front) begin(cancel <-chan struct{}, h *gofuse.InHeader) *call {
+	f.census.begin()
 	return &call{front: f, interrupt: cancel, cred: volume.Cred{UID: h.Uid, GID: h.Gid, PID: h.Pid}}
 }
 
 func (c *call) end() {
+	c.front.census.end()
 	c.mu.Lock()
 	c.mu.ended = true
 	watched := c.mu.watched

@@ -42,12 +42,13 @@
 //	ASYNC_DIO              pieces of one direct request go out side by side
 //	CACHE_SYMLINKS         an ID's target never changes
 //	DIRECT_IO_ALLOW_MMAP   mmap works with direct-io-mode too
+//	POSIX_LOCKS, FLOCK_LOCKS  locks are the volume's (lock.go)
 //	POSIX_ACL, SETXATTR_EXT  with the option acl
 //
 // Not asked for: READDIRPLUS_AUTO (the kernel would fetch attributes with the
 // first part of a listing only, unless a name is looked at before the second is
 // asked for. ls -l and whoever else reads all names first then needs a
-// LOOKUP for each: 35,000 entries/s instead of 160,000), locks (the kernel keeps fcntl's and flock's for one mount),
+// LOOKUP for each: 35,000 entries/s instead of 160,000),
 // EXPORT_SUPPORT (a NodeID means nothing once the kernel has forgotten it, so a
 // file handle of knfsd would not survive; NFS has a gateway of its own),
 // NO_OPENDIR (an open directory holds fetched pages), splice (payload is in
@@ -58,7 +59,7 @@
 // A signal that does not kill must not make mkdir or write fail with EINTR on
 // what looks like a disk, least of all since the operation may take effect
 // nevertheless. So, as NFS does, an operation is given up only if its caller is
-// about to die (or the mount is gone): see call.
+// about to die (or the mount is gone): see call. Waiting for a lock alone ends with any signal.
 //
 // # Locks
 //

@@ -14,6 +14,7 @@ type openFile struct {
 	file   volume.File
 	direct bool // FOPEN_DIRECT_IO: the kernel keeps no pages, and leaves O_SYNC to us
 	synced bool // opened with DataSync or FullSync
+	mute   bool // FOPEN_NOFLUSH: its closes are not told
 }
 
 // openFlags translates open(2)'s flags. O_SYNC and O_DSYNC are handed on with
@@ -57,11 +58,13 @@ func openFlags(flags uint32, direct bool) volume.Flags {
 
 // handle gives an opened file its number and fills the reply.
 func (f *front) handle(out *gofuse.OpenOut, n *node, file volume.File, flags volume.Flags, direct bool) gofuse.Status {
+	mute := flags&volume.Write == 0 && !n.locked.Load() // nothing was written or locked, so close has nothing to report
 	fh, ok := f.files.put(&openFile{
 		node:   n,
 		file:   file,
 		direct: direct,
 		synced: flags&(volume.DataSync|volume.FullSync) != 0,
+		mute:   mute,
 	})
 	if !ok {
 		file.Close()
@@ -71,8 +74,8 @@ func (f *front) handle(out *gofuse.OpenOut, n *node, file volume.File, flags vol
 	if direct {
 		out.OpenFlags |= gofuse.FOPEN_DIRECT_IO | gofuse.FOPEN_PARALLEL_DIRECT_WRITES
 	}
-	if flags&volume.Write == 0 {
-		out.OpenFlags |= gofuse.FOPEN_NOFLUSH // nothing was written, so close has nothing to report
+	if mute {
+		out.OpenFlags |= gofuse.FOPEN_NOFLUSH
 	}
 	return gofuse.OK
 }
@@ -152,12 +155,17 @@ func (f *front) Release(cancel <-chan struct{}, in *gofuse.ReleaseIn) {
 	if o == nil {
 		return
 	}
+	whose, over := o.node.grants.gives(o, allGrants) // noted before the request counts as begun; see flock.go
+	defer over()
+	c := f.begin(cancel, &in.InHeader)
+	defer c.end()
+	f.releaseLocks(c, o, whose)
 	if err := o.file.Close(); err != nil {
 		f.grumble.line("close", err)
 	}
 }
 
-// Flush is each close(2): what was delayed is handed on, and its errors are told.
+// Flush is each close(2): what was delayed is handed on, and its errors are told. The process's locks go.
 func (f *front) Flush(cancel <-chan struct{}, in *gofuse.FlushIn) gofuse.Status {
 	o := f.files.get(in.Fh)
 	if o == nil {
@@ -165,6 +173,10 @@ func (f *front) Flush(cancel <-chan struct{}, in *gofuse.FlushIn) gofuse.Status 
 	}
 	c := f.begin(cancel, &in.InHeader)
 	defer c.end()
+	if o.node.locked.Load() {
+		o.node.grants.flushed(o, in.LockOwner)
+		f.unlockAll(c, o, lockKey{owner: in.LockOwner})
+	}
 	return f.fail("flush", o.file.Flush(c))
 }
 

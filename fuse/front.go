@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"context"
 	"hash/maphash"
 	"log/slog"
 	"sync"
@@ -27,6 +28,7 @@ type front struct {
 	dirs    *slots[dirHandle]
 	changes atomic.Uint64 // counts changes made through this mount; see node.changed
 	watcher watcher
+	census  census
 	ahead   sync.WaitGroup // pages fetched ahead, files held, notices being written
 	copies  sync.Pool      // *[volume.IOMax]byte for CopyFileRange
 	recent  recent
@@ -79,10 +81,14 @@ func (f *front) Init(s *gofuse.Server) { f.notify.Store(s) }
 func (f *front) OnUnmount() {
 	close(f.ending)
 	f.watcher.close()
+	f.census.close()
 	f.dirs.all(func(n uint64, d *dirHandle) { f.dirs.free(n); d.close() })
 	f.ahead.Wait()
 	f.files.all(func(n uint64, o *openFile) {
 		f.files.free(n)
+		whose, over := o.node.grants.gives(o, allGrants)
+		f.releaseLocks(context.Background(), o, whose)
+		over()
 		if err := o.file.Close(); err != nil {
 			f.log.Warn("closing a file failed", "id", o.file.ID(), "error", err)
 		}

@@ -160,14 +160,18 @@ func mount2(device int, source, path string, flags uintptr) error {
 //	0 ms           1700   2300   2700    2600
 //	0.5 ms          195   1050   1800    1950
 //	2 ms             92    650   1600    2000
-func setReadAhead(path string, kib int) error {
+func setReadAhead(device string, kib int) error {
+	return os.WriteFile("/sys/class/bdi/"+device+"/read_ahead_kb", []byte(strconv.Itoa(kib)), 0)
+}
+
+// deviceOf returns the device number of what is mounted on path, MAJOR:MINOR.
+func deviceOf(path string) (string, error) {
 	mounts, err := mountsOn(path)
+	if err == nil && len(mounts) == 0 {
+		err = fmt.Errorf("nothing is mounted on %s", path)
+	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	if len(mounts) == 0 {
-		return fmt.Errorf("nothing is mounted on %s", path)
-	}
-	name := "/sys/class/bdi/" + mounts[len(mounts)-1].device + "/read_ahead_kb"
-	return os.WriteFile(name, []byte(strconv.Itoa(kib)), 0)
+	return mounts[len(mounts)-1].device, nil
 }

@@ -83,6 +83,7 @@ func Mount(ctx context.Context, cfg Config) (*Server, error) {
 		Logger:               slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		DisableSplice:        true, // replies are in memory; go-fuse would write each header to a pipe first
 		DisableReadDirPlus:   cfg.Options.NoReadDirPlus,
+		EnableLocks:          true,
 		EnableAcl:            cfg.Options.ACL,
 		ExtraCapabilities:    capabilities(cfg.Options),
 		DisabledCapabilities: gofuse.CAP_PASSTHROUGH | gofuse.CAP_NO_OPEN_SUPPORT,
@@ -94,10 +95,23 @@ func Mount(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	go s.serve()
 	pollOnce(path)
-	if err := setReadAhead(path, cfg.Options.ReadAhead); err != nil {
+	s.tune(cfg.Options, log)
+	return s, nil
+}
+
+// tune sets, and finds, what the kernel has beside the file system. All of it can be done without.
+func (s *Server) tune(o Options, log *slog.Logger) {
+	device, err := deviceOf(s.path)
+	if err != nil {
+		log.Info("the mount's device is not known", "error", err)
+		return
+	}
+	if err := setReadAhead(device, o.ReadAhead); err != nil {
 		log.Info("the kernel's read-ahead stays as it is", "error", err)
 	}
-	return s, nil
+	if err := s.front.census.open(device); err != nil {
+		log.Info("the kernel does not tell how many requests it has", "error", err)
+	}
 }
 
 func (s *Server) serve() {

@@ -33,7 +33,7 @@ func (f *front) Lookup(cancel <-chan struct{}, h *gofuse.InHeader, name string, 
 		s := f.fail("lookup", err)
 		if s == gofuse.ENOENT && f.opts.NegativeTimeout > 0 {
 			out.NodeId = 0 // there is none, and that holds for a while
-			out.EntryValid, out.EntryValidNsec = seconds(f.opts.NegativeTimeout)
+			out.EntryValid, out.EntryValidNsec = f.believed(dir, f.opts.NegativeTimeout)
 			return gofuse.OK
 		}
 		return s

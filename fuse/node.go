@@ -31,6 +31,11 @@ type node struct {
 	// by the group, as its attributes were last told; 0: no such file.
 	loose atomic.Uint64
 
+	locked atomic.Bool          // locks were asked for, of what is a regular file
+	grants grants               // of what is a regular file
+	dir    atomic.Pointer[node] // of a regular file: where it was found last
+	strict atomic.Int64         // of a directory: until when (front's clock) names in it are not believed; see lock.go
+
 	memory atomic.Pointer[memory] // nil of a regular file, and before its attributes were seen
 }
 
@@ -167,7 +172,10 @@ func (f *front) entry(out *gofuse.EntryOut, dir *node, a *volume.Attr) (*node, g
 	n.remember(a, dir)
 	n.note(a)
 	out.NodeId, out.Generation = n.number, n.generation
-	out.EntryValid, out.EntryValidNsec = seconds(f.opts.EntryTimeout)
+	if a.IsRegular() {
+		n.dir.Store(dir)
+	}
+	out.EntryValid, out.EntryValidNsec = f.believed(dir, f.opts.EntryTimeout)
 	out.AttrValid, out.AttrValidNsec = seconds(f.opts.AttributeTimeout)
 	setAttr(&out.Attr, a)
 	return n, gofuse.OK

@@ -39,7 +39,8 @@
 //     of a failed write any byte of its range may be old or new. A write that
 //     fails with ENOSPC or EDQUOT may have written a prefix.
 //  3. A method returns within its context's deadline or, without one, within
-//     the layer's own bound (see Reason Unavailable); none blocks for ever.
+//     the layer's own bound (see Reason Unavailable); none blocks for ever,
+//     except a Lock that waits for somebody else's.
 //  4. When the context is cancelled a method returns soon with EINTR and what
 //     it asked for may still happen later, once. The caller that must know asks
 //     again with a fresh context.

@@ -88,8 +88,7 @@ type FS interface {
 }
 
 // File is an open regular file. It stays usable after its last name has gone
-// and wherever the object moves, until Close. Byte-range locks join it with the
-// issue that builds them; until then the kernel keeps them for one mount.
+// and wherever the object moves, until Close.
 type File interface {
 	// ID is the object's.
 	ID() ID
@@ -130,6 +129,36 @@ type File interface {
 	// Flush hands on what this layer still delays and reports errors of it; it
 	// is close(2) of one descriptor, and may be called any number of times.
 	Flush(ctx context.Context) error
+
+	// Lock sets l for its owner, whatever of its kind the owner has in that range giving
+	// way to it: a lock grows, shrinks, is split, changes its type, or with
+	// Unlocked goes. That is one step, except that a flock whose type changes is
+	// given up first (flock(2)): if the new one can't be had, neither is left.
+	//
+	// If another owner's lock is in the way, Lock fails with EAGAIN, or, with wait,
+	// waits: those that wait get their turn in order of arrival. It is the one method that may
+	// block for as long as others like. When ctx is cancelled it returns soon, with EINTR and
+	// nothing changed, or with success if the lock was got just then: the answer is exact.
+	// EDEADLK: a wait, for other than a flock, would never end, because
+	// whoever is in the way waits, over however many owners, for this one; as
+	// far as one set can see. ENOLCK: there are too many locks. After EIO or ETIMEDOUT
+	// the owner may have the lock, or may not have lost it: unlocking settles that.
+	//
+	// Locks are their owner's, not the handle's: Close gives up none. Who closes
+	// for an owner unlocks everything before (close(2) of any descriptor gives up all that the
+	// process has on the file). They do go with the client's session: when it is
+	// unmounted, or has been away for too long. If it comes back after that, or what it had was
+	// lost with a server, all handles of the file fail with EIO from then on, for their
+	// users believe in a lock that they have not.
+	//
+	// Taking a lock makes this layer forget what it has cached of the file; before
+	// one is given up or loses its exclusiveness what is delayed is handed on.
+	Lock(ctx context.Context, l Lock, wait bool) error
+
+	// TestLock tells of a lock that would be in the way of l; one whose Type is
+	// Unlocked if none would be. Of the owner only the PID is told, 0 if it is
+	// another machine's.
+	TestLock(ctx context.Context, l Lock) (Lock, error)
 
 	// Close gives the handle up; it is called once and after it nothing else.
 	// It never waits for long: what must be told to a brick may be told later.

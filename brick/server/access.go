@@ -113,7 +113,7 @@ func (s *Server) SetAccess(a Access) {
 	s.access.Store(&a)
 	for _, sess := range s.sessions() {
 		if err := a.Check(sess.describe()); err != nil {
-			s.end(sess, err.Error())
+			s.end(sess, err.Error(), lost)
 		}
 	}
 }

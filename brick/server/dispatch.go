@@ -41,7 +41,7 @@ func (s *Server) call(r *request, b []byte) (out []byte, err error) {
 	}
 	out, ok := handlers[r.op](r, &args, b)
 	if !ok {
-		s.end(r.sess, fmt.Sprintf("malformed arguments of %s", r.op))
+		s.end(r.sess, fmt.Sprintf("malformed arguments of %s", r.op), lost)
 		return nil, volume.Errorf(r.op.String(), "", syscall.EPROTO, "malformed arguments")
 	}
 	return out, nil
@@ -83,4 +83,7 @@ var handlers = [wire.Ops]handler{
 	wire.OpFlush:       flush,
 	wire.OpPeer:        askPeer,
 	wire.OpWriteSet:    writeSet,
+	wire.OpLock:        lockOp,
+	wire.OpTestLock:    testLock,
+	wire.OpReclaim:     reclaim,
 }

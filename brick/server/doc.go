@@ -24,6 +24,11 @@
 // counts only while the hatch is there, which is hung up before any file of the session is closed for
 // another reason than that the client has closed it (hatch.go, package brick/window).
 //
+// # Locks of files
+//
+// They are held in a table of the role, for sessions; lock.go says how they are waited for, locker.go
+// how they outlive the server.
+//
 // # What may wait for what
 //
 // A lane's goroutine reads a request, executes it and sends its reply, so
@@ -38,6 +43,8 @@
 //	Server.mu
 //	  session.mu
 //	    request.mu
+//	    claims.mu
+//	      locks.Table.mu
 //
-// No lock is held while the Backend or gRPC is called.
+// No lock is held while the Backend, the record of Lockers or gRPC is called.
 package server

@@ -153,7 +153,7 @@ func (ln *lane) serve() {
 	for {
 		err := ln.next()
 		if errors.Is(err, wire.ErrMalformed) {
-			ln.sess.srv.end(ln.sess, err.Error())
+			ln.sess.srv.end(ln.sess, err.Error(), lost)
 		}
 		if err != nil {
 			return
@@ -225,7 +225,7 @@ func (ln *lane) request(f wire.Frame) error {
 		defer free()
 		reply = s.srv.answer(r, scratch)
 		if s.disowned(reply) {
-			s.srv.end(s, "the set is not served here any more")
+			s.srv.end(s, "the set is not served here any more", again)
 		}
 		s.srv.tell(r, reply)
 		if ended := s.complete(r, reply); ended {

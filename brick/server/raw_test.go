@@ -200,7 +200,7 @@ func (r *raw) ask(frames ...[]byte) {
 			defer l.Close()
 			var a answer
 			if a.err = l.Send(f, nil); a.err == nil {
-				for a.frame, a.err = take(l); a.frame.Kind == wire.Told || a.frame.Kind == wire.Data; {
+				for a.frame, a.err = take(l); a.frame.Kind == wire.Told || a.frame.Kind == wire.Data || a.frame.Kind == wire.Pong; {
 					a.frame, a.err = take(l)
 				}
 			}

@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"math/rand/v2"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/locks"
 )
 
 // role is what the server is for its sessions, for a time. A session begins and
@@ -16,11 +18,19 @@ type role struct {
 	set         Backend // nil: the set is not served here
 	incarnation uint64  // tells it from all others
 	boot        wire.SessionID
-	frame       frame // of what is lent of set's files
+	locks       locks.Table
+	lockers     Lockers // the record, as long as this role may change it
+	claims      *claims
+	tending     atomic.Bool // late claims are being ended
+	frame       frame       // of what is lent of set's files
 }
 
-func newRole(set Backend, boot wire.SessionID) *role {
-	return &role{set: set, incarnation: rand.Uint64() | 1, boot: boot}
+// newRole returns one for a Backend, of whose record of lockers it makes claims.
+func (s *Server) newRole(set Backend, boot wire.SessionID, l Lockers) *role {
+	if set == nil {
+		l = nil
+	}
+	return &role{set: set, incarnation: rand.Uint64() | 1, boot: boot, lockers: l, claims: newClaims(s.recorded(l), s.conf.Grace)}
 }
 
 // SetBackend says what clients are served from now on: with nil nothing, they
@@ -35,8 +45,16 @@ func newRole(set Backend, boot wire.SessionID) *role {
 // the client does not see the answer, and looks for who serves.
 func (s *Server) SetBackend(b Backend) (wait func()) {
 	s.mu.Lock()
+	boot := s.mu.boot
+	s.mu.Unlock()
+	var l Lockers
+	if s.conf.Lockers != nil && b != nil {
+		l = s.conf.Lockers()
+	}
+	next := s.newRole(b, boot, l)
+	s.mu.Lock()
 	s.mu.role.frame.close()
-	s.mu.role = newRole(b, s.mu.boot)
+	s.mu.role = next
 	var ended []*session
 	for _, all := range []map[wire.SessionID]*session{s.mu.sessions, s.mu.leaving} {
 		for _, sess := range all {
@@ -47,7 +65,7 @@ func (s *Server) SetBackend(b Backend) (wait func()) {
 	}
 	s.mu.Unlock()
 	for _, sess := range ended {
-		s.end(sess, "the brick's part in its set has changed")
+		s.end(sess, "the brick's part in its set has changed", again)
 	}
 	return func() {
 		for _, sess := range ended {
@@ -81,12 +99,18 @@ func (s *session) disowned(reply []byte) bool {
 	return !s.member && wire.PeekReason(reply[wire.FrameHeader:]) == volume.NotPrimary
 }
 
-// leave notes whether an ended session has nothing running any more.
+// leave notes whether an ended session has nothing running, and no locks, any more.
 func (s *session) leave() {
 	s.srv.mu.Lock()
 	defer s.srv.mu.Unlock()
 	s.mu.Lock()
 	gone := s.mu.ended && s.mu.running == 0
+	drop := gone && s.mu.locker == lockerGoes && !s.srv.mu.stopped
+	if drop {
+		s.mu.locker = lockerGoing
+		s.srv.wg.Go(s.dropLocks)
+	}
+	gone = gone && s.mu.locker != lockerGoing
 	s.mu.Unlock()
 	if gone && s.srv.mu.leaving[s.id] == s {
 		delete(s.srv.mu.leaving, s.id)
@@ -104,7 +128,7 @@ func (s *Server) enter(h *wire.HelloBody, version uint16, c *conn, addr string) 
 			return nil, false, err
 		}
 		if old != nil {
-			s.end(old, "the client begins anew")
+			s.end(old, "the client begins anew", again)
 			select {
 			case <-old.drained:
 			case <-c.ctx.Done():
@@ -131,6 +155,8 @@ func (s *Server) find(h *wire.HelloBody, version uint16) (sess, old *session, kn
 		return nil, nil, false, volume.Errorf("connect", "", syscall.EIO, "the brick stops")
 	case !h.Member && now.set == nil:
 		return nil, nil, false, notPrimary()
+	case overtaken(s.mu.leaving[h.Session], h), overtaken(s.mu.sessions[h.Session], h):
+		return nil, nil, false, volume.Errorf("connect", "", syscall.EIO, "the client has tried again meanwhile")
 	case s.mu.leaving[h.Session] != nil:
 		return nil, s.mu.leaving[h.Session], false, nil
 	}
@@ -145,7 +171,7 @@ func (s *Server) find(h *wire.HelloBody, version uint16) (sess, old *session, kn
 	}
 	sess = &session{
 		srv: s, id: h.Session, name: h.Client, version: h.ClientVersion, since: time.Now(),
-		member: h.Member, role: now,
+		member: h.Member, role: now, attempt: h.Attempt,
 		slots:   make(chan struct{}, s.conf.InFlight),
 		steps:   make(chan struct{}, stepsMax),
 		drained: make(chan struct{}),
@@ -156,6 +182,10 @@ func (s *Server) find(h *wire.HelloBody, version uint16) (sess, old *session, kn
 	s.mu.sessions[h.Session] = sess
 	return sess, nil, false, nil
 }
+
+// overtaken reports whether a hello is older than the one that a session, if there is one, was made for.
+// Its client has given it up, and must not be taken to begin the session anew.
+func overtaken(sess *session, h *wire.HelloBody) bool { return sess != nil && h.Attempt < sess.attempt }
 
 // decide tells a client whose session is new here what became of the requests
 // that it has sent to earlier servers of the set.

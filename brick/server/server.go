@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -57,6 +58,10 @@ type Config struct {
 	// known: no record of such requests is kept, or not for so long. It is asked
 	// on behalf of the Backend set last, and ctx ends with that.
 	Outcome func(ctx context.Context, r volume.Request) (o wire.Outcome, executed, known bool)
+	// Lockers returns the record of who may hold locks, for what is served from now on: it
+	// fails with Reason NotPrimary once that is over. nil: none is kept, and locks are lost with
+	// this server: who had one gets EIO from its file.
+	Lockers func() Lockers
 	// Heal tells of the set's healing and begins it; nil: the set has one member.
 	Heal wire.Healer
 }
@@ -83,6 +88,8 @@ type Server struct {
 	readOnly atomic.Bool
 	wg       sync.WaitGroup
 	stopOnce sync.Once
+
+	attachments atomic.Uint64 // the number of the last connection of a session
 
 	mu struct {
 		sync.Mutex
@@ -115,10 +122,15 @@ func New(conf Config) *Server {
 	}
 	s := &Server{
 		conf: conf, log: conf.Logger,
-		members: newRole(nil, conf.Boot),
-		quit:    make(chan struct{}),
+		quit: make(chan struct{}),
 	}
-	s.mu.boot, s.mu.role = conf.Boot, newRole(conf.Set, conf.Boot)
+	var l Lockers
+	if conf.Set != nil && conf.Lockers != nil {
+		l = conf.Lockers()
+	}
+	s.members = s.newRole(nil, conf.Boot, nil)
+	s.mu.boot, s.mu.role = conf.Boot, s.newRole(conf.Set, conf.Boot, l)
+	s.attachments.Store(rand.Uint64N(1 << 62)) // those that an earlier process gave are nobody's any more
 	s.mu.sessions = map[wire.SessionID]*session{}
 	s.mu.leaving = map[wire.SessionID]*session{}
 	s.access.Store(&Access{})
@@ -163,7 +175,7 @@ func (s *Server) Stop() {
 		close(s.quit)
 		s.grpc.Stop()
 		for _, sess := range s.sessions() {
-			s.end(sess, "the server stops")
+			s.end(sess, "the server stops", again)
 		}
 	})
 	s.wg.Wait()
@@ -188,7 +200,7 @@ func (s *Server) sessions() []*session {
 	return all
 }
 
-// janitor cancels requests whose deadline passed, tells of slow ones and ends sessions whose grace passed.
+// janitor cancels requests whose deadline passed, tells of slow ones and ends sessions and claims whose grace passed.
 func (s *Server) janitor() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
@@ -200,9 +212,10 @@ func (s *Server) janitor() {
 			for _, sess := range s.sessions() {
 				sess.slow(now)
 				if sess.expire(now) {
-					s.end(sess, "the client did not come back")
+					s.end(sess, "the client did not come back", lost)
 				}
 			}
+			s.tendLocks(now)
 		}
 	}
 }

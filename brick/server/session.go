@@ -11,6 +11,7 @@ import (
 
 	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/locks"
 )
 
 // session is the state of one client.
@@ -22,6 +23,7 @@ type session struct {
 	since   time.Time
 	member  bool          // another member's, for Peers only
 	role    *role         // whom its requests go to
+	attempt uint64        // of the client to connect, that it was made for
 	slots   chan struct{} // one in it for each request in flight, except
 	steps   chan struct{} // each Step or Peer
 	drained chan struct{} // closed when it has ended and none of its requests runs
@@ -31,14 +33,17 @@ type session struct {
 
 	mu struct {
 		sync.Mutex
-		conn        *conn // nil while detached
-		addr        string
-		attachments uint64
-		detached    time.Time // since when, while conn is nil
-		requests    map[uint64]*request
-		handles     map[uint64]*handle
-		running     int // requests that are being executed
-		ended       bool
+		conn     *conn // nil while detached
+		addr     string
+		detached time.Time // since when, while conn is nil
+		requests map[uint64]*request
+		handles  map[uint64]*handle
+		running  int // requests that are being executed
+		ended    bool
+		locker   lockerState
+		tickets  map[uint64]*ticket // in queues of locks
+		told     []uint64           // tickets that have their lock
+		declared []locks.Entry      // so far
 	}
 }
 
@@ -78,8 +83,7 @@ func (s *session) attach(c *conn, addr string, h *wire.HelloBody) bool {
 	if s.mu.conn != nil {
 		s.mu.conn.hangUpLocked(errReplaced)
 	}
-	s.mu.attachments++
-	c.number = s.mu.attachments
+	c.number = s.srv.attachments.Add(1)
 	s.mu.conn, s.mu.addr = c, addr
 	for n, r := range s.mu.requests {
 		switch {
@@ -243,8 +247,18 @@ func (s *session) expire(now time.Time) bool {
 	return s.mu.conn == nil && now.Sub(s.mu.detached) > s.srv.conf.Grace
 }
 
-// end ends a session for good.
-func (s *Server) end(sess *session, why string) {
+// seen returns when the session was connected last.
+func (s *session) seen(now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.conn != nil {
+		return now
+	}
+	return s.mu.detached
+}
+
+// end ends a session; what becomes of its locks is another matter.
+func (s *Server) end(sess *session, why string, locks fate) {
 	s.mu.Lock()
 	if s.mu.sessions[sess.id] == sess {
 		delete(s.mu.sessions, sess.id)
@@ -258,6 +272,7 @@ func (s *Server) end(sess *session, why string) {
 		return
 	}
 	sess.mu.ended = true
+	sess.settleLocked(locks)
 	if sess.mu.conn != nil {
 		sess.mu.conn.hangUpLocked(errEnded)
 	}

@@ -135,6 +135,10 @@ func (s *Server) welcome(st grpc.ServerStream, c *conn) (*session, error) {
 		return nil, err
 	}
 	s.log.Info("client connected", "client", h.Client, "addr", addr, "version", h.ClientVersion, "known", w.Known)
+	if w.Version < wire.LocksSince && !h.Member && !w.Known {
+		s.log.Warn("the client's program is older than locks between mounts: its locks hold on its own mount only; update it",
+			"client", h.Client, "addr", addr, "version", h.ClientVersion)
+	}
 	return sess, nil
 }
 
@@ -175,7 +179,7 @@ func (s *session) receive(st grpc.ServerStream, c *conn) error {
 		}
 		if errors.Is(err, wire.ErrMalformed) {
 			c.cancel(err)
-			s.srv.end(s, err.Error())
+			s.srv.end(s, err.Error(), lost)
 		}
 		if err != nil {
 			return err
@@ -196,7 +200,7 @@ func (s *session) hear(c *conn, f wire.Frame) error {
 		}
 		c.queue.Kick()
 	case wire.Bye:
-		s.srv.end(s, "the client said bye")
+		s.srv.end(s, "the client said bye", lost)
 		return errGone
 	default:
 		return fmt.Errorf("%w: a %s on a Session", wire.ErrMalformed, f.Kind)

@@ -177,7 +177,7 @@ func (r *reign) introduce(ctx context.Context, b *backup, o orders) (tail, error
 }
 
 // handOver gives a member that is equal to this one in its data what else it needs: the
-// queues of those who are absent, and the replies.
+// queues of those who are absent, who may hold locks, and the replies.
 func (r *reign) handOver(ctx context.Context, b *backup, o orders, covered Seq, void []volume.Request) error {
 	for _, id := range o.absent {
 		if id == b.id {
@@ -193,6 +193,9 @@ func (r *reign) handOver(ctx context.Context, b *backup, o orders, covered Seq, 
 				return err
 			}
 		}
+	}
+	if _, err := b.call(ctx, r.s.lockers.message(r.epoch), nil); err != nil {
+		return err
 	}
 	var forget []volume.Request
 	for _, q := range void {

@@ -192,6 +192,8 @@ func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 		return nil, f.takeQueue(ctx, r)
 	case m == msgTorn:
 		return nil, f.tear(r)
+	case m == msgLockers:
+		return nil, s.lockers.take(epoch, r)
 	case m >= msgHealFrom:
 		return serveDistant(ctx, f.side(), msg[frontSize:], data)
 	}

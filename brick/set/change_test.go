@@ -141,7 +141,9 @@ func TestMemberMessagesGolden(t *testing.T) {
 		gotQ, got := r.reply()
 		return []any{gotQ, got}
 	}, []any{q, rep})
-	for m := msgApply; m <= msgTorn; m++ {
+	sessions := [][16]byte{{1}, {2, 15: 3}}
+	trip("sessions", func(w *writer) { w.sessions(sessions) }, func(r *reader) any { return r.sessions() }, sessions)
+	for m := msgApply; m <= msgLockers; m++ {
 		lines = append(lines, fmt.Sprintf("begin %d %x", m, begin(m, 0x0102).b))
 	}
 	golden(t, "testdata/member-messages", lines)
@@ -180,7 +182,7 @@ func FuzzChange(f *testing.F) {
 
 // FuzzHandle gives a member any message at all.
 func FuzzHandle(f *testing.F) {
-	for m := msgApply; m <= msgTorn; m++ {
+	for m := msgApply; m <= msgLockers; m++ {
 		f.Add(append(begin(m, 1).b, sampleChanges()[0].append(nil)...), []byte("data"))
 	}
 	w := begin(msgFence, 1)
@@ -207,7 +209,7 @@ func TestReaderBounds(t *testing.T) {
 			b[i] = byte(rng.Uint32() >> (8 * rng.IntN(4)) & uint32(rng.IntN(256)))
 		}
 		for _, f := range []func(r *reader){
-			func(r *reader) { r.orders() }, func(r *reader) { r.tail() }, func(r *reader) { r.keys() }, func(r *reader) { r.requests() },
+			func(r *reader) { r.orders() }, func(r *reader) { r.tail() }, func(r *reader) { r.keys() }, func(r *reader) { r.requests() }, func(r *reader) { r.sessions() },
 			func(r *reader) { r.reply() }, func(r *reader) { _ = new(change).parse(r) }, func(r *reader) { _, _ = unpackRecords(r.b) },
 		} {
 			f(&reader{b: b})

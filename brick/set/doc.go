@@ -72,6 +72,9 @@
 // Which objects without a name a member has is compared whenever it is aligned: no key tells of what a primary
 // had let go just when it died, or of what a process had open for its own sake (align.go).
 //
+// Who may hold locks is on every member's disk (lockers.go). The locks themselves are
+// in the memory of the primary's server, and clients declare them again to the next.
+//
 // # Coming back
 //
 // A member that is not in sync tells the primary the keys of its own log's end (and, if its machine was booted

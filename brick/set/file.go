@@ -316,5 +316,16 @@ func (f *file) Sync(ctx context.Context, dataOnly bool) error {
 	return f.r.durable(ctx, c, func(ctx context.Context) error { return f.local.Sync(ctx, dataOnly) })
 }
 
+// Lock implements volume.File: this member's store has the locks of those who use a set
+// without a server. Those of clients are the server's, see Lockers.
+func (f *file) Lock(ctx context.Context, l volume.Lock, wait bool) error {
+	return f.local.Lock(ctx, l, wait)
+}
+
+// TestLock implements volume.File.
+func (f *file) TestLock(ctx context.Context, l volume.Lock) (volume.Lock, error) {
+	return f.local.TestLock(ctx, l)
+}
+
 // Flush implements volume.File.
 func (f *file) Flush(ctx context.Context) error { return f.local.Flush(ctx) }

@@ -247,6 +247,18 @@ func (h *frontFile) Sync(ctx context.Context, dataOnly bool) error {
 	return err
 }
 
+// Lock and TestLock: locks are a server's, which stands above the set, and a client declares them again.
+func (h *frontFile) Lock(ctx context.Context, l volume.Lock, wait bool) error {
+	if wait {
+		return h.f.locks.Wait(ctx, h.id, l)
+	}
+	return h.f.locks.Set(h.id, l)
+}
+
+func (h *frontFile) TestLock(_ context.Context, l volume.Lock) (volume.Lock, error) {
+	return h.f.locks.Test(h.id, l)
+}
+
 func (h *frontFile) Flush(ctx context.Context) error {
 	_, err := fileCall(ctx, h, repeat, func(ctx context.Context, l volume.File) (none, error) { return none{}, l.Flush(ctx) }, nil)
 	return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mortarfs/mortar/volume"
+	filelocks "github.com/mortarfs/mortar/volume/locks"
 )
 
 // served is the service of a primary in the tests, in the place of server and owner: its
@@ -119,6 +120,7 @@ const frontPatience = 45 * time.Second
 type front struct {
 	c     *cluster
 	id    [16]byte
+	locks filelocks.Table
 	next  atomic.Uint64
 	delay time.Duration // before each operation, at most
 

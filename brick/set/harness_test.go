@@ -82,6 +82,7 @@ type node struct {
 	id      string
 	member  volume.Member
 	dir     string
+	lockers lockerDisk
 	boot    string
 	life    string // "": it does not run
 	ended   string // life of the last process that was seen to end; "": none was
@@ -182,7 +183,8 @@ func (n *node) start() {
 	p := &process{n: n, life: life}
 	s, err := New(Config{
 		Set: 1, Self: n.id, Life: life, Boot: n.boot, Member: gated{n.member, p}, Dir: n.dir, Authority: asked{n.c.auth, p},
-		Serve: p.service, Logger: n.c.log.With("node", n.id),
+		Lockers: &n.lockers,
+		Serve:   p.service, Logger: n.c.log.With("node", n.id),
 	})
 	if err != nil {
 		n.c.t.Fatal(err)

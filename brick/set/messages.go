@@ -28,6 +28,7 @@ import (
 //	queue    primary → backup    member, keys of its queue: added to what is there, of a queue made anew with the first
 //	join     member → primary    member: asks to be taken back
 //	torn     primary → member    keys in which it is about to be made equal; none: it is
+//	lockers  primary → backup    version, sessions that may hold locks
 //	who      to anyone           nothing → boot, whether what was not synced is lost, the newest epoch seen
 type message uint8
 
@@ -41,6 +42,7 @@ const (
 	msgJoin
 	msgWho
 	msgTorn
+	msgLockers
 	msgHealFrom = distantFirst
 )
 

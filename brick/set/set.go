@@ -26,6 +26,7 @@ type Config struct {
 	Member    volume.Member // the brick's store
 	Dir       string        // BRICK/.mortar/log
 	Authority Authority
+	Lockers   LockerStore // likewise; nil: who holds locks is not kept on the disk
 
 	// Serve puts a service on the set, of which this member has become the primary.
 	Serve func(Reign) (Service, error)
@@ -35,8 +36,9 @@ type Config struct {
 
 // Reign is what a service stands on: valid until it is hidden.
 type Reign struct {
-	Store volume.Store
-	Epoch Epoch
+	Store   volume.Store
+	Epoch   Epoch
+	Lockers LockerRecord
 	// Boot tells the times apart in which nothing was lost with the power: it
 	// stays the same over failovers.
 	Boot string
@@ -61,6 +63,7 @@ type Set struct {
 	kick   chan struct{} // wakes Run
 
 	replies replies
+	lockers lockers
 	rate    healRate
 	follow  follower
 
@@ -104,6 +107,9 @@ func New(cfg Config) (*Set, error) {
 		return nil, err
 	}
 	s.replies.complete()
+	if err := s.lockers.init(cfg.Lockers); err != nil {
+		s.log.Error("nobody knows who had locks; they are lost", "error", err)
+	}
 	s.follow.init(s)
 	return s, nil
 }

@@ -59,7 +59,7 @@ func (r *reign) run(ctx context.Context) {
 		r.depose("what this member holds can't be listed: " + err.Error())
 		return
 	}
-	service, err := r.s.cfg.Serve(Reign{Store: r.store(), Epoch: r.epoch, Boot: fmt.Sprintf("power %d", r.stateNow().Power)})
+	service, err := r.s.cfg.Serve(Reign{Store: r.store(), Epoch: r.epoch, Lockers: LockerRecord{r}, Boot: fmt.Sprintf("power %d", r.stateNow().Power)})
 	if err != nil {
 		r.depose("the set can't be served: " + err.Error())
 		pause(ctx, time.Second)

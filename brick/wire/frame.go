@@ -15,6 +15,14 @@ const (
 	Format     = 1      // of batches, frames and lanes
 	Version    = 4      // of what is in the frames
 	VersionMin = 1      // the oldest version that this program speaks
+
+	// LocksSince is the version from which on there are locks between clients. One of an earlier
+	// version has its kernel keep those of its mount, of which nobody else knows.
+	LocksSince = 4
+	// WriteSetSince is the version from which on a write can set attributes, and an access ACL is minimal by a change of those.
+	WriteSetSince = 4
+	// HatchSince is the version from which on a brick lends descriptors.
+	HatchSince = 4
 )
 
 // Limits in bytes.

@@ -83,6 +83,10 @@ func parseReply(op Op, r *Reader) {
 		r.Rest(StepMax)
 	case OpPeer:
 		r.Rest(PeerAnswerMax)
+	case OpLock:
+		r.LockState()
+	case OpTestLock:
+		r.Lock()
 	default:
 		r.Attr()
 	}

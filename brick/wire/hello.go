@@ -40,6 +40,12 @@ type HelloBody struct {
 	// Ask are those of Unanswered that may not simply be executed once more. A
 	// server to which the session is new, and which can, tells their outcomes.
 	Ask []uint64
+
+	// Since version 4:
+
+	// Attempt counts the client's attempts to connect with this session, from 1. What was given
+	// up may arrive late: a server refuses a Hello once it had a later one.
+	Attempt uint64
 }
 
 // Append encodes a whole frame, as VersionMax has it.
@@ -53,6 +59,9 @@ func (h *HelloBody) Append(b []byte) []byte {
 	b = appendNumbers(b, h.Handles)
 	if h.VersionMax >= 2 {
 		b = appendNumbers(appendU64(appendBool(b, h.Member), h.Server), h.Ask)
+	}
+	if h.VersionMax >= 4 {
+		b = appendU64(b, h.Attempt)
 	}
 	return EndFrame(b, start)
 }
@@ -100,6 +109,9 @@ func (h *HelloBody) Parse(r *Reader) bool {
 		h.Member, h.Server = r.Bool(), r.U64()
 		h.Ask = r.numbers(AskMax)
 	}
+	if v >= 4 {
+		h.Attempt = r.U64()
+	}
 	return r.Done() || !r.bad && h.VersionMax > Version
 }
 
@@ -121,7 +133,7 @@ type WelcomeBody struct {
 	Server     uint64    // whose session it is: of a process, or of its time as primary; never 0
 	Boot       SessionID // the machine's boot: if it changed, unsynced writes may be gone
 	Known      bool      // the session was known: its files are open and its replies remembered
-	Attachment uint64    // number of this connection in the session, ≥ 1
+	Attachment uint64    // number of this connection, ≥ 1; no other connection of the session has it
 	InFlight   uint32    // requests that the client may have unanswered at a time, ≥ InFlightMin
 	WantFlush  bool      // the server delays writes: Flush must be sent
 	Layout     volume.LayoutVersion

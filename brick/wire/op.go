@@ -36,8 +36,11 @@ const (
 	OpFileSync
 	OpFlush
 	OpPeer     // since version 2
-	OpWriteSet // since version 4
-	opEnd      // one above the last
+	OpWriteSet // and all that follow since version 4
+	OpLock
+	OpTestLock
+	OpReclaim
+	opEnd // one above the last
 )
 
 // Ops is the number of operations, 0 included, which is none.
@@ -47,7 +50,7 @@ var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
 	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "peer",
-	"write and setattr",
+	"write and setattr", "lock", "testlock", "reclaim",
 }
 
 func (o Op) String() string {
@@ -66,7 +69,7 @@ func (o Op) Valid() bool { return o > 0 && o < opEnd }
 func (o Op) Repeatable() bool {
 	switch o {
 	case OpLookup, OpGetattr, OpReadlink, OpReadDir, OpGetxattr, OpListxattr, OpStatfs, OpStep, OpPeer,
-		OpRead, OpFileGetattr, OpSeek:
+		OpRead, OpFileGetattr, OpSeek, OpTestLock:
 		return true
 	}
 	return false
@@ -78,10 +81,11 @@ func (o Op) Between() bool { return o == OpStep || o == OpPeer }
 
 // Idempotent reports whether a client may send the operation again to a server
 // that does not know whether it was executed before. Some arguments make an exception:
-// Setxattr with flags, Allocate that inserts or collapses.
+// Setxattr with flags, Allocate that inserts or collapses. (A Lock sets what it says,
+// whatever was set before.)
 func (o Op) Idempotent() bool {
 	switch o {
-	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpWriteSet, OpFileSetattr, OpAllocate, OpFileSync, OpFlush:
+	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpWriteSet, OpFileSetattr, OpAllocate, OpFileSync, OpFlush, OpLock, OpReclaim:
 		return true
 	}
 	return o.Repeatable()

@@ -29,6 +29,8 @@ var (
 		Btime: volume.Time{Sec: 14, Nsec: 15}, Version: 16, Held: 17}
 )
 
+var wireLock = volume.Lock{Owner: volume.LockOwner{Number: 9}, Type: volume.ExclusiveLock, Start: 5, End: 1 << 40, PID: 7}
+
 // argument is one of the lists of arguments.
 type argument interface{ Append(b []byte) []byte }
 
@@ -53,6 +55,9 @@ var arguments = map[Op]argument{
 	OpSeek:        &SeekArgs{77, 5, volume.SeekHole},
 	OpFileSync:    &FileSyncArgs{77, true},
 	OpWriteSet:    &writeSetList{WriteSetArgs{WriteArgs{77, 5, 1}, chg}},
+	OpLock:        &LockArgs{77, LockPoll, 5, wireLock},
+	OpTestLock:    &TestLockArgs{77, wireLock},
+	OpReclaim:     &ReclaimArgs{true, []HeldLock{{idA, wireLock}, {idB, wireLock}}},
 }
 
 // writeSetList is WriteSetArgs without data.
@@ -217,7 +222,7 @@ func TestErrors(t *testing.T) {
 
 func TestHello(t *testing.T) {
 	h := HelloBody{VersionMin: 1, VersionMax: Version + 1, Volume: "v", Brick: "b", Session: SessionID{1}, Client: "c", ClientVersion: "0.1",
-		Token: "t", Layout: 4, Unanswered: []uint64{5, 6}, Handles: []uint64{7}, Member: true, Server: 8, Ask: []uint64{6}}
+		Token: "t", Layout: 4, Unanswered: []uint64{5, 6}, Handles: []uint64{7}, Member: true, Server: 8, Ask: []uint64{6}, Attempt: 9}
 	f, _, err := NextFrame(h.Append(nil))
 	var got HelloBody
 	r := NewReader(f.Body)
@@ -238,7 +243,7 @@ func TestHello(t *testing.T) {
 	}
 	// A client of an earlier version says less.
 	old := h
-	old.VersionMax, old.Member, old.Server, old.Ask = 1, false, 0, nil
+	old.VersionMax, old.Member, old.Server, old.Ask, old.Attempt = 1, false, 0, nil, 0
 	f, _, _ = NextFrame(old.Append(nil))
 	got = HelloBody{}
 	if r = NewReader(f.Body); !got.Parse(&r) || !reflect.DeepEqual(got, old) {
@@ -368,11 +373,18 @@ func golden4(*testing.T) []byte {
 	line := func(name string, b []byte) { fmt.Fprintf(&out, "%s %s\n", name, hex.EncodeToString(b)) }
 	w := WriteSetArgs{WriteArgs{77, 5, 1}, volume.Change{Mask: volume.SetMinimalACL, Mode: 0o640}}
 	line("write-set", EndFrame(append(w.Append(AppendRequest(nil, OpWriteSet, 0x1122, Header{})), "data"...), 0))
+	for _, op := range []Op{OpLock, OpTestLock, OpReclaim} {
+		line(op.String(), EndFrame(arguments[op].Append(AppendRequest(nil, op, 0x1122, Header{})), 0))
+	}
+	line("state", AppendLockState(nil, LockQueued))
+	line("hello", (&HelloBody{VersionMin: 1, VersionMax: 4, Volume: "v", Session: SessionID{1}, Attempt: 2}).Append(nil))
 	return out.Bytes()
 }
 
 func TestGolden(t *testing.T) {
-	for name, now := range map[string]func(*testing.T) []byte{"testdata/v1.txt": golden, "testdata/v2.txt": golden2, "testdata/v4.txt": golden4} {
+	for name, now := range map[string]func(*testing.T) []byte{
+		"testdata/v1.txt": golden, "testdata/v2.txt": golden2, "testdata/v4.txt": golden4,
+	} {
 		if *rewrite {
 			if err := os.WriteFile(name, now(t), 0o644); err != nil {
 				t.Fatal(err)

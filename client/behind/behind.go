@@ -9,7 +9,8 @@
 // does not fit is preceded by the hand-over of the run. So the layer below sees the writes of an object in
 // their order, and whoever uses the volume through this layer never notices a delay: everything that depends on
 // contents, size or times of an object hands its run on first. Another client sees what was written when
-// it is handed on: at the latest Delay after the first byte of a run, and before close(2) and fsync(2) return.
+// it is handed on: at the latest Delay after the first byte of a run, and before close(2) and fsync(2) return and before
+// a lock on the object is given up.
 //
 // A run that can't be handed on is lost, and the File through which it was written says so
 // once: at the next write, Sync or Flush. For a while nothing is delayed then, so that a full volume

@@ -222,3 +222,23 @@ func TestNobodyNoticesLate(t *testing.T) {
 		}
 	}
 }
+
+// TestAttributesFollowLocks: so do attributes that are delayed, and what is foreseen of them is not believed any more
+// once somebody locks the file: others may change it then.
+func TestAttributesFollowLocks(t *testing.T) {
+	w := newWorld(t, volume.Excl)
+	w.write("ab", 0)
+	if _, late := w.fs.ChangeLater(w.ctx, w.id, volume.Change{Mask: volume.SetMode, Mode: 0o600}); !late {
+		t.Fatal("it was not delayed")
+	}
+	mine := volume.Lock{Owner: volume.LockOwner{Number: 1}, Type: volume.ExclusiveLock, End: volume.LockEnd}
+	if err := w.file.Lock(w.ctx, mine, false); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := w.b.FS.Getattr(w.ctx, w.id); err != nil || a.Size != 2 || a.Mode&0o7777 != 0o600 {
+		t.Errorf("another client sees %+v, %v", a, err)
+	}
+	if a, late := w.fs.ChangeLater(w.ctx, w.id, volume.Change{Mask: volume.SetMode, Mode: 0o640}); late {
+		t.Errorf("under a lock %+v was foreseen", a)
+	}
+}

@@ -198,6 +198,15 @@ func (f *file) Flush(ctx context.Context) error {
 	return err
 }
 
+// Lock implements volume.File. Data follow locks: what is delayed is on the bricks before a lock is given up or
+// loses its exclusiveness, so that who gets it next reads it, and before one is got, so that nothing which was
+// written before goes to the bricks in somebody else's turn. A run that is lost then is the business of the File through which it
+// was written, as ever: an unlocking must not fail because of it, or nobody would get the lock.
+func (f *file) Lock(ctx context.Context, l volume.Lock, wait bool) error {
+	f.o.settle()
+	return f.File.Lock(ctx, l, wait)
+}
+
 // Close implements volume.File.
 func (f *file) Close() error {
 	o := f.o

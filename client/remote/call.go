@@ -26,11 +26,13 @@ type call struct {
 	file     *file // the operation is on it
 	done     chan struct{}
 
-	sent       bool   // it was handed to a connection: it may have been executed
-	repeatable bool   // it may be sent to a brick that does not know whether it was executed
-	lane       *lane  // on which it is under way; the caller alone uses it
-	reply      []byte // body of the reply, if err is nil
-	outcome    []byte // likewise, of a call that a server before the present one has executed
+	sent       bool        // it was handed to a connection: it may have been executed
+	polls      bool        // it waits for a lock
+	lock       volume.Lock // of a Lock
+	repeatable bool        // it may be sent to a brick that does not know whether it was executed
+	lane       *lane       // on which it is under way; the caller alone uses it
+	reply      []byte      // body of the reply, if err is nil
+	outcome    []byte      // likewise, of a call that a server before the present one has executed
 	told       volume.Attr
 	data       []byte // contents of the file that it opened
 	turn       uint64 // Remote.mu.turn when it began
@@ -177,6 +179,9 @@ func (r *Remote) settle(l *link, ln *lane, c *call, err error) (answered, over b
 	r.mu.Lock()
 	c.lane = nil
 	pending := r.mu.pending[c.number] == c
+	if pending && err == nil && c.op == wire.OpLock && r.mu.link != l {
+		err = errLate
+	}
 	if pending && err == nil {
 		err = r.acceptLocked(c)
 	}
@@ -200,6 +205,10 @@ func (r *Remote) settle(l *link, ln *lane, c *call, err error) (answered, over b
 	return false, !pending
 }
 
+// errLate is why an answer about a lock is not taken: what this client has may have been declared
+// to the next server meanwhile. The call is sent again there.
+var errLate = errors.New("the answer came when its link was given up")
+
 func (r *Remote) malformed(op wire.Op) error {
 	return &volume.Error{Op: op.String(), Where: r.where, Errno: syscall.EIO, Err: wire.ErrMalformed}
 }
@@ -217,7 +226,7 @@ func (r *Remote) begin(ctx context.Context, c *call) error {
 	if ctx.Err() != nil {
 		return r.ctxError(ctx, c.op)
 	}
-	if !c.op.Between() {
+	if c.slotted() {
 		if err := r.acquire(ctx, c); err != nil {
 			return err
 		}
@@ -245,14 +254,26 @@ func (r *Remote) refuseLocked(c *call) error {
 	switch {
 	case r.mu.closed:
 		return r.unavailable(c.op.String(), errClosed)
-	case c.file != nil && c.file.err != nil:
-		return c.file.err
+	case c.fileFailureLocked() != nil:
+		return c.fileFailureLocked()
 	case r.mu.link != nil:
-		return nil
+		return r.lockless(c)
 	case c.op.Between(), time.Since(r.mu.downSince) > r.timeout():
 		return r.unavailable(c.op.String(), r.mu.lastErr)
 	}
 	return nil
+}
+
+// fileFailureLocked returns why all that is asked of the call's file fails. Locks can be given up all the same, if
+// it is open at the brick.
+func (c *call) fileFailureLocked() error {
+	switch {
+	case c.file == nil:
+		return nil
+	case c.op == wire.OpLock && c.lock.Type == volume.Unlocked:
+		return c.file.err
+	}
+	return c.file.failureLocked()
 }
 
 // acquire waits for one of the slots, which bound what is in flight.
@@ -277,10 +298,13 @@ func (r *Remote) acquire(ctx context.Context, c *call) error {
 }
 
 func (r *Remote) release(c *call) {
-	if !c.op.Between() {
+	if c.slotted() {
 		<-r.slots
 	}
 }
+
+// slotted reports whether the call takes one of the slots: not, if it merely waits.
+func (c *call) slotted() bool { return !c.op.Between() && !c.polls }
 
 // takeLocked takes a call out of pending. False: someone else did.
 func (r *Remote) takeLocked(c *call, acknowledged bool) bool {
@@ -385,6 +409,9 @@ func (r *Remote) acceptLocked(c *call) error {
 		if err := r.openedLocked(c, c.reply); err != nil {
 			return err
 		}
+	}
+	if ok && c.op == wire.OpLock {
+		r.lockedLocked(c)
 	}
 	r.takeLocked(c, ok)
 	return nil

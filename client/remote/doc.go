@@ -35,6 +35,9 @@
 // that touches the same was acknowledged in between (volume's rule 7). If the brick's machine was booted anew, writes that were
 // acknowledged but not synced may be gone: the next Sync of each such file says so with EIO, once.
 //
+// Locks of files are declared again, too, in a session that is new to the brick (lock.go). Where they are refused,
+// because they were given to others meanwhile, all handles of their files fail with EIO.
+//
 // # A set of several members
 //
 // A Remote has one link, to the member that serves the set. While it has none it asks the members in

@@ -6,3 +6,10 @@ func (r *Remote) SpeaksVersion(version uint16) {
 	defer r.mu.Unlock()
 	r.mu.version = version
 }
+
+// Debts returns how many owners the brick has still to be told of that are to have no locks.
+func Debts(r *Remote) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.mu.debts)
+}

@@ -16,7 +16,12 @@ type file struct {
 	handle uint64
 	flags  volume.Flags // for opening it again
 
-	err   error       // why it could not be opened again; guarded by Remote.mu
+	// Guarded by Remote.mu:
+	err    error // why it could not be opened again
+	broken error // its locks were lost, and it fails until it is closed
+	debts  int   // of owners whose locks on it are still to be given up (debt.go)
+	closed bool  // the brick is told when none is left
+
 	dirty atomic.Bool // writes were acknowledged since the last Sync began
 	lost  atomic.Bool // such writes may be gone: the next Sync says so
 	first atomic.Pointer[first]
@@ -77,7 +82,7 @@ func (f *file) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (i
 
 // WriteSet is volume.File's.
 func (f *file) WriteSet(ctx context.Context, p []byte, off int64, flags volume.WriteFlags, c volume.Change) (int, error) {
-	if f.r.speaks(4) {
+	if f.r.speaks(wire.WriteSetSince) {
 		return f.put(ctx, &write{op: wire.OpWriteSet, data: p, off: off, flags: flags, set: c})
 	}
 	if c.Mask&volume.SetSize != 0 {
@@ -244,7 +249,7 @@ func (f *file) synced(writes bool, do func() error) error {
 // Flush is volume.File's. Nothing is delayed here, so it asks the brick only if that delays.
 func (f *file) Flush(ctx context.Context) error {
 	f.r.mu.Lock()
-	l, err := f.r.mu.link, f.err
+	l, err := f.r.mu.link, f.failureLocked()
 	f.r.mu.Unlock()
 	if err != nil || l != nil && !l.wantFlush {
 		return err
@@ -254,12 +259,28 @@ func (f *file) Flush(ctx context.Context) error {
 	return f.r.nothing(ctx, c)
 }
 
+// failureLocked returns why all that is asked of the file fails, nil if it does not.
+func (f *file) failureLocked() error {
+	if f.broken != nil {
+		return f.broken
+	}
+	return f.err
+}
+
 // Close is volume.File's: the brick is told with the next request, or a moment later.
 func (f *file) Close() error {
 	f.r.mu.Lock()
 	defer f.r.mu.Unlock()
-	delete(f.r.mu.files, f.handle)
 	f.giveBack(f.loan.Load()) // before the brick hears of it
-	f.r.mu.closes = append(f.r.mu.closes, f.handle)
+	f.closed = true
+	f.forgetLocked()
 	return nil
+}
+
+// forgetLocked has the brick close a file that nobody needs any more.
+func (f *file) forgetLocked() {
+	if f.closed && f.debts == 0 {
+		delete(f.r.mu.files, f.handle)
+		f.r.mu.closes = append(f.r.mu.closes, f.handle)
+	}
 }

@@ -68,7 +68,7 @@ func (r *Remote) Setattr(ctx context.Context, id volume.ID, change volume.Change
 // understood returns what is left of a change when that part of it is made of which a brick of an older version
 // does not know.
 func (r *Remote) understood(ctx context.Context, id volume.ID, c volume.Change) (volume.Change, error) {
-	if c.Mask&volume.SetMinimalACL == 0 || r.speaks(4) {
+	if c.Mask&volume.SetMinimalACL == 0 || r.speaks(wire.WriteSetSince) {
 		return c, nil
 	}
 	c.Mask &^= volume.SetMinimalACL

@@ -57,7 +57,7 @@ type loan struct {
 func (l *link) newHatch(w *wire.WelcomeBody) *hatch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, local := l.mu.raw.(*net.UnixConn); !local || w.Version < 4 || l.r.conf.Member {
+	if _, local := l.mu.raw.(*net.UnixConn); !local || w.Version < wire.HatchSince || l.r.conf.Member {
 		return nil
 	}
 	h := &hatch{l: l, wanted: make(chan *file, wantedMax), over: make(chan struct{})}
@@ -156,7 +156,8 @@ func (h *hatch) give(f *file, d *loan) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.mu.ended || len(h.mu.loans) >= loansMax || r.mu.files[f.handle] != f || f.loan.Load() != nil || !r.localIO.Load() {
+	gone := h.mu.ended || f.closed || r.mu.files[f.handle] != f || !r.localIO.Load()
+	if gone || f.loan.Load() != nil || len(h.mu.loans) >= loansMax {
 		_ = d.f.Close()
 		return
 	}

@@ -102,6 +102,7 @@ func (l *link) hello() (*wire.WelcomeBody, error) {
 		VersionMin: wire.VersionMin, VersionMax: wire.Version,
 		Volume: c.VolumeID, Brick: l.target.BrickID, Session: l.r.session,
 		Client: c.Client, ClientVersion: c.Version, Token: c.Token, Layout: c.Layout, Member: c.Member,
+		Attempt: l.r.attempts.Add(1),
 	}
 	l.r.remember(&h)
 	b := h.Append(wire.AppendBatchHeader(nil))

@@ -118,6 +118,9 @@ func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 		if err := r.reopen(l, w, made); err != nil {
 			return err
 		}
+		if err := r.reclaim(l, w.Version); err != nil {
+			return err
+		}
 	}
 	l.hatch = l.newHatch(w)
 	r.mu.Lock()
@@ -128,6 +131,9 @@ func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 	booted := r.mu.boot != wire.SessionID{} && r.mu.boot != w.Boot
 	r.mu.boot, r.mu.server, r.mu.version = w.Boot, w.Server, w.Version
 	r.mu.link, r.mu.lastErr = l, nil
+	if !w.Known {
+		r.debtsVoidLocked()
+	}
 	r.settleLocked(all, made)
 	for _, c := range r.mu.pending {
 		if err := r.barred(c, w.Known, booted, all); err != nil {

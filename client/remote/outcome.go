@@ -16,7 +16,7 @@ import (
 // it may do that twice, for until it has returned nobody can rely on what is written.
 func (c *call) asks() bool {
 	switch c.op {
-	case wire.OpOpen, wire.OpSync, wire.OpFileSync, wire.OpFlush:
+	case wire.OpOpen, wire.OpSync, wire.OpFileSync, wire.OpFlush, wire.OpLock:
 		return false
 	}
 	return c.sent && !c.op.Repeatable()
@@ -133,8 +133,10 @@ func (r *Remote) barred(c *call, known, booted bool, all decisions) error {
 	switch {
 	case known:
 		return nil
-	case c.file != nil && c.file.err != nil:
-		return c.file.err
+	case c.fileFailureLocked() != nil:
+		return c.fileFailureLocked()
+	case r.lockless(c) != nil:
+		return r.lockless(c)
 	case !c.sent, d != nil && !d.Executed && c.asks():
 		return nil
 	case !c.repeatable:

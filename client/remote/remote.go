@@ -17,6 +17,7 @@ import (
 
 	"github.com/mortarfs/mortar/brick/wire"
 	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/locks"
 )
 
 // Config says which set is meant, where it is and how long to wait for it.
@@ -53,12 +54,18 @@ type Remote struct {
 	log     *slog.Logger
 	session wire.SessionID
 	number  atomic.Uint64 // of the last request
+
+	attempts atomic.Uint64 // to connect, so far
+
 	bound   atomic.Int64  // network.timeout now; see SetTimeout
 	localIO atomic.Bool   // see SetLocalIO
 	slots   chan struct{} // one in it for each request in flight
 	closing context.Context
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
+	book    locks.Book    // of locks that were granted
+	locker  atomic.Bool   // there may have been any
+	polls   chan struct{} // one in it for each waiting lock that is polled for
 	moved   chan struct{} // to manage: targets or primary have changed; capacity 1
 
 	mu struct {
@@ -75,10 +82,12 @@ type Remote struct {
 		files     map[uint64]*file    // open ones, by handle
 		turn      uint64              // counts beginnings and ends of changes of files' contents
 		firsts    []*file             // that may have contents which came with their opening
+		debts     map[debtKey]*debt   // what is to be given up as soon as the brick is back
+		paying    bool                // pay runs
 		closes    []uint64            // handles that the next request tells the brick to close
 		boot      wire.SessionID      // of the brick's machine, as last heard
 		server    uint64              // whose session it is, likewise
-		version   uint16              // of the protocol, likewise
+		version   uint16              // of the protocol, likewise; 0: not known
 	}
 }
 
@@ -115,6 +124,7 @@ func New(conf Config) *Remote {
 		log:   conf.Logger.With("brick", conf.Name),
 		slots: make(chan struct{}, wire.InFlightMin),
 		moved: make(chan struct{}, 1),
+		polls: make(chan struct{}, pollsMax),
 	}
 	r.SetTimeout(conf.Timeout)
 	r.localIO.Store(conf.LocalIO)

@@ -216,7 +216,11 @@ type singleBrick struct {
 }
 
 func (b *singleBrick) serveWith(conf server.Config) *server.Server {
-	conf.Set = b.owner
+	record, err := b.store.NewLockerRecord()
+	if err != nil {
+		b.o.log.Error("nobody knows who had locks; they are lost", "error", err)
+	}
+	conf.Set, conf.Lockers = b.owner, func() server.Lockers { return record }
 	return server.New(conf)
 }
 

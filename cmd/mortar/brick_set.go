@@ -45,6 +45,8 @@ type memberBrick struct {
 	srv   *server.Server
 	m     atomic.Pointer[spec.Map]
 
+	lockers atomic.Pointer[set.LockerRecord] // of the last reign
+
 	mu struct {
 		sync.Mutex
 		owner *dht.Owner // while this member serves
@@ -59,7 +61,7 @@ func newMember(o brickOptions, life string, store *brick.Store, sets *client.Set
 	var err error
 	b.set, err = set.New(set.Config{
 		Set: o.set, Self: o.brick, Life: life, Member: store, Dir: filepath.Join(o.path, volume.Reserved, "log"),
-		Authority: authority{b}, Serve: b.serve, Logger: o.log,
+		Authority: authority{b}, Lockers: store, Serve: b.serve, Logger: o.log,
 	})
 	if err == nil {
 		err = b.update(m)
@@ -70,6 +72,7 @@ func newMember(o brickOptions, life string, store *brick.Store, sets *client.Set
 // serveWith gives the server what it needs of the set, and learns of it.
 func (b *memberBrick) serveWith(conf server.Config) *server.Server {
 	conf.Set, conf.Peer, conf.Outcome, conf.Heal = nil, b.set.Handle, b.outcome, healer{b.set}
+	conf.Lockers = func() server.Lockers { return *b.lockers.Load() }
 	b.srv = server.New(conf)
 	return b.srv
 }
@@ -133,6 +136,7 @@ func (b *memberBrick) serve(r set.Reign) (set.Service, error) {
 	s.done.Go(func() { sweep(ctx, r.Store, b.o.log) })
 	b.srv.SetBoot(setBoot(m.ID, b.o.set, r.Boot))
 	s.hidden = func() {}
+	b.lockers.Store(&r.Lockers)
 	b.srv.SetBackend(owner)
 	return s, nil
 }

@@ -63,7 +63,7 @@ func StartWitnesses(t testing.TB, seed uint64, lanes int, mounts ...string) *Wit
 		t.Fatal(err)
 	}
 	for lane := range lanes {
-		for _, kind := range []linear.Kind{linear.Write, linear.Append, linear.Create} {
+		for _, kind := range []linear.Kind{linear.Write, linear.Append, linear.Create, linear.Lock} {
 			w.work.Go(func() { w.lane(kind, lane) })
 		}
 	}

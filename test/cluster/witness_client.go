@@ -29,6 +29,7 @@ type client struct {
 	direct *os.File // read through past the kernel's pages
 	made   *os.File // the file that it created last
 	ino    uint64   // of that
+	held   bool     // it may have the lock
 }
 
 // value is one that nobody else writes.
@@ -45,6 +46,11 @@ func (c *client) run() {
 	defer c.close()
 	tick := time.NewTicker(witnessPause)
 	defer tick.Stop()
+	defer func() {
+		if c.held {
+			c.lock(false)
+		}
+	}()
 	for range groupOps {
 		<-tick.C
 		if c.w.stopped() || c.unknown() > groupUnknown {
@@ -55,6 +61,8 @@ func (c *client) run() {
 			c.register(c.dice.IntN(blocks))
 		case linear.Append:
 			c.list()
+		case linear.Lock:
+			c.lock(!c.held)
 		default:
 			c.names()
 		}
@@ -269,11 +277,29 @@ func (c *client) conclude() {
 		}
 	case linear.Append:
 		c.readList()
+	case linear.Lock:
 	default:
 		for i := range linear.Names {
 			c.look(linear.Op{Group: c.group.name, Name: i})
 		}
 	}
+}
+
+// lock sets an OFD lock, waiting for it or not, or gives it up.
+func (c *client) lock(set bool) {
+	op := linear.Op{Kind: linear.Lock, Group: c.group.name, Value: uint64(c.id + 1)}
+	typ, wait := int16(unix.F_WRLCK), c.dice.IntN(3) == 0
+	if !set {
+		op.Kind, typ, wait = linear.Unlock, unix.F_UNLCK, false
+	}
+	c.do(op, func() (linear.Outcome, error) {
+		err := lockFile(int(c.file.Fd()), "ofd", typ, wait)
+		c.held = set && err != unix.EAGAIN
+		if err == unix.EAGAIN {
+			err = os.ErrExist
+		}
+		return linear.Outcome{}, err
+	})
 }
 
 // notMissing keeps an ENOENT, where there can be none, from counting as an answer.

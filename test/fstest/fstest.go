@@ -79,7 +79,7 @@ func Run(t *testing.T, cfg Config) {
 		{"lookup", lookupTests}, {"stale", staleTests}, {"make", makeTests}, {"create", createTests},
 		{"link", linkTests}, {"rename", renameTests}, {"readdir", readdirTests}, {"attr", attrTests}, {"priv", privTests},
 		{"data", dataTests}, {"space", spaceTests}, {"xattr", xattrTests}, {"acl", aclTests},
-		{"context", contextTests}, {"concurrent", concurrentTests},
+		{"lock", lockTests}, {"context", contextTests}, {"concurrent", concurrentTests},
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {

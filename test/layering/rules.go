@@ -48,23 +48,24 @@ var worldly = []string{"os", "os/exec", "os/signal", "net", "net/http", "log", "
 // rules is the table.
 var rules = []rule{
 	{folder: "volume"},
+	{folder: "volume/locks", rooms: []string{"volume"}, barred: worldly},
 	{folder: "volume/spec", rooms: []string{"volume"}, outside: hashing, barred: worldly},
 	{folder: "volume/manage", rooms: []string{"volume", "volume/spec", "volume/manage/api", "volume/manage/quorum", "brick", "brick/wire", "dht"}, outside: join(system, rpc, config, metrics)},
 	{folder: "volume/manage/api", rooms: []string{"volume", "volume/spec"}, outside: rpc},
 	{folder: "volume/manage/quorum", outside: join(system, rpc, config)},
 
-	{folder: "brick", rooms: []string{"volume", "brick/internal"}, outside: join(system, hashing)},
+	{folder: "brick", rooms: []string{"volume", "volume/locks", "brick/internal"}, outside: join(system, hashing)},
 	{folder: "brick/internal", rooms: []string{"volume"}, outside: system},
 	{folder: "brick/wire", rooms: []string{"volume"}, outside: join(system, rpc)},
 	{folder: "brick/window", rooms: []string{"volume"}, outside: system},
-	{folder: "brick/server", rooms: []string{"volume", "volume/spec", "brick/wire", "brick/window"}, outside: join(system, rpc, metrics)},
+	{folder: "brick/server", rooms: []string{"volume", "volume/locks", "volume/spec", "brick/wire", "brick/window"}, outside: join(system, rpc, metrics)},
 	{folder: "brick/set", rooms: []string{"volume", "volume/spec", "brick/set/oplog", "brick/window"}, outside: join(system, erasure, hashing)},
 	{folder: "brick/set/oplog", rooms: []string{"volume", "brick/internal"}, outside: system},
 
 	{folder: "dht", rooms: []string{"volume", "volume/spec"}, outside: join(system, hashing)},
 
 	{folder: "client", rooms: []string{"volume", "volume/spec", "volume/manage/api", "client/remote", "client/stripe", "client/behind", "dht", "brick/wire"}, outside: system},
-	{folder: "client/remote", rooms: []string{"volume", "volume/spec", "brick/wire", "brick/window"}, outside: join(system, rpc)},
+	{folder: "client/remote", rooms: []string{"volume", "volume/locks", "volume/spec", "brick/wire", "brick/window"}, outside: join(system, rpc)},
 	{folder: "client/behind", rooms: []string{"volume"}, outside: system},
 	{folder: "client/stripe", rooms: []string{"volume", "volume/spec"}, outside: system},
 

@@ -158,10 +158,23 @@ func settle(group []Pending) []porcupine.Operation {
 		if p.op.Kind == Link && out.Result == Missing {
 			continue // the kernel says so of a file that it believes to have no name; it may believe what was
 		}
+		out.wooed = p.op.Kind == Lock && out.Result == Exists && wooed(group, p)
 		out.orphan = p.op.Kind == Look && !made[out.Value]
 		ops = append(ops, porcupine.Operation{ClientId: p.client, Input: p.op, Call: p.call, Output: out, Return: end})
 	}
 	return ops
+}
+
+// failoverMin is the least time that a request takes which outlives the server that executed it first.
+const failoverMin = int64(10 * time.Millisecond)
+
+// wooed reports whether another owner may have been getting the lock while p, which asks for it, was under way: he got it in the
+// end, or lost it with a server, asked the next one, and was refused by that.
+func wooed(group []Pending, p Pending) bool {
+	return slices.ContainsFunc(group, func(o Pending) bool {
+		got := o.ended == 0 || o.out.Unknown || o.out.Result == Done || o.ended-o.call > failoverMin
+		return o.op.Kind == Lock && o.op.Value != p.op.Value && got && o.call < p.ended && (o.ended == 0 || o.ended > p.call)
+	})
 }
 
 // number gives files the numbers 1, 2, 3 … of a group, in the place of those that the clients saw.

@@ -16,7 +16,7 @@
 //
 //   - Operations belong to groups that have nothing to do with each other, and each group is judged by itself:
 //     a register (a block of a file, Write and Read), a list (a file that is appended
-//     to, Append and List), or up to Names names of one directory (Create, Unlink, Rename, Link, Look).
+//     to, Append and List), a lock (Lock and Unlock), or up to Names names of one directory (Create, Unlink, Rename, Link, Look).
 //   - An operation whose outcome is unknown (EIO, ETIMEDOUT, a client that died) may happen at any time
 //     after it was asked, or never: it ends at infinity. Each of them doubles the
 //     search, in the worst case; so what it wrote, which nobody else writes, is looked for in what was
@@ -24,7 +24,7 @@
 //     Of a creation that is unknown it is not known either which file it made: any that nobody else did.
 //     Clients should give a group up when it has a dozen of them that make or move names.
 //
-// Every value is written once in a group: a judge that can't tell two writes apart sees little.
+// Every value is written once in a group (locks excepted, whose values are their owners): a judge that can't tell two writes apart sees little.
 package linear
 
 import (
@@ -48,10 +48,12 @@ const (
 	Rename                 // To leads where Name led, which is no more, or Missing
 	Link                   // Name leads to Value, a file with a name, or Exists, or Missing
 	Look                   // Name leads to Outcome.Value, or Missing
+	Lock                   // the lock is Value's, the owner, or Exists: another one has it
+	Unlock                 // it is not Value's any more
 )
 
 var kindNames = map[Kind]string{Write: "write", Read: "read", Append: "append", List: "list",
-	Create: "create", Unlink: "unlink", Rename: "rename", Link: "link", Look: "look"}
+	Create: "create", Unlink: "unlink", Rename: "rename", Link: "link", Look: "look", Lock: "lock", Unlock: "unlock"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -63,7 +65,7 @@ type Op struct {
 	Kind     Kind
 	Group    string
 	Name, To int
-	Value    uint64 // of Write, Append and Link; not 0
+	Value    uint64 // of Write, Append, Link, Lock and Unlock; not 0
 }
 
 // Result is how an operation ended that is known to have ended.

@@ -3,6 +3,7 @@ package linear
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -273,6 +274,59 @@ func TestVerdicts(t *testing.T) {
 				t.Errorf("%v\n%s", v, strings.Join(v.Bad, "\n"))
 			}
 		})
+	}
+}
+
+// Locks that several ask for at a time. A server that dies loses a lock of which its owner has not heard; he asks
+// again, and others may have been refused because of it, and have got it, before he has it.
+func TestLockVerdicts(t *testing.T) {
+	t.Parallel()
+	refused := Outcome{Result: Exists}
+	lock := func(h *History, who int) *Pending { return h.Begin(who, Op{Kind: Lock, Value: uint64(who)}) }
+	unlock := func(h *History, who int) { h.Begin(who, Op{Kind: Unlock, Value: uint64(who)}).End(Outcome{}) }
+	pass := func(d int64) { // the history's clock is the machine's
+		for begin := time.Now(); int64(time.Since(begin)) < d; {
+			runtime.Gosched()
+		}
+	}
+	for name, c := range map[string]struct {
+		play func(h *History)
+		good bool
+	}{
+		"one has it, another is refused": {func(h *History) { lock(h, 1).End(Outcome{}); lock(h, 2).End(refused) }, true},
+		"refused, and nobody has it":     {func(h *History) { lock(h, 1).End(Outcome{}); unlock(h, 1); lock(h, 2).End(refused) }, false},
+		"two have it":                    {func(h *History) { lock(h, 1).End(Outcome{}); lock(h, 2).End(Outcome{}) }, false},
+		"lost before it was heard of": {func(h *History) {
+			first := lock(h, 1)
+			lock(h, 2).End(refused)
+			lock(h, 2).End(Outcome{})
+			unlock(h, 2)
+			first.End(Outcome{})
+			lock(h, 2).End(refused)
+		}, true},
+		"lost, and refused in the end": {func(h *History) {
+			first := lock(h, 1)
+			lock(h, 2).End(refused)
+			lock(h, 2).End(Outcome{})
+			pass(2 * failoverMin)
+			first.End(refused)
+		}, true},
+		"refused both": {func(h *History) {
+			first := lock(h, 1)
+			lock(h, 2).End(refused)
+			first.End(refused)
+		}, false},
+		"lost after it was heard of": {func(h *History) {
+			lock(h, 1).End(Outcome{})
+			lock(h, 2).End(refused)
+			lock(h, 2).End(Outcome{})
+		}, false},
+	} {
+		var h History
+		c.play(&h)
+		if v := h.Check(time.Minute, ""); (len(v.Bad) == 0) != c.good || len(v.Undecided) > 0 {
+			t.Errorf("%s: %v\n%s", name, v, strings.Join(v.Bad, "\n"))
+		}
 	}
 }
 

@@ -44,6 +44,7 @@ type told struct {
 	Outcome
 	list   digest
 	orphan bool // Value is that of a file that no creation is known to have made
+	wooed  bool // of a Lock that another has: somebody else was just getting it
 }
 
 // model is what a file system does, one operation after the other.
@@ -73,6 +74,20 @@ func step(s state, op Op, out told) (bool, state) {
 		return true, s
 	case List:
 		return s.list == out.list, s
+	case Lock: // who is getting one may have it, lose it with the server before he hears of it, and ask again
+		free := s.register == 0 || s.register == op.Value
+		switch {
+		case out.Result == Exists:
+			return !free || out.wooed, s
+		case free:
+			s.register = op.Value
+		}
+		return free || out.Unknown, s
+	case Unlock:
+		if s.register == op.Value {
+			s.register = 0
+		}
+		return true, s
 	}
 	return stepNames(s, op, out)
 }

@@ -39,6 +39,7 @@ import (
 	"time"
 
 	"github.com/mortarfs/mortar/volume"
+	"github.com/mortarfs/mortar/volume/locks"
 )
 
 // maxSize is the greatest size of a file in bytes: ext4's with 4 KiB blocks.
@@ -53,7 +54,8 @@ type FS struct {
 	set      volume.SetID
 	clock    func() time.Time
 	capacity int64 // bytes of data
-	history  bool  // keep a copy of the tree for every change (PowerLoss)
+	locks    locks.Table
+	history  bool // keep a copy of the tree for every change (PowerLoss)
 
 	mu struct {
 		sync.Mutex

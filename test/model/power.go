@@ -35,6 +35,7 @@ func (s *Store) PowerLoss(rng *rand.Rand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.boot++
+	s.locks.Drop(func(volume.LockOwner) bool { return true })
 	r := rest{past: s.mu.past, pins: s.mu.pins, at: rng.IntN(len(s.mu.past))}
 	s.mu.tree = *r.tree()
 	s.mu.restart()

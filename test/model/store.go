@@ -36,6 +36,7 @@ func (s *Store) Crash() {
 	s.mu.Lock()
 	defer s.leave()
 	s.mu.boot++
+	s.locks.Drop(func(volume.LockOwner) bool { return true })
 	s.mu.restart()
 }
 

@@ -1,6 +1,7 @@
 package posixtest
 
 import (
+	"errors"
 	"io"
 	"os/exec"
 	"sync/atomic"
@@ -41,6 +42,33 @@ var lockTests = []test{
 		e.fails(set(b, unix.F_RDLCK, 11, 1), unix.EAGAIN, unix.EACCES)
 		e.ok(set(a, unix.F_RDLCK, 15, 5))
 		e.ok(set(b, unix.F_RDLCK, 15, 5))
+	}},
+	{"what fails changes nothing", func(e *env) {
+		p := e.file("f", "")
+		a, b := e.open(p, unix.O_RDWR, 0), e.open(p, unix.O_RDWR, 0)
+		set := func(fd int, typ int16, start, length int64) error {
+			_, err := ofd(fd, unix.F_OFD_SETLK, typ, start, length)
+			return err
+		}
+		e.ok(set(a, unix.F_WRLCK, 0, 10))
+		e.ok(set(b, unix.F_RDLCK, 20, 10))
+		e.fails(set(a, unix.F_WRLCK, 5, 20), unix.EAGAIN, unix.EACCES) // upgrade
+		e.fails(set(a, unix.F_WRLCK, 5, 0), unix.EAGAIN, unix.EACCES)  // to the end of the file
+		e.ok(set(a, unix.F_RDLCK, 5, 20))                              // splits
+		e.ok(set(b, unix.F_RDLCK, 5, 0))
+		e.fails(set(b, unix.F_RDLCK, 4, 1), unix.EAGAIN, unix.EACCES)
+		e.fails(set(a, unix.F_WRLCK, 5, 1), unix.EAGAIN, unix.EACCES)
+		e.ok(set(b, unix.F_UNLCK, 0, 0))
+		e.ok(set(a, unix.F_WRLCK, 0, 0))
+	}},
+	{"access that a lock needs", func(e *env) {
+		p := e.file("f", "")
+		r, w := e.open(p, unix.O_RDONLY, 0), e.open(p, unix.O_WRONLY, 0)
+		_, err := ofd(r, unix.F_OFD_SETLK, unix.F_WRLCK, 0, 0)
+		e.fails(err, unix.EBADF)
+		_, err = ofd(w, unix.F_OFD_SETLK, unix.F_RDLCK, 0, 0)
+		e.fails(err, unix.EBADF)
+		e.ok(unix.Flock(r, unix.LOCK_EX|unix.LOCK_NB)) // flock needs none
 	}},
 	{"a lock is waited for", func(e *env) {
 		p := e.file("f", "")
@@ -119,6 +147,32 @@ var lockTests = []test{
 		e.ok(in.Close())
 		_ = cmd.Wait() // read fails at the end of its input
 		e.ok(unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB))
+	}},
+	{"a signal ends the wait", func(e *env) {
+		p := e.file("f", "")
+		e.ok(unix.Flock(e.open(p, unix.O_RDONLY, 0), unix.LOCK_EX))
+		err := exec.Command("flock", "--wait", "0.1", "-E", "77", p, "true").Run() // an alarm
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 77 {
+			e.Errorf("it ended with %v", err)
+		}
+	}},
+	{"a process that is killed gives its locks up", func(e *env) {
+		p := e.file("f", "")
+		cmd := exec.Command("flock", "--no-fork", "--exclusive", p, "sh", "-c", "echo locked; read line")
+		in, err := cmd.StdinPipe()
+		e.ok(err)
+		defer in.Close()
+		out, err := cmd.StdoutPipe()
+		e.ok(err)
+		e.ok(cmd.Start())
+		_, err = io.ReadFull(out, make([]byte, len("locked\n")))
+		e.ok(err)
+		fd := e.open(p, unix.O_RDONLY, 0)
+		e.fails(unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+		e.ok(cmd.Process.Kill())
+		_ = cmd.Wait()
+		e.ok(unix.Flock(fd, unix.LOCK_EX))
 	}},
 	{"a process that waits for a lock can be killed", func(e *env) {
 		p := e.file("f", "")

@@ -126,7 +126,9 @@ func checkDatabase(f *os.File) (uint64, error) {
 	transaction := binary.LittleEndian.Uint64(b[8:])
 	for i := range pages {
 		if !slices.Equal(b[i*pageSize:(i+1)*pageSize], newPage(i, transaction)) {
-			return 0, fmt.Errorf("page %d is not of transaction %d", i, transaction)
+			is := b[i*pageSize:]
+			return 0, fmt.Errorf("page %d is not of transaction %d: it says page %d of %d", i, transaction,
+				binary.LittleEndian.Uint64(is), binary.LittleEndian.Uint64(is[8:]))
 		}
 	}
 	return transaction, nil
