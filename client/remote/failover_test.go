@@ -112,6 +112,15 @@ var changes = map[string]struct {
 	}, want: func(w *once) string { return w.content(string(make([]byte, 4096)) + "first") }},
 	"write": {op: "write", do: func(w *once) error { _, err := w.file.WriteAt(w.ctx, []byte("other"), 0, 0); return err },
 		want: func(w *once) string { return w.content("other") }},
+	"write and setattr": {op: "write and setattr", do: func(w *once) error {
+		_, err := w.file.WriteSet(w.ctx, []byte("other"), 0, 0, volume.Change{Mask: volume.SetMtime, Mtime: volume.Time{Sec: 5}})
+		return err
+	}, want: func(w *once) string {
+		if a, err := w.s.fs.Getattr(w.ctx, w.file.ID()); err != nil || a.Mtime.Sec != 5 {
+			return fmt.Sprintf("mtime is %v, %v", a.Mtime, err)
+		}
+		return w.content("other")
+	}},
 }
 
 // once is what a change finds: a file "a" with "first" in it, open, and a directory "dir".

@@ -51,7 +51,7 @@ func (c *call) tellsAttr() bool {
 //   - Setattr: likewise; that it is told at all means that a later change was
 //     acknowledged, before which this one counts as done.
 //   - Append: the data are at the offset that was settled then, in one piece.
-//   - Write: likewise at its own; all of it, since what does not fit fails, and is no execution.
+//   - Write, WriteSet: likewise at its own; all of it, since what does not fit fails, and is no execution.
 //   - Unlink, Rmdir, Rename, Setxattr, Removexattr, Allocate: success has no result.
 //     Whatever has happened to the name since, came after.
 func replyOf(c *call, o *wire.Outcome) []byte {
@@ -63,7 +63,7 @@ func replyOf(c *call, o *wire.Outcome) []byte {
 		return wire.AppendAttr(b, &o.Attr)
 	case wire.OpAppend:
 		return wire.AppendNumber(b, o.Offset)
-	case wire.OpWrite:
+	case wire.OpWrite, wire.OpWriteSet:
 		return wire.AppendNumber(b, int64(len(c.out)))
 	}
 	return b

@@ -234,6 +234,14 @@ func (f *reignFile) Append(ctx context.Context, p []byte, flags volume.WriteFlag
 	return off, err
 }
 
+func (f *reignFile) WriteSet(ctx context.Context, p []byte, off int64, flags volume.WriteFlags, c volume.Change) (n int, err error) {
+	err = f.r.change(ctx, "write and setattr", func(*wire.Outcome) error {
+		n, err = f.File.WriteSet(ctx, p, off, flags, c)
+		return err
+	})
+	return n, err
+}
+
 func (f *reignFile) WriteAt(ctx context.Context, p []byte, off int64, flags volume.WriteFlags) (n int, err error) {
 	err = f.r.change(ctx, "write", func(*wire.Outcome) error {
 		n, err = f.File.WriteAt(ctx, p, off, flags)
