@@ -178,7 +178,7 @@ func (d *Distribute) idOp(ctx context.Context, op string, id volume.ID, f func(c
 }
 
 // find asks all sets but one for a file. A directory is not found: its home has
-// said that it does not exist.
+// said that it does not exist. Like whatever a client asks it waits for sets that nobody serves, as long as network.timeout says.
 func (d *Distribute) find(ctx context.Context, v *view, id volume.ID, but volume.SetID) (volume.SetID, error) {
 	var mu sync.Mutex
 	var found volume.SetID
@@ -190,12 +190,13 @@ func (d *Distribute) find(ctx context.Context, v *view, id volume.ID, but volume
 	}
 	s := step{op: opWhere, id: id}
 	question := s.encode()
+	ctx, cancel := context.WithTimeout(ctx, spec.Values(v.m.Options).Duration("network.timeout"))
+	defer cancel()
 	errs := each(sets, func(set volume.SetID) error {
-		t, err := v.set("find", set)
-		if err != nil {
-			return err
+		b, err := v.ask(ctx, set, question)
+		if isErrno(err, syscall.ETIMEDOUT) {
+			return unavailable("find", set)
 		}
-		b, err := t.Step(ctx, question)
 		if err != nil {
 			return err
 		}

@@ -186,14 +186,7 @@ func (o *Owner) tell(ctx context.Context, v *view, set volume.SetID, s *step) (*
 	if set == o.self {
 		return o.handle(ctx, s)
 	}
-	peer, err := v.set("step", set)
-	if err != nil {
-		return nil, err
-	}
-	b, err := peer.Step(ctx, s.encode())
-	for err != nil && v.several(set) && volume.ReasonOf(err) == volume.Unavailable && waited(ctx, lookAgain) && v.comesUp(ctx, set) {
-		b, err = peer.Step(ctx, s.encode()) // another member has taken over; a step may be repeated
-	}
+	b, err := v.ask(ctx, set, s.encode())
 	if err != nil {
 		return nil, err
 	}
@@ -202,18 +195,6 @@ func (o *Owner) tell(ctx context.Context, v *view, set volume.SetID, s *step) (*
 		return nil, malformed("answer", err)
 	}
 	return a, nil
-}
-
-// waited waits; false: ctx has ended before.
-func waited(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // reaches reports whether a set can be asked, waiting for one that fails over as long as for a step.

@@ -250,3 +250,42 @@ func TestSyncWaits(t *testing.T) {
 		w.must(f.Close())
 	}
 }
+
+// TestFindWhileAway: a file that is not where it was born may be elsewhere: who asks for it waits while another member of a set takes over,
+// and is not told EIO; a set of one brick is away or not.
+func TestFindWhileAway(t *testing.T) {
+	for _, members := range []int{1, 3} {
+		c := &cluster{}
+		c.init(t, 3, false)
+		for i := range c.m.Sets {
+			c.m.Sets[i].Members = make([]spec.Member, members)
+		}
+		w := newWorldOf(t, c)
+		name := w.owned(w.dir, 1, "f")
+		f, a, err := w.fs.Create(w.ctx, w.dir, name, volume.Node{Mode: syscall.S_IFREG | 0o644}, volume.Write)
+		w.must(err)
+		w.must(f.Close())
+		w.must(w.fs.Unlink(w.ctx, w.dir, name))
+		c.nodes[2].halt()
+		done := make(chan error, 1)
+		go func() { _, err := w.fs.Open(w.ctx, a.ID, volume.Read); done <- err }()
+		if members == 1 {
+			if err := <-done; volume.ErrnoOf(err) != syscall.EIO {
+				t.Errorf("the opening ended with %v while a set of one brick was down", err)
+			}
+			c.nodes[2].start()
+			continue
+		}
+		select {
+		case err := <-done:
+			t.Errorf("the opening did not wait: %v", err)
+			c.nodes[2].start()
+			continue
+		case <-time.After(5 * lookAgain):
+		}
+		c.nodes[2].start()
+		if err := <-done; volume.ErrnoOf(err) != syscall.ESTALE {
+			t.Errorf("the opening of what is gone: %v", err)
+		}
+	}
+}

@@ -107,6 +107,32 @@ func (v *view) comesUp(ctx context.Context, id volume.SetID) bool {
 	return true
 }
 
+// ask sends a set a step. Steps fail at once while nobody serves their set; of a set with several members another takes over
+// then, for which it waits until ctx ends: a step may be repeated.
+func (v *view) ask(ctx context.Context, set volume.SetID, step []byte) ([]byte, error) {
+	s, err := v.set("step", set)
+	if err != nil {
+		return nil, err
+	}
+	b, err := s.Step(ctx, step)
+	for err != nil && v.several(set) && volume.ReasonOf(err) == volume.Unavailable && waited(ctx, lookAgain) && v.comesUp(ctx, set) {
+		b, err = s.Step(ctx, step)
+	}
+	return b, err
+}
+
+// waited waits; false: ctx has ended before.
+func waited(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
 // lookAgain is how often it is looked whether a set can be asked again.
 const lookAgain = 20 * time.Millisecond
 

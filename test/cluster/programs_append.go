@@ -74,8 +74,12 @@ func (l *logFile) write(i int, dice *rand.Rand) {
 		}
 		own := [2]map[int]bool{}
 		own[i] = l.acks[i]
-		if lost, ok := l.check(i, own); ok && lost != "" {
+		lost, ok := l.check(i, own)
+		if lost != "" {
 			l.p.wrong("%s", lost)
+		}
+		if !ok {
+			return
 		}
 	}
 }
@@ -103,26 +107,44 @@ func (l *logFile) check(mount int, acks [2]map[int]bool) (lost string, ok bool) 
 	if !l.p.did("look", begin, err) {
 		return "", false
 	}
-	type key struct{ writer, n int }
-	found := map[key]bool{}
-	for rest := b; len(rest) > 0; {
-		line, after, _ := bytes.Cut(rest, []byte{'\n'})
-		var k key
-		if _, err := fmt.Sscanf(string(line[:min(len(line), 30)]), "%d %d", &k.writer, &k.n); err != nil || !bytes.HasPrefix(rest, record(k.writer, k.n)) {
-			l.p.wrong("%s, mount %d: at %d of %d is no whole record: %.40q", l.name, mount, len(b)-len(rest), len(b), line)
-			return "", false
-		}
-		if found[k] {
-			l.p.wrong("%s, mount %d: record %d of %d is there twice", l.name, mount, k.n, k.writer)
-		}
-		found[k], rest = true, after
+	found, wrong := recordsIn(b)
+	if wrong != "" {
+		l.p.wrong("%s, mount %d: %s", l.name, mount, wrong)
+		return "", false
 	}
 	for writer, all := range acks {
 		for n, acked := range all {
-			if acked && !found[key{writer, n}] {
+			if acked && !found[recordKey{writer, n}] {
 				lost = fmt.Sprintf("%s, mount %d: record %d of %d was acknowledged and is not there (%d bytes)", l.name, mount, n, writer, len(b))
 			}
 		}
 	}
 	return lost, true
+}
+
+type recordKey struct{ writer, n int }
+
+// recordsIn returns the records in a file, and what else is there. The last one may end anywhere: it is just being written, or
+// the file longer than the mount believes. It is not among those that are found then.
+func recordsIn(b []byte) (found map[recordKey]bool, wrong string) {
+	found = map[recordKey]bool{}
+	for at := 0; at < len(b); {
+		var k recordKey
+		rest := b[at:]
+		_, err := fmt.Sscanf(string(rest[:min(len(rest), 30)]), "%d %d ", &k.writer, &k.n)
+		want := record(k.writer, k.n)
+		switch {
+		case err == nil && bytes.HasPrefix(rest, want):
+		case err == nil && bytes.HasPrefix(want, rest), len(rest) < len("0 00 x"):
+			return found, ""
+		default:
+			return found, fmt.Sprintf("at %d is no whole record (%v): %s", at, err, difference(rest, want))
+		}
+		if found[k] {
+			return found, fmt.Sprintf("record %d of %d is there twice, at %d of %d", k.n, k.writer, at, len(b))
+		}
+		found[k] = true
+		at += len(want)
+	}
+	return found, ""
 }
