@@ -80,8 +80,12 @@ func (f *front) handle(out *gofuse.OpenOut, n *node, file volume.File, flags vol
 	return gofuse.OK
 }
 
-// direct reports whether a file opened so bypasses the kernel's pages.
-func (f *front) direct(flags uint32) bool { return f.opts.DirectIO || flags&syscall.O_DIRECT != 0 }
+// direct reports whether a file opened so bypasses the kernel's pages. Who appends does: the kernel cuts a write
+// through pages where the first of them ends, and another mount's record could come between.
+func (f *front) direct(flags uint32) bool {
+	appends := flags&syscall.O_APPEND != 0 && flags&syscall.O_ACCMODE != syscall.O_RDONLY
+	return f.opts.DirectIO || flags&syscall.O_DIRECT != 0 || appends
+}
 
 // Open opens a regular file. The kernel drops the pages that it has of it, for
 // another mount may have changed them: close-to-open.

@@ -295,6 +295,29 @@ func TestAppendTwoMounts(t *testing.T) {
 	wantText(t, a+"/log", want.String())
 }
 
+// TestAppendWhole: what one write(2) appends is one append, though it begins in the midst of a page and ends in another: cut in two,
+// another mount's record could come between.
+func TestAppendWhole(t *testing.T) {
+	hook := &hookFS{FS: model.New()}
+	m, _ := mount(t, hook, "")
+	record := strings.Repeat("0123456789", 700)
+	want := ""
+	for _, flags := range []int{os.O_CREATE | os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_SYNC} {
+		f := open(t, m+"/log", flags|os.O_APPEND)
+		for range 20 {
+			hook.take("append")
+			_, err := f.WriteString(record)
+			must(t, err)
+			if n := hook.take("append"); n != 1 {
+				t.Fatalf("flags %o: one write is %d appends", flags, n)
+			}
+			want += record
+		}
+		must(t, f.Close())
+		wantText(t, m+"/log", want)
+	}
+}
+
 // TestAppendFails has an append fail, at a layer that could delay it and at one that can't: who wrote is told.
 func TestAppendFails(t *testing.T) {
 	for _, late := range []bool{false, true} {

@@ -28,19 +28,20 @@ import (
 //
 // An EIO leaves open what has happened; it is counted, and an error if nobody in the same round had to wait for as long as a mount waits.
 type Programs struct {
-	t      testing.TB
-	dir    string // below each mount
-	mounts []string
-	seed   uint64
-	stop   chan struct{}
-	work   sync.WaitGroup
+	t       testing.TB
+	dir     string // below each mount
+	mounts  []string
+	seed    uint64
+	timeout time.Duration // for which a mount waits before EIO (network.timeout)
+	stop    chan struct{}
+	work    sync.WaitGroup
 
 	mu struct {
 		sync.Mutex
 		did     map[string]int
 		failed  map[string]int
 		short   int
-		slowest time.Duration
+		slowest time.Duration // of those that are not other programs
 		wrong   []string
 		kept    map[string]kept // files as they must be in the end
 	}
@@ -52,21 +53,18 @@ const (
 	// believedSlack is what a directory's attributes are believed longer, and a busy machine adds.
 	believedSlack = 2 * time.Second
 
-	// serviceTimeout is for how long a mount waits before EIO (network.timeout), less what the client's clock may miss of it.
-	serviceTimeout = 9 * time.Second
-
 	programPause = 2 * time.Millisecond
 	wrongMax     = 20 // sentences that are printed
 )
 
-// StartPrograms begins all kinds, each through all of the mounts, in a new directory.
-func StartPrograms(t testing.TB, seed uint64, mounts ...string) *Programs {
+// StartPrograms begins all kinds, each through all of the mounts, in a new directory; timeout is the volume's network.timeout.
+func StartPrograms(t testing.TB, seed uint64, timeout time.Duration, mounts ...string) *Programs {
 	t.Helper()
 	dir, err := os.MkdirTemp(mounts[0], "programs-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Programs{t: t, dir: filepath.Base(dir), mounts: mounts, seed: seed, stop: make(chan struct{})}
+	p := &Programs{t: t, dir: filepath.Base(dir), mounts: mounts, seed: seed, timeout: timeout, stop: make(chan struct{})}
 	p.mu.did, p.mu.failed, p.mu.kept = map[string]int{}, map[string]int{}, map[string]kept{}
 	t.Cleanup(p.end)
 	for i := range mounts {
@@ -122,13 +120,19 @@ func (p *Programs) path(mount int, name string) string {
 // that open; the others say something that is not so, unless they are among those that are expected.
 func (p *Programs) did(what string, begin time.Time, err error, expected ...error) bool {
 	took := time.Since(begin)
+	p.mu.Lock()
+	p.mu.slowest = max(p.mu.slowest, took)
+	p.mu.Unlock()
+	return p.note(what, took, err, expected...)
+}
+
+func (p *Programs) note(what string, took time.Duration, err error, expected ...error) bool {
 	if err != nil && !errors.Is(err, syscall.EIO) && !slices.ContainsFunc(expected, func(e error) bool { return errors.Is(err, e) }) {
 		p.wrong("%s: %v", what, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.did[what]++
-	p.mu.slowest = max(p.mu.slowest, took)
 	if errors.Is(err, syscall.EIO) {
 		if p.mu.failed[what]++; p.mu.failed[what] <= 3 {
 			p.t.Logf("%s %s, after %v: %v", time.Now().Format(clockFormat), what, took.Round(time.Millisecond), err)
@@ -200,7 +204,7 @@ func (p *Programs) Finish() Report {
 	for _, n := range p.mu.failed {
 		failed += n
 	}
-	if failed > 0 && p.mu.slowest < serviceTimeout {
+	if failed > 0 && p.mu.slowest < p.timeout*9/10 { // a mount counts from when it last heard of the set
 		p.wrong("%d operations failed, and none waited for longer than %v", failed, p.mu.slowest)
 	}
 	r.Wrong = len(p.mu.wrong)

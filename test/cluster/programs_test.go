@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -24,12 +25,16 @@ func TestSoakProgramsUnderFaults(t *testing.T) {
 			x := newProgramTrial(t, sets)
 			end := time.Now().Add(soakFor())
 			for n := uint64(0); (n == 0 || time.Now().Before(end)) && !t.Failed(); n++ {
-				x.round(seed+n*16+uint64(sets), length)
+				x.round(seed+n*16+uint64(sets), length, timeouts[n%uint64(len(timeouts))])
 				t.Logf("round %d, in all: %d kills, %d of primaries; ledger: %d acknowledged, %d lost; %v", n, x.kills, x.primaries, x.acknowledged, x.lost, x.report)
 			}
 		})
 	}
 }
+
+// timeouts are network.timeout of one round after the other: what is usual, which nothing should fail with, and one that
+// is over before the faults are, so that it is seen how failures are told.
+var timeouts = []time.Duration{10 * time.Second, time.Second}
 
 // programTrial is a volume under faults, and what came of it.
 type programTrial struct {
@@ -56,11 +61,12 @@ func newProgramTrial(t *testing.T, sets int) *programTrial {
 
 // round has programs at work under faults for a while; then all must be well. The ledger's clients, on the same
 // mounts, tell when all are served again.
-func (x *programTrial) round(seed uint64, length time.Duration) {
+func (x *programTrial) round(seed uint64, length, timeout time.Duration) {
 	x.t.Helper()
 	phase := Phases(x.t)
+	x.c.Servers[0].Must("volume", "set", "v", "network.timeout", strconv.Itoa(int(timeout.Seconds())))
 	ledger := StartLedger(x.t, seed, len(x.mounts), x.mounts...)
-	programs := StartPrograms(x.t, seed, x.mounts...)
+	programs := StartPrograms(x.t, seed, timeout, x.mounts...)
 	s := &Saboteur{c: x.c, volume: "v", sets: x.sets, dice: rand.New(rand.NewPCG(seed, 99))}
 	s.Harass(length, ledger)
 	phase("faults: " + s.String())

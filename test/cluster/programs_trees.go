@@ -119,5 +119,5 @@ func (p *Programs) run(what, name string, args ...string) (string, bool) {
 			err = fmt.Errorf("%s: %w", said, syscall.EIO)
 		}
 	}
-	return out.String(), p.did(what, begin, err)
+	return out.String(), p.note(what, time.Since(begin), err)
 }
