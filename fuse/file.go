@@ -104,7 +104,9 @@ func (f *front) Open(cancel <-chan struct{}, in *gofuse.OpenIn, out *gofuse.Open
 	if flags&volume.KillPriv != 0 {
 		c.join(n)
 	}
+	n.opening.Add(1)
 	file, err := f.fs.Open(c, n.id, flags)
+	n.opening.Add(-1)
 	if flags&volume.Truncate != 0 {
 		f.touch(n)
 	}

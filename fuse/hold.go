@@ -142,11 +142,16 @@ func (f *front) holdFile(c *call, id volume.ID) bool {
 		return !errors.Is(err, syscall.ESTALE)
 	}
 	f.ahead.Go(func() {
-		wait := time.NewTimer(holdFor)
-		defer wait.Stop()
-		select {
-		case <-wait.C:
-		case <-f.ending:
+		tick := time.NewTicker(holdFor)
+		defer tick.Stop()
+		for held := true; held; {
+			select {
+			case <-tick.C:
+				n := f.nodes.known(id)
+				held = n != nil && n.opening.Load() > 0 // its OPEN has arrived and waits, as in a failover
+			case <-f.ending:
+				held = false
+			}
 		}
 		if err := file.Close(); err != nil {
 			f.grumble.line("close", err)

@@ -15,6 +15,7 @@ type hookFS struct {
 	volume.FS
 	getattr func(context.Context, volume.ID) error
 	lookup  func(context.Context, string) error
+	open    func(volume.ID)
 	readAt  func(context.Context) error
 	append  func() error
 	late    bool // its files can delay appends; they don't
@@ -107,6 +108,9 @@ func (f lateFile) AppendLater(ctx context.Context, p []byte, end int64, w volume
 
 func (h *hookFS) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
 	h.count("open")
+	if h.open != nil {
+		h.open(id)
+	}
 	file, err := h.FS.Open(ctx, id, f)
 	if err != nil {
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -203,67 +202,6 @@ func TestTwoMounts(t *testing.T) {
 	must(t, os.Symlink("x", a+"/link"))
 	if s, err := os.Readlink(b + "/link"); s != "x" {
 		t.Error(s, err)
-	}
-}
-
-// TestReplacedByAnother: a name that another mount replaces all the time can be
-// opened, and leads to one of the files that were put there.
-func TestReplacedByAnother(t *testing.T) {
-	fs := model.New()
-	m, _ := mount(t, fs, "")
-	ctx := t.Context()
-	put := func(name, text string) {
-		f, _, err := fs.Create(ctx, volume.Root, name, volume.Node{Mode: 0o644}, volume.Write)
-		must(t, err)
-		_, err = f.WriteAt(ctx, []byte(text), 0, 0)
-		must(t, err)
-		must(t, f.Close())
-	}
-	put("target", "first")
-	var done atomic.Bool
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for i := 0; !done.Load(); i++ {
-			put("temp", "later")
-			if err := fs.Rename(ctx, volume.Root, "temp", volume.Root, "target", 0); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	for range 2000 {
-		if b, err := os.ReadFile(m + "/target"); err != nil || len(b) != 5 {
-			t.Errorf("%q, %v", b, err)
-			break
-		}
-	}
-	done.Store(true)
-	wg.Wait()
-}
-
-// TestReplacedUnderStat: the same for stat, where the kernel believes no
-// attributes: the name is replaced each time between its look-up and the question for attributes.
-func TestReplacedUnderStat(t *testing.T) {
-	fs := model.New()
-	ctx := t.Context()
-	put := func(name string) {
-		f, _, err := fs.Create(ctx, volume.Root, name, volume.Node{Mode: 0o644}, volume.Write)
-		must(t, err)
-		must(t, f.Close())
-	}
-	put("target")
-	hook := &hookFS{FS: fs}
-	hook.getattr = func(_ context.Context, id volume.ID) error {
-		if id == volume.Root {
-			return nil
-		}
-		put("temp")
-		return fs.Rename(ctx, volume.Root, "temp", volume.Root, "target", 0)
-	}
-	m, _ := mount(t, hook, "attribute-timeout=0,entry-timeout=0")
-	for range 50 {
-		if _, err := os.Lstat(m + "/target"); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

@@ -31,6 +31,8 @@ type node struct {
 	// by the group, as its attributes were last told; 0: no such file.
 	loose atomic.Uint64
 
+	opening atomic.Int32 // OPENs that are under way
+
 	locked atomic.Bool          // locks were asked for, of what is a regular file
 	grants grants               // of what is a regular file
 	dir    atomic.Pointer[node] // of a regular file: where it was found last

@@ -97,7 +97,7 @@ func (k *keeper) make(name string) {
 		}
 		if kind == 1 && err == nil {
 			if err = f.Sync(); err == nil && k.dice.IntN(2) == 0 {
-				k.p.seen(k.id+1, name, is, "synced and not closed", patient) // by another mount
+				k.p.seen(k.id+1, name, is, "synced and not closed", exact) // by another mount
 			}
 		}
 		err = errors.Join(err, f.Close())
@@ -107,7 +107,7 @@ func (k *keeper) make(name string) {
 			err = unix.UtimesNanoAt(unix.AT_FDCWD, k.p.path(k.id, name), []unix.Timespec{ts, ts}, 0)
 		}
 	}
-	k.settle(what, begin, err, name, is)
+	k.settle(what, begin, err, name, is, exact)
 }
 
 // change overwrites a file in place or anew, appends to it, sets its times and mode, renames or removes it.
@@ -142,7 +142,11 @@ func (k *keeper) change(name string, is kept) {
 		}
 		return
 	}
-	k.settle(what, begin, err, name, is)
+	how := glance
+	if k.dice.IntN(4) == 0 { // waiting takes most of a keeper's time
+		how = patient
+	}
+	k.settle(what, begin, err, name, is, how)
 }
 
 // write opens a file and writes, in pieces unless it is appended.
@@ -162,22 +166,24 @@ func (k *keeper) write(path string, flags int, b []byte, at int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// settle looks at a file that is closed, on its own mount and on another, and enters how it is. A file with a failed
-// operation is not looked at again.
-func (k *keeper) settle(what string, begin time.Time, err error, name string, is kept) {
+// settle looks at a file that is closed, on its own mount and on another, in either order, and enters how it is; how is what the other
+// mount is allowed. A file with a failed operation is not looked at again.
+func (k *keeper) settle(what string, begin time.Time, err error, name string, is kept, how patience) {
 	if !k.p.did(what, begin, err) {
 		return
 	}
-	mtime, sure := k.p.seen(k.id, name, is, what+", same mount", exact)
+	sure := true
+	first := k.dice.IntN(2) == 0 // nothing may be handed on just because its own mount asks for it
+	if first {
+		_, sure = k.p.seen(k.id+1, name, is, what+", another mount first", how)
+	}
+	if sure {
+		is.mtime, sure = k.p.seen(k.id, name, is, what+", same mount", exact) // such as it is told once the file is closed it stays
+	}
+	if sure && !first {
+		_, sure = k.p.seen(k.id+1, name, is, what+", another mount", how)
+	}
 	if !sure {
-		return
-	}
-	is.mtime = mtime // such as it is told once the file is closed it stays
-	how := glance
-	if k.dice.IntN(4) == 0 { // waiting takes most of a keeper's time
-		how = patient
-	}
-	if _, sure = k.p.seen(k.id+1, name, is, what+", another mount", how); !sure {
 		return
 	}
 	k.p.mu.Lock()
@@ -190,7 +196,7 @@ func (k *keeper) settle(what string, begin time.Time, err error, name string, is
 type patience int
 
 const (
-	exact   patience = iota // nothing: the mount is the one that has changed the file
+	exact   patience = iota // nothing: the mount has changed the file itself, or never looked at it
 	patient                 // to believe what it knows for as long as it says
 	glance                  // the same, and nobody waits for the end of that
 )
