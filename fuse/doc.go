@@ -29,7 +29,7 @@
 // the kernel's pages, and FLUSH is answered after File.Flush. The pages
 // are dropped too whenever a refresh shows another mtime or size
 // (AUTO_INVAL_DATA). FUSE_WRITEBACK_CACHE is never asked for: it would write
-// whole pages back over other mounts' bytes.
+// whole pages back over other mounts' bytes. A file that was opened to append is not kept in pages at all (front.direct).
 //
 // # What INIT asks for, beyond go-fuse's own set
 //

@@ -33,8 +33,8 @@ import (
 
 const (
 	recentFor = 20 * time.Millisecond // from the reply to LOOKUP until OPEN is here
-	holdFor   = 250 * time.Millisecond
-	holdMax   = 1024 // files kept at once; more are not
+	holdFor   = time.Second           // a thread may have to wait so long for a processor, on a busy machine
+	holdMax   = 1024                  // files kept at once; more are not
 )
 
 // recent remembers who looked up which names lately, in a hash table without
