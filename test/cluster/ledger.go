@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Ledger is a simple account of what was acknowledged, beside the witnesses: its
@@ -129,7 +131,7 @@ func (w *bookkeeper) step() {
 	default:
 		old := w.mine[at]
 		w.drop(at)
-		w.book(map[string][]byte{old: nil}, false, func() error { return os.Remove(w.path(old)) })
+		w.book(map[string][]byte{old: nil}, false, func() error { return unlink(w.path(old)) })
 	}
 }
 
@@ -145,6 +147,15 @@ func (w *bookkeeper) write(name string, flags int, b []byte, sync bool) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+// unlink is unlink(2) alone. os.Remove goes on with rmdir(2) and returns what that says: of a file whose removal failed and
+// is carried out nevertheless that it is not there.
+func unlink(path string) error {
+	if err := unix.Unlink(path); err != nil {
+		return &fs.PathError{Op: "unlink", Path: path, Err: err}
+	}
+	return nil
 }
 
 func (l *Ledger) has(name string) []byte {

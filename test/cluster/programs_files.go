@@ -137,7 +137,7 @@ func (k *keeper) change(name string, is kept) {
 		name = fmt.Sprintf("%d-%d", k.id, k.count)
 		err = os.Rename(path, k.p.path(k.id, name))
 	default:
-		if k.p.did(what, begin, os.Remove(path)) {
+		if k.p.did(what, begin, unlink(path)) {
 			k.p.missing(k.id, name)
 		}
 		return

@@ -51,7 +51,7 @@ func (p *Programs) contest(name string) {
 		return
 	}
 	was := fmt.Sprintf("%s-was-%d", name, winner)
-	if p.one("unlink", syscall.ENOENT, func(i int) error { return os.Remove(p.path(i, was)) }) < 0 {
+	if p.one("unlink", syscall.ENOENT, func(i int) error { return unlink(p.path(i, was)) }) < 0 {
 		return
 	}
 	p.both(func(i int) error { p.missing(i, name); p.missing(i, was); return nil })

@@ -218,7 +218,7 @@ func (c *client) names() {
 		c.create(op, path)
 	case kind == 2:
 		op.Kind = linear.Unlink
-		c.do(op, func() (linear.Outcome, error) { return linear.Outcome{}, os.Remove(path) })
+		c.do(op, func() (linear.Outcome, error) { return linear.Outcome{}, unlink(path) })
 	case kind == 3:
 		op.Kind = linear.Rename
 		c.do(op, func() (linear.Outcome, error) { return linear.Outcome{}, os.Rename(path, c.nameOf(op.To)) })
