@@ -201,7 +201,7 @@ const (
 	glance                  // the same, and nobody waits for the end of that
 )
 
-// seen opens a file through a mount and compares all, and returns its time of change; false: it is not known.
+// seen opens a file through a mount and compares all, and returns its time of change, as far as it is known; false: something is wrong.
 //
 // A mount that has looked at a file before may believe its attributes, and its size with them: so far it reads, and of
 // what another mount has added since nothing. What it does read must be right. That it is cut off is counted (Report.Short).
@@ -211,7 +211,7 @@ func (p *Programs) seen(mount int, name string, want kept, when string, how pati
 		b, attr, err := look(p.path(mount, name))
 		if tries == 0 || err != nil {
 			if !p.did("look", begin, err) {
-				return time.Time{}, false
+				return want.mtime, errors.Is(err, unix.EIO) // what was acknowledged is so nevertheless
 			}
 		}
 		short := how != exact && len(b) < len(want.data) && bytes.HasPrefix(want.data, b)

@@ -75,8 +75,8 @@ func (p *Programs) trees(s source) {
 				p.compare(n, tree, s)
 			}
 		}
-		if _, gone := p.run("rm -r", "rm", "-r", p.path(n+2, tree)); gone {
-			p.run("rm", "sh", "-c", `[ ! -e "$1" ]`, "sh", p.path(n+2, tree))
+		if _, gone := p.run("rm -rf", "rm", "-rf", p.path(n+2, tree)); gone {
+			p.run("look for what is gone, rm -rf", "sh", "-c", `[ ! -e "$1" ]`, "sh", p.path(n+2, tree))
 		}
 	}
 }
