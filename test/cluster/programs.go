@@ -130,6 +130,9 @@ func (p *Programs) note(what string, took time.Duration, err error, expected ...
 	if err != nil && !errors.Is(err, syscall.EIO) && !slices.ContainsFunc(expected, func(e error) bool { return errors.Is(err, e) }) {
 		p.wrong("%s: %v", what, err)
 	}
+	if errors.Is(err, syscall.EIO) { // whoever tries without end takes the processors from who should come back
+		<-time.After(retryPause)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.did[what]++
