@@ -26,7 +26,7 @@ func TestTimely(t *testing.T) {
 			if waits {
 				<-ctx.Done()
 			} else {
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 			}
 			if ctx.Err() != context.DeadlineExceeded {
 				t.Errorf("waits %v: after its time its error is %v", waits, ctx.Err())
