@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,6 +38,7 @@ type Program struct {
 	Version        string
 	Connect        Connect
 	Stdout, Stderr io.Writer
+	Processors     int // how many (GOMAXPROCS) Connect's volume needs for itself, beside those of its work
 }
 
 // statusFD tells a process that it is the one to serve, and through which
@@ -233,6 +235,7 @@ func (p Program) serve(ctx context.Context, a MountArgs, log *slog.Logger, ready
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	giveUp := context.AfterFunc(ctx, end)
+	processors := runtime.GOMAXPROCS(0)
 	volumeFS, err := p.Connect(life, a, log)
 	if err != nil {
 		return err
@@ -245,6 +248,7 @@ func (p Program) serve(ctx context.Context, a MountArgs, log *slog.Logger, ready
 	if err != nil {
 		return err
 	}
+	runtime.GOMAXPROCS(processors + idleReaders(processors) + p.Processors)
 	log.Info("mounted", "source", a.Source, "on", s.Path(), "pid", os.Getpid())
 	ready()
 	select {

@@ -114,6 +114,15 @@ func (s *Server) tune(o Options, log *slog.Logger) {
 	}
 }
 
+// idleReaders is how many goroutines of go-fuse wait for requests at most, in a process that had so many processors
+// (GOMAXPROCS) when it mounted. They wait in read(2), and each keeps the processor that it came with: if all processors are kept
+// that way, Go's runtime looks every 20 µs for one to take away, as long as there is traffic, which on two processors was a third of what a
+// mount cost (180 of 550 µs for a file made, written and unlinked). So a mount needs as many more than its work.
+func idleReaders(processors int) int {
+	const least, most = 2, 16 // go-fuse's bounds, of which it compares with >
+	return min(max(processors, least), most) + 1
+}
+
 func (s *Server) serve() {
 	s.server.Serve() // calls front.OnUnmount at its end
 	unix.Close(s.device)

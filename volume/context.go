@@ -18,9 +18,37 @@ type (
 	fixedKey   struct{}
 )
 
+// valued is a context that carries one value more. It hands on AfterFunc, which package context's own does not: that looks
+// for the method on the very context that something is derived from, and starts a goroutine, for each, if it has none
+// (a front end's context has it, see package fuse).
+type valued struct {
+	context.Context
+	key, value any
+}
+
+func with(ctx context.Context, key, value any) context.Context { return &valued{ctx, key, value} }
+
+// Value is context.Context's.
+func (v *valued) Value(key any) any {
+	if key == v.key {
+		return v.value
+	}
+	return v.Context.Value(key)
+}
+
+// AfterFunc runs f on a goroutine of its own when the context is done.
+func (v *valued) AfterFunc(f func()) (stop func() bool) {
+	if c, ok := v.Context.(interface {
+		AfterFunc(func()) (stop func() bool)
+	}); ok {
+		return c.AfterFunc(f)
+	}
+	return context.AfterFunc(v.Context, f)
+}
+
 // WithCred returns a context that carries c.
 func WithCred(ctx context.Context, c Cred) context.Context {
-	return context.WithValue(ctx, credKey{}, c)
+	return with(ctx, credKey{}, c)
 }
 
 // CredOf returns the context's Cred, the zero Cred if it has none.
@@ -45,7 +73,7 @@ func IsCredKey(key any) bool {
 // WithLayout returns a context whose requests are stamped with v: their target
 // was chosen by that layout.
 func WithLayout(ctx context.Context, v LayoutVersion) context.Context {
-	return context.WithValue(ctx, layoutKey{}, v)
+	return with(ctx, layoutKey{}, v)
 }
 
 // LayoutOf returns the context's stamp, 0 if it has none.
@@ -68,7 +96,7 @@ type besideKey struct{}
 
 // WithBeside returns a context that carries b.
 func WithBeside(ctx context.Context, b *Beside) context.Context {
-	return context.WithValue(ctx, besideKey{}, b)
+	return with(ctx, besideKey{}, b)
 }
 
 // BesideOf returns the context's Beside, nil if it has none.
@@ -91,7 +119,7 @@ type Request struct {
 // it only to the one that decides, and hides it from the others (WithRequest
 // with the zero Request).
 func WithRequest(ctx context.Context, r Request) context.Context {
-	return context.WithValue(ctx, requestKey{}, r)
+	return with(ctx, requestKey{}, r)
 }
 
 // RequestOf returns the context's Request, the zero Request if it has none.
@@ -129,7 +157,7 @@ type Fixed struct {
 
 // WithFixed returns a context whose operation is applied as f says.
 func WithFixed(ctx context.Context, f Fixed) context.Context {
-	return context.WithValue(ctx, fixedKey{}, f)
+	return with(ctx, fixedKey{}, f)
 }
 
 // FixedOf returns the context's Fixed, and whether it has one.

@@ -68,8 +68,7 @@ func (f *follower) madeUpLocked(config uint64) {
 // awaitMakeUp waits until a make-up is known that a change was made under: the
 // message that tells of it is on its way.
 func (f *follower) awaitMakeUp(ctx context.Context, epoch Epoch, config uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, silence)
-	defer cancel()
+	var late *time.Timer
 	for {
 		f.mu.Lock()
 		known, same, news := f.mu.config, f.mu.state.Epoch == epoch, f.mu.news
@@ -80,11 +79,17 @@ func (f *follower) awaitMakeUp(ctx context.Context, epoch Epoch, config uint64) 
 		case known >= config:
 			return nil
 		}
+		if late == nil {
+			late = time.NewTimer(silence)
+			defer late.Stop()
+		}
 		select {
 		case <-news:
+			continue
+		case <-late.C:
 		case <-ctx.Done():
-			return unavailable("member", "the set's make-up %d is not known here", config)
 		}
+		return unavailable("member", "the set's make-up %d is not known here", config)
 	}
 }
 
@@ -408,13 +413,13 @@ func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byt
 			return &volume.Error{Op: "member", Errno: syscall.ETIMEDOUT, Err: ctx.Err()}
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyMax)
-	defer cancel()
+	limited := inTime(ctx, applyMax)
+	defer limited.end()
 	do := apply
 	if c.kind == doWrite && f.s.isArbiter() {
 		do = applyHollow
 	}
-	mine.err = f.s.keep(ctx, epoch, n, finished, &c, func(ctx context.Context) (Outcome, error) {
+	mine.err = f.s.keep(limited, epoch, n, finished, &c, func(ctx context.Context) (Outcome, error) {
 		return do(ctx, f.s.member, f.files, &c)
 	})
 	close(mine.done)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 
@@ -18,7 +17,7 @@ import (
 
 // runMount is `mortar mount` and mount.mortar.
 func runMount(ctx context.Context, args []string, s cli.Streams) int {
-	p := fuse.Program{Version: version, Connect: connect, Stdout: s.Out, Stderr: s.Err}
+	p := fuse.Program{Version: version, Connect: connect, Stdout: s.Out, Stderr: s.Err, Processors: wire.AwakeProcessors}
 	return p.Main(ctx, args)
 }
 
@@ -52,7 +51,6 @@ func connect(ctx context.Context, a fuse.MountArgs, log *slog.Logger) (volume.FS
 	}
 	m := mounted{FS: c.FS(), client: c, awake: new(sync.WaitGroup)}
 	ctx, m.end = context.WithCancel(context.Background())
-	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + wire.AwakeProcessors)
 	m.awake.Go(func() { wire.KeepAwake(ctx) })
 	return m, nil
 }
