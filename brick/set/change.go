@@ -150,7 +150,7 @@ func (c *change) fields() (m uint32) {
 	add(hasName, c.name != "")
 	add(hasDir2, !c.dir2.IsZero())
 	add(hasName2, c.name2 != "")
-	add(hasNode, c.node != volume.Node{})
+	add(hasNode, c.node.Mode != 0)
 	add(hasSet, c.set.Mask != 0)
 	add(hasValue, len(c.value) > 0)
 	add(hasFlags, c.flags != 0)
