@@ -391,6 +391,9 @@ func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byt
 		return err
 	}
 	c.data = data
+	if c.kind == doMake && int64(len(data)) != c.len && !f.s.isArbiter() {
+		return malformed("apply")
+	}
 	f.finish(finished)
 	if !c.kind.numbered() {
 		_, err := apply(ctx, f.s.member, f.files, &c)
@@ -411,7 +414,7 @@ func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byt
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyMax)
 	defer cancel()
 	do := apply
-	if c.kind == doWrite && f.s.isArbiter() {
+	if c.hasContents() && f.s.isArbiter() {
 		do = applyHollow
 	}
 	mine.err = f.s.keep(ctx, epoch, n, finished, &c, func(ctx context.Context) (Outcome, error) {
