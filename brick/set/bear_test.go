@@ -111,7 +111,7 @@ func TestBornAtArbiter(t *testing.T) {
 				_, err := s.Make(volume.WithCred(t.Context(), volume.Cred{UID: 5, GID: 6}), volume.Root, "new", node)
 				made <- err
 			}()
-			<-hit
+			soon(t, hit)
 			n.end(true)
 			n.start()
 			must(t, <-made)
@@ -121,6 +121,16 @@ func TestBornAtArbiter(t *testing.T) {
 				t.Fatalf("step %d, done %v", step, done)
 			}
 		}
+	}
+}
+
+// soon waits for what must happen.
+func soon(t *testing.T, what <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-what:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the moment does not come")
 	}
 }
 
@@ -162,7 +172,7 @@ func TestBornUnfinished(t *testing.T) {
 	n := borns()[5]
 	made := make(chan error, 1)
 	go func() { _, err := s.Make(t.Context(), volume.Root, "new", n); made <- err }()
-	<-applied
+	soon(t, applied)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if a, err := s.Getattr(ctx, n.ID); err == nil {
