@@ -30,6 +30,18 @@ func BenchmarkCreate4K(b *testing.B) {
 	}
 }
 
+func BenchmarkBear4K(b *testing.B) {
+	s := benchStore(b)
+	d := mkdir(b, s, volume.Root, "d")
+	n := volume.Node{Mode: unix.S_IFREG | 0o644, Data: make([]byte, 4096)}
+	i := 0
+	for b.Loop() {
+		i++
+		_, err := s.Make(ctx, d, fmt.Sprint(i), n)
+		check(b, err)
+	}
+}
+
 func benchFiles(b *testing.B, n int) (*Store, volume.ID, []volume.ID) {
 	s := benchStore(b)
 	d := mkdir(b, s, volume.Root, "d")

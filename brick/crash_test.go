@@ -150,8 +150,23 @@ var copyOf = volume.Copy{ID: newborn, Mode: unix.S_IFDIR | 0o2750, UID: 8, GID: 
 
 func copies(s *Store, w *world) error { return s.MakeCopy(ctx, w.id("d"), "copy", copyOf) }
 
+// bornThen is what files are made with in scenes that begin with "bear".
+var bornThen = volume.Change{Mask: volume.SetMinimalACL | volume.SetUID | volume.SetMtime, Mode: 0o640, UID: 5, Mtime: volume.Time{Sec: 1000, Nsec: 7}}
+
 var scenes = []scene{
 	{"create", nil, makes("d", "new", volume.Node{Mode: unix.S_IFREG | 0o6755})},
+	{"bear", nil, makes("d", "new", volume.Node{Mode: unix.S_IFREG | 0o6755, Data: []byte("nu"), Then: bornThen})},
+	{"bear below a default ACL", during(func(s *Store, w *world) error {
+		return s.Setxattr(ctx, w.id("d"), attrDefaultACL, testACL, 0)
+	}), makes("d", "new", volume.Node{Mode: unix.S_IFREG | 0o6777, Data: []byte("nu"), Then: bornThen})},
+	{"bear as fixed, in a directory with a group", during(func(s *Store, w *world) error {
+		_, err := s.Setattr(ctx, w.id("d"), volume.Change{Mask: volume.SetMode | volume.SetGID, Mode: 0o2775, GID: 9})
+		return err
+	}), func(s *Store, w *world) error {
+		n := volume.Node{ID: newborn, Mode: unix.S_IFREG | 0o600, Data: []byte("nu"), Then: bornThen}
+		_, err := s.Make(volume.WithFixed(ctx, volume.Fixed{Now: volume.Time{Sec: 2000}}), w.id("d"), "new", n)
+		return err
+	}},
 	{"mkdir", nil, makes("d", "new", volume.Node{Mode: unix.S_IFDIR | 0o755})},
 	{"symlink", nil, makes("d", "new", volume.Node{Mode: unix.S_IFLNK | 0o777, Target: "x"})},
 	{"fifo", nil, makes("d", "new", volume.Node{Mode: unix.S_IFIFO | 0o644})},
@@ -342,6 +357,9 @@ func (sc *scene) whole(t *testing.T, s *Store) {
 			}
 		}
 	}
+	if strings.HasPrefix(sc.name, "bear") {
+		bornWhole(t, s)
+	}
 	ds, err := s.Discards(ctx)
 	check(t, err)
 	for _, want := range []string{"a", "b", "d", "e", "p"} {
@@ -351,6 +369,25 @@ func (sc *scene) whole(t *testing.T, s *Store) {
 		}
 		t.Errorf("%s is gone; there are %q", want, names)
 	}
+}
+
+// bornWhole checks that a file that was made with what is in it has all of that, or no name.
+func bornWhole(t *testing.T, s *Store) {
+	t.Helper()
+	d, err := s.Lookup(ctx, volume.Root, "d")
+	check(t, err)
+	a, err := s.Lookup(ctx, d.ID, "new")
+	if volume.ErrnoOf(err) == unix.ENOENT {
+		_, err := s.Getattr(ctx, newborn)
+		wants(t, err, unix.ESTALE)
+		return
+	}
+	check(t, err)
+	if got := contents(t, s, newborn); got != "nu" || a.ID != newborn || a.Mode&0o777 != 0o640 || a.Mode&unix.S_ISUID != 0 || a.UID != bornThen.UID || a.Mtime != bornThen.Mtime {
+		t.Errorf("it has its name, %q and %+v", got, a)
+	}
+	_, err = s.Getxattr(ctx, newborn, attrACL)
+	wants(t, err, unix.ENODATA)
 }
 
 // TestFailures lets each system call of every operation fail alone: the store

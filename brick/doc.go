@@ -38,7 +38,7 @@
 // Every operation is a row of system calls, each of which leaves something that
 // is whole, or that the next Open or the next lookup completes or takes back:
 //
-//	create         O_TMPFILE, attributes, link to the name, link to the index.
+//	create         O_TMPFILE, contents if it is made with such, attributes, link to the name, link to the index.
 //	               A file with a single link is one whose index link is missing: lookups add it
 //	mkdir          built in tmp, index entry, moved to its name
 //	mknod, symlink built in tmp, moved to the name, link to the index

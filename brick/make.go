@@ -77,12 +77,14 @@ type birth struct {
 	home     volume.SetID // of a directory
 	version  uint64       // of a directory
 	fx       fixed
+	by       volume.Cred
+	bornGID  uint32 // of what is born with a change of attributes: its group before that
 }
 
 // newBirth works out owner and mode of what is to be made.
 func (s *Store) newBirth(ctx context.Context, op string, d *dir, in inherit, name string, n volume.Node) birth {
 	cred := volume.CredOf(ctx)
-	b := birth{op: op, d: d, in: in, name: name, node: n, mode: n.Mode & 0o7777, uid: cred.UID, gid: cred.GID, fx: fixedOf(ctx)}
+	b := birth{op: op, d: d, in: in, name: name, node: n, mode: n.Mode & 0o7777, uid: cred.UID, gid: cred.GID, fx: fixedOf(ctx), by: cred}
 	if !in.defaultACL {
 		b.mode &^= cred.Umask & 0o777
 	}
@@ -99,6 +101,9 @@ func (s *Store) newBirth(ctx context.Context, op string, d *dir, in inherit, nam
 		b.home = s.identity.Set
 	}
 	b.version = 1
+	if b.node.Bears() {
+		b.foresee()
+	}
 	return b
 }
 
@@ -125,7 +130,7 @@ func checkNode(op, name string, n *volume.Node) error {
 	if n.ID == volume.Root {
 		return bad("the root exists")
 	}
-	return nil
+	return n.CheckBears(op, name)
 }
 
 // Make makes a directory, symbolic link, device, fifo, socket or regular file.
@@ -195,14 +200,7 @@ func (s *Store) nameFile(b *birth, fd int) (found, error) {
 	if err := s.sys.Fsetxattr(fd, attrID, id[:], 0); err != nil {
 		return found{}, fail(b.op, b.name, err)
 	}
-	have := uint32(0)
-	if b.in.setgid {
-		have = b.in.gid
-	}
-	if err := s.own(b, fd, "", unix.AT_EMPTY_PATH, have); err != nil {
-		return found{}, fail(b.op, b.name, err)
-	}
-	if err := s.stampNew(b.fx, fd, "", unix.AT_EMPTY_PATH); err != nil {
+	if err := s.dressFile(b, fd); err != nil {
 		return found{}, fail(b.op, b.name, err)
 	}
 	// A removal of an object of this very ID is not halfway, with its index
@@ -228,6 +226,27 @@ func (s *Store) nameFile(b *birth, fd int) (found, error) {
 	s.inodes.set(&f.info, f.node)
 	b.d.list.add(b.name)
 	return f, nil
+}
+
+// dressFile gives a regular file that has no name yet its contents, owner, mode and times.
+func (s *Store) dressFile(b *birth, fd int) error {
+	if err := s.writeNew(b, fd); err != nil {
+		return err
+	}
+	have := uint32(0)
+	if b.in.setgid {
+		have = b.in.gid
+	}
+	if err := s.own(b, fd, "", unix.AT_EMPTY_PATH, have); err != nil {
+		return err
+	}
+	if !b.node.Bears() {
+		return s.stampNew(b.fx, fd, "", unix.AT_EMPTY_PATH)
+	}
+	if err := s.settleMode(b, fd); err != nil {
+		return err
+	}
+	return s.stampBorn(b, fd)
 }
 
 // idTaken makes an Error of what an index entry's making returned.

@@ -288,6 +288,9 @@ func (s *Store) checkCreate(ctx context.Context, op string, dir volume.ID, name 
 	if err := checkNew(op, dir, name); err != nil {
 		return err
 	}
+	if err := n.CheckEmpty(op, name); err != nil {
+		return err
+	}
 	if f&access == 0 {
 		return volume.Errorf(op, name, unix.EINVAL, "neither to be read nor to be written")
 	}

@@ -31,6 +31,14 @@ func TestFullDisk(t *testing.T) {
 				full++
 			}
 		}
+		if a, err := s.Make(ctx, volume.Root, "b"+name, volume.Node{Mode: unix.S_IFREG | 0o644, Data: data}); err != nil {
+			wants(t, err, unix.ENOSPC)
+			_, err := s.Lookup(ctx, volume.Root, "b"+name)
+			wants(t, err, unix.ENOENT)
+			full++
+		} else {
+			ids["b"+name] = a.ID
+		}
 		h, a, err := s.Create(ctx, volume.Root, name, volume.Node{Mode: unix.S_IFREG | 0o644}, volume.Write|volume.Excl)
 		if err != nil {
 			wants(t, err, unix.ENOSPC)

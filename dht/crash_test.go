@@ -28,6 +28,9 @@ func (w *world) settled(before string, err error) (changed bool) {
 	if wrong := w.check(); len(wrong) > 0 {
 		w.t.Fatalf("operation gave %v; the volume is wrong:\n%v", err, wrong)
 	}
+	if w.born != "" {
+		w.wholeBorn()
+	}
 	after := w.snapshot()
 	changed = after != before
 	if err == nil && !changed {

@@ -51,6 +51,26 @@ func (s *faultyStore) Create(ctx context.Context, dir volume.ID, name string, n 
 	err = s.change(ctx, func() (err error) { file, a, err = s.Store.Create(ctx, dir, name, n, f); return err }, "Create", dir, name, n)
 	return file, a, err
 }
+
+// Open has the file's WriteSet be a change like others.
+func (s *faultyStore) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
+	file, err := s.Store.Open(ctx, id, f)
+	if err != nil {
+		return nil, err
+	}
+	return &faultyFile{File: file, s: s}, nil
+}
+
+type faultyFile struct {
+	volume.File
+	s *faultyStore
+}
+
+func (f *faultyFile) WriteSet(ctx context.Context, p []byte, off int64, flags volume.WriteFlags, c volume.Change) (n int, err error) {
+	err = f.s.change(ctx, func() (err error) { n, err = f.File.WriteSet(ctx, p, off, flags, c); return err }, "WriteSet", f.ID())
+	return n, err
+}
+
 func (s *faultyStore) Link(ctx context.Context, id, dir volume.ID, name string) (a volume.Attr, err error) {
 	err = s.change(ctx, func() (err error) { a, err = s.Store.Link(ctx, id, dir, name); return err }, "Link", id, dir, name)
 	return a, err

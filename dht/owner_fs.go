@@ -59,6 +59,9 @@ func (o *Owner) lookupHere(ctx context.Context, v *view, dir volume.ID, name str
 // space, the answer is what it is for a pointer, with Attr.ID = n.ID.
 func (o *Owner) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
 	v, err := o.admit(ctx, "create", dir, name)
+	if err == nil {
+		err = n.CheckEmpty("create", name)
+	}
 	if err != nil {
 		return nil, volume.Attr{}, err
 	}
@@ -103,6 +106,9 @@ func (o *Owner) Create(ctx context.Context, dir volume.ID, name string, n volume
 // Make implements volume.FS.
 func (o *Owner) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
 	v, err := o.admit(ctx, "make", dir, name)
+	if err == nil {
+		err = n.CheckBears("make", name)
+	}
 	if err != nil {
 		return volume.Attr{}, err
 	}

@@ -335,7 +335,7 @@ func (o *Owner) linkAway(ctx context.Context, v *view, id volume.ID, k nameKey, 
 
 // createAway makes a file whose data goes to the set with the most free space,
 // with a pointer here. Not done: it should be made here, as ever, and h still
-// has the name.
+// has the name. What it is made with it gets before the pointer is there: until then nobody finds it.
 func (o *Owner) createAway(ctx context.Context, v *view, k nameKey, n volume.Node, h *held) (a volume.Attr, done bool, err error) {
 	set := o.roomiest(v)
 	if set == 0 {
@@ -352,7 +352,11 @@ func (o *Owner) createAway(ctx context.Context, v *view, k nameKey, n volume.Nod
 	}
 	n.Mode |= syscall.S_IFREG
 	it.touched[set], it.linked = false, set
-	b, err := o.tell(ctx, v, set, &step{op: opBirth, intent: it.number, dir: k.dir, name: k.name, node: &n, cred: volume.CredOf(ctx)})
+	plain := n.Plain()
+	b, err := o.tell(ctx, v, set, &step{op: opBirth, intent: it.number, dir: k.dir, name: k.name, node: &plain, cred: volume.CredOf(ctx)})
+	if err == nil && n.Bears() {
+		err = o.fill(ctx, v, set, &n)
+	}
 	if err != nil {
 		o.log.Debug("a file was not made where there is space", "set", set, "err", err)
 		o.giveUp(ctx, v, it, h)
@@ -367,4 +371,23 @@ func (o *Owner) createAway(ctx context.Context, v *view, k nameKey, n volume.Nod
 		return a, true, err
 	}
 	return volume.Attr{ID: n.ID, Mode: b.mode, Held: set}, true, nil
+}
+
+// fill gives a file that was made on another set what is to be in it.
+func (o *Owner) fill(ctx context.Context, v *view, set volume.SetID, n *volume.Node) error {
+	s, err := v.set("make", set)
+	if err != nil {
+		return err
+	}
+	f, err := s.Open(ctx, n.ID, volume.Write)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var flags volume.WriteFlags
+	if volume.CredOf(ctx).UID != 0 { // its owner writes it
+		flags = volume.WriteKillPriv
+	}
+	_, err = f.WriteSet(ctx, n.Data, 0, flags, n.Then)
+	return err
 }

@@ -26,6 +26,47 @@ type world struct {
 	sub volume.ID // another directory, below dir
 	ids map[string]volume.ID
 	req int // counts requests
+
+	born string // in sub: what is made with contents, and must have them if it is there; "": nothing
+}
+
+// bears makes what born names; with an ID of our choice.
+func (w *world) bears() error {
+	n := volume.Node{ID: w.ids["new"], Mode: syscall.S_IFREG | 0o600, Data: []byte("contents"), Then: bornThen}
+	a, err := w.fs.Make(w.ctx, w.sub, w.born, n)
+	if err == nil && (a.ID != n.ID || a.Mode&0o7777 != bornThen.Mode || a.Size != 8 || a.Mtime != bornThen.Mtime || a.Held != 0) {
+		w.t.Errorf("it was made as %+v", a)
+	}
+	return err
+}
+
+var bornThen = volume.Change{Mask: volume.SetMode | volume.SetMtime, Mode: 0o4640, Mtime: volume.Time{Sec: 1000, Nsec: 7}}
+
+// wholeBorn checks that what was made with contents has them, if it is there.
+func (w *world) wholeBorn() {
+	w.t.Helper()
+	a, err := w.fs.Lookup(w.ctx, w.sub, w.born)
+	if isErrno(err, syscall.ENOENT) {
+		return
+	}
+	w.must(err)
+	f, err := w.fs.Open(w.ctx, a.ID, volume.Read)
+	w.must(err)
+	defer f.Close()
+	p := make([]byte, 100)
+	n, err := f.ReadAt(w.ctx, p, 0)
+	if err != nil || string(p[:n]) != "contents" || a.Mode&0o7777 != bornThen.Mode || a.Mtime != bornThen.Mtime {
+		w.t.Errorf("it has its name, %q and %+v: %v", p[:n], a, err)
+	}
+}
+
+// fillsUp makes set 1 give new data to set 2.
+func (w *world) fillsUp() {
+	o := w.nodes[1].owner()
+	o.space.mu.Lock()
+	o.space.mu.best = 2
+	o.space.mu.Unlock()
+	o.space.low.Store(true)
 }
 
 // owned returns a name in dir that set owns.
@@ -175,6 +216,12 @@ func scenarios() []scenario {
 			}
 			return err
 		},
+	}, scenario{"bear here",
+		func(w *world) { w.born = w.owned(w.sub, 1, "f"); w.ids["new"] = volume.NewID(1) },
+		(*world).bears,
+	}, scenario{"bear elsewhere",
+		func(w *world) { w.born = w.owned(w.sub, 1, "f"); w.ids["new"] = volume.NewID(1); w.fillsUp() },
+		(*world).bears,
 	}, scenario{"mkdir",
 		func(w *world) { name = w.owned(w.sub, 1, "d"); w.ids["new"] = volume.NewID(1) },
 		func(w *world) error {
@@ -197,11 +244,7 @@ func scenarios() []scenario {
 		func(w *world) {
 			name = w.owned(w.sub, 1, "f")
 			w.ids["new"] = volume.NewID(1)
-			o := w.nodes[1].owner()
-			o.space.mu.Lock()
-			o.space.mu.best = 2
-			o.space.mu.Unlock()
-			o.space.low.Store(true)
+			w.fillsUp()
 		},
 		func(w *world) error {
 			f, _, err := w.fs.Create(w.ctx, w.sub, name, volume.Node{ID: w.ids["new"], Mode: syscall.S_IFREG | 0o644}, volume.Read|volume.Write|volume.Excl)

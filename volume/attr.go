@@ -76,6 +76,13 @@ type Node struct {
 	// set whose copy of the directory has another refuses with Reason Outdated,
 	// so that nothing inherits from attributes that have been changed. 0: not checked.
 	Parent uint64
+
+	// Data and Then are of a regular file that Make is asked for: what is in it from its beginning on, at most
+	// IOMax bytes, and a change of its attributes (no size) after that. It gets its name with all of this, or
+	// is not made. Of its attributes, those that the change does not set are as if the file had been made,
+	// written by its owner, and closed.
+	Data []byte
+	Then Change
 }
 
 // Flags say how a file is opened. At least one of Read and Write is set.

@@ -1,6 +1,9 @@
 package volume
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // FS is the one contract: a tree of objects under Root. See the package
 // comment for what failures mean and who owns buffers.
@@ -19,7 +22,7 @@ type FS interface {
 	Setattr(ctx context.Context, id ID, c Change) (Attr, error)
 
 	// Make makes a directory, symbolic link, device, fifo, socket or (mknod)
-	// regular file called name, complete or not at all. Errors: EEXIST, ESTALE,
+	// regular file called name, complete or not at all; a regular file with what n says is in it. Errors: EEXIST, ESTALE,
 	// ENOTDIR, ENAMETOOLONG, ENOSPC, EMLINK; EINVAL for an impossible Node.
 	Make(ctx context.Context, dir ID, name string, n Node) (Attr, error)
 
@@ -204,3 +207,21 @@ type LateChanger interface {
 	// Without late nothing has been done.
 	ChangeLater(ctx context.Context, id ID, c Change) (a Attr, late bool)
 }
+
+// Reserver is an FS of which a name can be had for a file before that is made: who makes small files makes each with all that
+// is in it, as one change.
+type Reserver interface {
+	// Reserve finds that dir has no such name (else EEXIST) and keeps it for the regular file n.ID, which the
+	// caller is to Make, with that ID, within ReserveTime. Until that is done, or the time is over, all requests of
+	// others that would tell the difference wait. A Make that comes later is one like any other: it fails if the name is
+	// taken by then. a is what the file's attributes would be now, as far as is known: nobody should believe it for longer
+	// than his own request lasts.
+	//
+	// Any failure but EEXIST, EOPNOTSUPP most of all (what is inherited is not simple, the name's place is not, too
+	// much is reserved), means no more than that the file is to be made with Create. There is
+	// nothing to be undone.
+	Reserve(ctx context.Context, dir ID, name string, n Node) (a Attr, err error)
+}
+
+// ReserveTime is for how long a name is reserved at least, if its server knows of nothing that forbids it.
+const ReserveTime = time.Second

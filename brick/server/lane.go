@@ -169,7 +169,7 @@ func (ln *lane) next() error {
 	}
 	var pooled *[]byte
 	switch f.Op {
-	case wire.OpWrite, wire.OpAppend, wire.OpWriteSet, wire.OpPeer: // of their arguments the Backend keeps nothing
+	case wire.OpWrite, wire.OpAppend, wire.OpWriteSet, wire.OpBear, wire.OpPeer: // of their arguments the Backend keeps nothing
 		pooled = wire.Buffers.Get(size)
 		defer wire.Buffers.Put(pooled)
 		f.Body = *pooled

@@ -50,6 +50,19 @@ func makeNode(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	return attrReply(b, attr, err)
 }
 
+// bear makes a file with what is in it.
+func bear(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.BearArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	attr, err := r.sess.role.set.Make(r, a.Dir, a.Name, a.Node)
+	if err == nil {
+		r.sess.written.Add(uint64(len(a.Node.Data)))
+	}
+	return attrReply(b, attr, err)
+}
+
 func create(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	var a wire.CreateArgs
 	if !a.Parse(args) {

@@ -17,7 +17,7 @@ func apply(ctx context.Context, m volume.Member, files *files, c *change) (o Out
 	case doSetattr:
 		o.Attr, err = m.Setattr(ctx, c.id, c.set)
 	case doMake:
-		o.Attr, err = m.Make(ctx, c.dir, c.name, c.node)
+		o.Attr, err = m.Make(ctx, c.dir, c.name, c.born())
 	case doLink:
 		o.Attr, err = m.Link(ctx, c.id, c.dir, c.name)
 	case doUnlink:
@@ -98,9 +98,12 @@ func (c *change) writeTo(ctx context.Context, f volume.File) (n int, err error) 
 	return n, err
 }
 
-// applyHollow applies a write on an arbiter, which has sizes and times but no contents.
+// applyHollow applies what has contents on an arbiter, which has sizes and times but no contents.
 func applyHollow(ctx context.Context, m volume.Member, _ *files, c *change) (o Outcome, err error) {
 	ctx = c.fixed(ctx)
+	if c.kind == doMake {
+		return c.bearHollow(ctx, m)
+	}
 	a, err := m.Getattr(ctx, c.id)
 	if err != nil {
 		return o, err
@@ -114,6 +117,22 @@ func applyHollow(ctx context.Context, m volume.Member, _ *files, c *change) (o O
 	}
 	if _, err = m.Setattr(ctx, c.id, ch); err == nil && c.set.Mask != 0 {
 		_, err = m.Setattr(ctx, c.id, c.set)
+	}
+	return o, err
+}
+
+// bearHollow makes a file on an arbiter. A crash on the way leaves it with another size: until the change is finished that is told to
+// whoever is the primary then, as all that the change touches.
+func (c *change) bearHollow(ctx context.Context, m volume.Member) (o Outcome, err error) {
+	if o.Attr, err = m.Make(ctx, c.dir, c.name, c.node); err != nil {
+		return o, err
+	}
+	ch := volume.Change{Mask: volume.SetSize | volume.SetMtimeNow, Size: c.len}
+	if c.cred.UID != 0 { // its owner has written it
+		ch.Mask |= volume.ClearPriv
+	}
+	if o.Attr, err = m.Setattr(ctx, c.node.ID, ch); err == nil && c.set.Mask != 0 {
+		o.Attr, err = m.Setattr(ctx, c.node.ID, c.set)
 	}
 	return o, err
 }

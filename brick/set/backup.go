@@ -396,6 +396,9 @@ func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byt
 		return err
 	}
 	c.data = data
+	if c.kind == doMake && int64(len(data)) != c.len && !f.s.isArbiter() {
+		return malformed("apply")
+	}
 	f.finish(finished)
 	if !c.kind.numbered() {
 		_, err := apply(ctx, f.s.member, f.files, &c)
@@ -416,7 +419,7 @@ func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byt
 	limited := inTime(ctx, applyMax)
 	defer limited.end()
 	do := apply
-	if c.kind == doWrite && f.s.isArbiter() {
+	if c.hasContents() && f.s.isArbiter() {
 		do = applyHollow
 	}
 	mine.err = f.s.keep(limited, epoch, n, finished, &c, func(ctx context.Context) (Outcome, error) {

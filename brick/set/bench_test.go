@@ -57,6 +57,23 @@ func BenchmarkChanges(b *testing.B) {
 				}
 				return err
 			}},
+			{"create, write and set, close", func(i int) error {
+				serial++
+				f, _, err := s.Create(ctx, volume.Root, fmt.Sprint("f", serial), volume.Node{Mode: 0o644}, volume.Read|volume.Write)
+				if err == nil {
+					_, err = f.WriteSet(ctx, block, 0, 0, volume.Change{Mask: volume.SetMtime, Mtime: volume.Time{Sec: 1000}})
+				}
+				if err == nil {
+					err = f.Close()
+				}
+				return err
+			}},
+			{"bear", func(i int) error {
+				serial++
+				_, err := s.Make(ctx, volume.Root, fmt.Sprint("f", serial), volume.Node{Mode: 0o100644, Data: block,
+					Then: volume.Change{Mask: volume.SetMtime, Mtime: volume.Time{Sec: 1000}}})
+				return err
+			}},
 			{"lookup", func(i int) error { _, err := s.Lookup(ctx, volume.Root, "data"); return err }},
 		} {
 			b.Run(fmt.Sprintf("%s/%d", op.name, members), func(b *testing.B) {

@@ -16,7 +16,7 @@ type kind uint8
 
 const (
 	doSetattr kind = iota + 1
-	doMake         // also create
+	doMake         // also create; also with contents, and a change of attributes that follows them
 	doLink
 	doUnlink
 	doRmdir
@@ -60,7 +60,7 @@ func (k kind) String() string {
 //
 //	kind │ uint32 which of the fields below are there │ the fields
 //
-// The data of a write, and the records of a rewritten journal, go beside it.
+// The data of a write, those of a file that is made with such, and the records of a rewritten journal, go beside it.
 type change struct {
 	kind     kind
 	sync     uint8 // of a write: 1 data are made durable with it, 2 attributes too
@@ -84,7 +84,7 @@ type change struct {
 	key      volume.Key
 	copy     volume.Copy
 
-	data []byte // of a write: not part of the encoding
+	data []byte // of a write, or of what is made; len bytes, or none at an arbiter. Not part of the encoding
 }
 
 // Limits of what is decoded, bytes.
@@ -93,13 +93,27 @@ const (
 	valueMax = volume.JournalRecordMax
 )
 
-// version is that of a change's encoding. Version 2 has attributes set by a write, and volume.SetMinimalACL: a member
-// that knows version 1 alone would do without them, so it must refuse.
+// version is that of a change's encoding. Version 2 has attributes set by a write, files made with contents and attributes, and
+// volume.SetMinimalACL: a member that knows version 1 alone would do without them, so it must refuse.
 func (c *change) version() uint8 {
-	if c.kind == doWrite && c.set.Mask != 0 || c.set.Mask&volume.SetMinimalACL != 0 {
+	switch {
+	case c.kind == doWrite && c.set.Mask != 0, c.bears(), c.set.Mask&volume.SetMinimalACL != 0:
 		return 2
 	}
 	return 1
+}
+
+// bears reports whether the change makes a file with something in it.
+func (c *change) bears() bool { return c.kind == doMake && (c.len != 0 || c.set.Mask != 0) }
+
+// hasContents reports whether the change has contents, which an arbiter does without.
+func (c *change) hasContents() bool { return c.kind == doWrite || c.kind == doMake && c.len != 0 }
+
+// born is what a doMake makes.
+func (c *change) born() volume.Node {
+	n := c.node
+	n.Data, n.Then = c.data, c.set
+	return n
 }
 
 const changeVersionMax = 2
@@ -150,7 +164,7 @@ func (c *change) fields() (m uint32) {
 	add(hasName, c.name != "")
 	add(hasDir2, !c.dir2.IsZero())
 	add(hasName2, c.name2 != "")
-	add(hasNode, c.node != volume.Node{})
+	add(hasNode, c.node.Mode != 0)
 	add(hasSet, c.set.Mask != 0)
 	add(hasValue, len(c.value) > 0)
 	add(hasFlags, c.flags != 0)
@@ -340,6 +354,9 @@ func (c *change) allTouched() []Key {
 		}
 		return []Key{object(c.id)}
 	case doMake:
+		if c.len != 0 {
+			return []Key{entry(c.dir, c.name), object(c.node.ID), {Kind: ExtentKey, ID: c.node.ID, Len: c.len}}
+		}
 		return []Key{entry(c.dir, c.name), object(c.node.ID)}
 	case doRestore: // perhaps under another name
 		return []Key{entry(c.dir, ""), object(c.id)}

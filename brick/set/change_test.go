@@ -27,6 +27,9 @@ func sampleChanges() []*change {
 	list := []*change{
 		{kind: doSetattr, id: id, set: volume.Change{Mask: volume.SetSize | volume.SetMtime, Mode: 0o644, UID: 1, GID: 2, Size: 3, Atime: now, Mtime: now, Ctime: now}},
 		{kind: doMake, dir: dir, name: "a", node: volume.Node{ID: id, Mode: syscall.S_IFLNK | 0o777, Rdev: 1, Target: "to", Parent: 2}},
+		{kind: doMake, dir: dir, name: "a", node: volume.Node{ID: id, Mode: syscall.S_IFREG | 0o600}, len: 4096,
+			set: volume.Change{Mask: volume.SetMode | volume.SetMtime, Mode: 0o640, Mtime: now}},
+		{kind: doMake, dir: dir, name: "a", node: volume.Node{ID: id, Mode: syscall.S_IFREG | 0o600}, len: 3},
 		{kind: doLink, id: id, dir: dir, name: "\xff"},
 		{kind: doUnlink, id: id, dir: dir, name: "a", keep: true},
 		{kind: doRmdir, id: id, dir: dir, name: "a"},

@@ -1,8 +1,10 @@
 package set
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -47,6 +49,32 @@ func (w *onceWorld) free(t *testing.T, f *front, name string) {
 	}
 }
 
+// bear makes a file with contents of so many bytes, and attributes.
+func (w *onceWorld) bear(f *front, size int) error {
+	a, err := f.Make(w.ctx, volume.Root, "new", volume.Node{Mode: syscall.S_IFREG | 0o600, Data: bytes.Repeat([]byte("x"), size),
+		Then: volume.Change{Mask: volume.SetMode | volume.SetMtime, Mode: 0o4640, Mtime: volume.Time{Sec: 1000}}})
+	w.got = a.ID
+	return err
+}
+
+// born looks at what bear has made.
+func (w *onceWorld) born(t *testing.T, f *front, size int) {
+	t.Helper()
+	w.leads(t, f, "new", w.got)
+	a, err := f.Getattr(w.ctx, w.got)
+	if err != nil || a.Size != int64(size) || a.Mode != syscall.S_IFREG|0o4640 || a.Mtime.Sec != 1000 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	h, err := f.Open(w.ctx, w.got, volume.Read)
+	must(t, err)
+	p := make([]byte, volume.IOMax)
+	n, err := h.ReadAt(w.ctx, p, 0)
+	if err != nil || string(p[:n]) != strings.Repeat("x", size) {
+		t.Errorf("%d bytes are there, want %d: %v", n, size, err)
+	}
+	must(t, h.Close())
+}
+
 var onces = []once{
 	{"append", "write", func(t *testing.T, f *front, w *onceWorld) (err error) {
 		w.off, err = w.open.Append(w.ctx, []byte("4567"), 0)
@@ -70,6 +98,10 @@ var onces = []once{
 		w.got = a.ID
 		return err
 	}, func(t *testing.T, f *front, w *onceWorld) { w.leads(t, f, "new", w.got) }},
+	{"bear", "make", func(t *testing.T, f *front, w *onceWorld) error { return w.bear(f, 100) },
+		func(t *testing.T, f *front, w *onceWorld) { w.born(t, f, 100) }},
+	{"bear a large one", "make", func(t *testing.T, f *front, w *onceWorld) error { return w.bear(f, 200<<10) },
+		func(t *testing.T, f *front, w *onceWorld) { w.born(t, f, 200<<10) }},
 	{"link", "link", func(t *testing.T, f *front, w *onceWorld) error {
 		_, err := f.Link(w.ctx, w.file, volume.Root, "new")
 		return err

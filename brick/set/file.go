@@ -33,6 +33,9 @@ func (s store) Create(ctx context.Context, dir volume.ID, name string, n volume.
 		n.ID = volume.NewID(s.r.s.cfg.Set)
 	}
 	n.Mode = n.Mode&^syscall.S_IFMT | syscall.S_IFREG
+	if err := n.CheckEmpty("create", name); err != nil {
+		return nil, volume.Attr{}, err
+	}
 	c := &change{kind: doMake, dir: dir, name: name, node: n}
 	at := entryOf(dir, name, false)
 	if err := s.lock(ctx, "create", at); err != nil {

@@ -67,7 +67,13 @@ func (w *healWalker) step() {
 		if mode&syscall.S_IFMT == syscall.S_IFLNK {
 			node.Target = n + "/target"
 		}
-		if w.change(&change{kind: doMake, dir: d, name: n, node: node}) {
+		c := &change{kind: doMake, dir: d, name: n, node: node}
+		if mode&syscall.S_IFMT == syscall.S_IFREG && w.rng.IntN(2) == 0 {
+			c.data = noise(w.rng, w.rng.IntN(60<<10))
+			c.len = int64(len(c.data))
+			c.set = volume.Change{Mask: volume.SetMtime | volume.SetMode, Mode: 0o4711, Mtime: volume.Time{Sec: w.rng.Int64N(1e9)}}
+		}
+		if w.change(c) {
 			switch mode & syscall.S_IFMT {
 			case syscall.S_IFDIR:
 				w.dirs = append(w.dirs, node.ID)

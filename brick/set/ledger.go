@@ -212,8 +212,8 @@ func (l *ledger) dirtied(ctx context.Context, keys ...Key) (end func(), err erro
 func (l *ledger) release(d *noted) { l.dirty.Release(d.hold) }
 
 // decidable reports whether tookEffect can tell whether the change was applied. With a write that sets attributes it
-// can't: their former values are not known.
-func (c *change) decidable() bool { return decidable[c.kind] && c.set.Mask == 0 }
+// can't: their former values are not known. What is made has its name last, and with it all that it was made with.
+func (c *change) decidable() bool { return decidable[c.kind] && (c.set.Mask == 0 || c.kind == doMake) }
 
 var decidable = [kinds]bool{doMake: true, doLink: true, doUnlink: true, doRmdir: true, doRename: true, doSetxattr: true, doRemovexattr: true, doWrite: true}
 

@@ -289,6 +289,14 @@ func (w *powerWorld) step(s volume.Store) {
 	if f == nil && w.quiet {
 		return
 	}
+	if f == nil && w.rng.IntN(2) == 0 {
+		p := fmt.Sprintf("%s born %d.", name, w.rng.IntN(1000))
+		a, err := s.Make(ctx, volume.Root, name, volume.Node{Mode: syscall.S_IFREG | 0o600, Data: []byte(p),
+			Then: volume.Change{Mask: volume.SetMode | volume.SetMtime, Mode: 0o640, Mtime: volume.Time{Sec: w.rng.Int64N(1e9)}}})
+		must(w.t, err)
+		w.files[name] = &powerFile{id: a.ID, content: p}
+		return
+	}
 	if f == nil {
 		h, a, err := s.Create(ctx, volume.Root, name, volume.Node{ID: volume.NewID(1), Mode: syscall.S_IFREG | 0o644}, volume.Write|volume.Excl)
 		must(w.t, err)

@@ -50,7 +50,9 @@ func (s *space) hear(id string, answer []byte) {
 // grows reports how many bytes a change may need, and whether it needs an object.
 func (c *change) grows() (bytes int64, object bool) {
 	switch c.kind {
-	case doMake, doMakeCopy, doLink, doPut:
+	case doMake:
+		return 4096 + int64(len(c.data)), true
+	case doMakeCopy, doLink, doPut:
 		return 4096, true
 	case doWrite:
 		return int64(len(c.data)), false

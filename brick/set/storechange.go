@@ -121,7 +121,15 @@ func (s store) Make(ctx context.Context, dir volume.ID, name string, n volume.No
 	if n.ID.IsZero() {
 		n.ID = volume.NewID(s.r.s.cfg.Set)
 	}
-	o, err := s.apply(ctx, &change{kind: doMake, dir: dir, name: name, node: n}, entryOf(dir, name, false))
+	if err := n.CheckBears("make", name); err != nil {
+		return volume.Attr{}, err
+	}
+	c := &change{kind: doMake, dir: dir, name: name, node: n.Plain(), set: n.Then, data: n.Data, len: int64(len(n.Data))}
+	at := []span{entryOf(dir, name, false)}
+	if c.bears() { // who reserved the name knows the ID, and may ask about the object by that
+		at = append(at, whole(n.ID, false))
+	}
+	o, err := s.apply(ctx, c, at...)
 	if err == nil {
 		s.r.noteBorn(n.ID)
 	}

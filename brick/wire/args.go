@@ -66,6 +66,20 @@ func (a *MakeArgs) Parse(r *Reader) bool {
 	return r.Done()
 }
 
+// BearArgs is of OpBear: what OpMake takes, then the Node's change of attributes. Its data follow: the rest of the frame.
+type BearArgs struct{ MakeArgs }
+
+// Append encodes a, Node.Data apart.
+func (a *BearArgs) Append(b []byte) []byte { return appendChange(a.MakeArgs.Append(b), a.Node.Then) }
+
+// Parse decodes into a. Node.Data alias the frame.
+func (a *BearArgs) Parse(r *Reader) bool {
+	a.Dir, a.Name, a.Node = r.ID(), r.Text(volume.NameMax), r.node()
+	a.Node.Then = r.change()
+	a.Node.Data = r.Rest(volume.IOMax)
+	return r.Done()
+}
+
 // CreateArgs is of OpCreate; the request's number becomes the handle.
 type CreateArgs struct {
 	Dir   volume.ID
@@ -259,7 +273,7 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 	case OpRename: // the one that it is in now
 		r.ID()
 		r.Text(volume.NameMax)
-	case OpCreate, OpMake, OpUnlink:
+	case OpCreate, OpMake, OpBear, OpUnlink:
 	default:
 		return dir, false
 	}
@@ -271,7 +285,7 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 // anything that people see, times of access apart.
 func Changes(op Op, args []byte) bool {
 	switch op {
-	case OpSetattr, OpMake, OpCreate, OpLink, OpUnlink, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
+	case OpSetattr, OpMake, OpBear, OpCreate, OpLink, OpUnlink, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
 		OpWrite, OpWriteSet, OpAppend, OpFileSetattr, OpAllocate:
 		return true
 	case OpOpen:

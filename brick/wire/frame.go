@@ -21,6 +21,8 @@ const (
 	LocksSince = 4
 	// WriteSetSince is the version from which on a write can set attributes, and an access ACL is minimal by a change of those.
 	WriteSetSince = 4
+	// BearSince is the version from which on a file is made with what is in it by one request.
+	BearSince = 4
 	// HatchSince is the version from which on a brick lends descriptors.
 	HatchSince = 4
 )

@@ -40,7 +40,8 @@ const (
 	OpLock
 	OpTestLock
 	OpReclaim
-	opEnd // one above the last
+	OpBear // Make of a file with contents and attributes
+	opEnd  // one above the last
 )
 
 // Ops is the number of operations, 0 included, which is none.
@@ -50,7 +51,7 @@ var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
 	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "peer",
-	"write and setattr", "lock", "testlock", "reclaim",
+	"write and setattr", "lock", "testlock", "reclaim", "bear",
 }
 
 func (o Op) String() string {

@@ -58,6 +58,7 @@ var arguments = map[Op]argument{
 	OpLock:        &LockArgs{77, LockPoll, 5, wireLock},
 	OpTestLock:    &TestLockArgs{77, wireLock},
 	OpReclaim:     &ReclaimArgs{true, []HeldLock{{idA, wireLock}, {idB, wireLock}}},
+	OpBear:        &bearList{BearArgs{MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Parent: 9, Then: chg}}}},
 }
 
 // writeSetList is WriteSetArgs without data.
@@ -66,6 +67,19 @@ type writeSetList struct{ WriteSetArgs }
 func (a *writeSetList) Parse(r *Reader) bool {
 	data, ok := a.WriteSetArgs.Parse(r)
 	return ok && len(data) == 0
+}
+
+// bearList is BearArgs without data.
+type bearList struct{ BearArgs }
+
+func (a *bearList) Parse(r *Reader) bool {
+	ok := a.BearArgs.Parse(r)
+	if len(a.Node.Data) == 0 {
+		a.Node.Data = nil
+	} else {
+		ok = false
+	}
+	return ok
 }
 
 // parse decodes arguments into a new list like a.
@@ -114,6 +128,15 @@ func TestArguments(t *testing.T) {
 		if _, ok := gotPeer.Parse(&r); ok {
 			t.Errorf("peer: a %s that is too long is taken", what)
 		}
+	}
+	bear, gotBear := BearArgs{MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Data: []byte("data"), Then: chg}}}, BearArgs{}
+	br := NewReader(append(bear.Append(nil), bear.Node.Data...))
+	if !gotBear.Parse(&br) || !reflect.DeepEqual(gotBear, bear) {
+		t.Errorf("bear: %+v", gotBear)
+	}
+	br = NewReader(append(bear.Append(nil), make([]byte, volume.IOMax+1)...))
+	if gotBear.Parse(&br) {
+		t.Error("bear: too much data are taken")
 	}
 	w := WriteArgs{77, 1 << 40, volume.WriteKillPriv}
 	var got WriteArgs
@@ -373,6 +396,7 @@ func golden4(*testing.T) []byte {
 	line := func(name string, b []byte) { fmt.Fprintf(&out, "%s %s\n", name, hex.EncodeToString(b)) }
 	w := WriteSetArgs{WriteArgs{77, 5, 1}, volume.Change{Mask: volume.SetMinimalACL, Mode: 0o640}}
 	line("write-set", EndFrame(append(w.Append(AppendRequest(nil, OpWriteSet, 0x1122, Header{})), "data"...), 0))
+	line("bear", EndFrame(append(arguments[OpBear].Append(AppendRequest(nil, OpBear, 0x1122, Header{})), "data"...), 0))
 	for _, op := range []Op{OpLock, OpTestLock, OpReclaim} {
 		line(op.String(), EndFrame(arguments[op].Append(AppendRequest(nil, op, 0x1122, Header{})), 0))
 	}

@@ -75,6 +75,13 @@ var changes = map[string]struct {
 		}
 		return err
 	}},
+	"bear": {op: "make", do: func(w *once) error {
+		a, err := w.r.Make(w.ctx, volume.Root, "new", volume.Node{Mode: syscall.S_IFREG | 0o600, Data: []byte("content")})
+		if b, _ := w.s.fs.Lookup(w.ctx, volume.Root, "new"); err == nil && (a.ID != b.ID || b.Size != 7 || a.Size != 7) {
+			return fmt.Errorf("made %+v, is %+v", a, b)
+		}
+		return err
+	}},
 	"link": {op: "link", do: func(w *once) error {
 		a, err := w.r.Link(w.ctx, w.file.ID(), volume.Root, "new")
 		if err == nil && a.ID != w.file.ID() {

@@ -82,19 +82,12 @@ func checkNode(op wire.Op, name string, n *volume.Node) error {
 	return checkName(op, name)
 }
 
-// Make is volume.FS's.
-func (r *Remote) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
-	if err := checkNode(wire.OpMake, name, &n); err != nil {
-		return volume.Attr{}, err
-	}
-	c := r.newCall(ctx, wire.OpMake)
-	c.frame = (&wire.MakeArgs{Dir: dir, Name: name, Node: n}).Append(c.frame)
-	return r.attr(ctx, c)
-}
-
 // Create is volume.FS's.
 func (r *Remote) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
 	if err := checkNode(wire.OpCreate, name, &n); err != nil {
+		return nil, volume.Attr{}, err
+	}
+	if err := n.CheckEmpty(wire.OpCreate.String(), name); err != nil {
 		return nil, volume.Attr{}, err
 	}
 	c := r.newCall(ctx, wire.OpCreate)

@@ -35,7 +35,7 @@ func (c *call) settled(d *wire.Decided) bool {
 // tellsAttr reports whether the reply to a call has attributes.
 func (c *call) tellsAttr() bool {
 	switch c.op {
-	case wire.OpCreate, wire.OpMake, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
+	case wire.OpCreate, wire.OpMake, wire.OpBear, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
 		return true
 	}
 	return false
@@ -46,7 +46,7 @@ func (c *call) tellsAttr() bool {
 //   - Create: the object has been made, or opened and perhaps cut. What is missing is the
 //     handle: the file is opened by its ID, without making or cutting it again, as
 //     all open files are in a new session (reopen). A pointer has no file.
-//   - Make, Link: the name is there, and the attributes are the object's at that time or
+//   - Make, Bear, Link: the name is there, and the attributes are the object's at that time or
 //     later: as if the reply had been slow.
 //   - Setattr: likewise; that it is told at all means that a later change was
 //     acknowledged, before which this one counts as done.
@@ -59,7 +59,7 @@ func replyOf(c *call, o *wire.Outcome) []byte {
 	switch c.op {
 	case wire.OpCreate:
 		return wire.AppendCreated(b, o.Attr.Held == 0, &o.Attr)
-	case wire.OpMake, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
+	case wire.OpMake, wire.OpBear, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
 		return wire.AppendAttr(b, &o.Attr)
 	case wire.OpAppend:
 		return wire.AppendNumber(b, o.Offset)

@@ -27,6 +27,8 @@ var defects = map[string]func() volume.FS{
 	"short reads":                func() volume.FS { return shortReads{model.New()} },
 	"append is a write at size":  func() volume.FS { return racyAppend{model.New()} },
 	"missing is stale":           func() volume.FS { return wrongErrno{model.New()} },
+	"born empty":                 func() volume.FS { return bornEmpty{model.New()} },
+	"born with a name first":     func() volume.FS { return bornNamed{model.New()} },
 }
 
 type (
@@ -38,7 +40,30 @@ type (
 	shortReads       struct{ volume.FS }
 	racyAppend       struct{ volume.FS }
 	wrongErrno       struct{ volume.FS }
+	bornEmpty        struct{ volume.FS }
+	bornNamed        struct{ volume.FS }
 )
+
+func (s bornEmpty) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
+	return s.FS.Make(ctx, dir, name, n.Plain())
+}
+
+// Make leaves the name behind if what is to be done then is impossible.
+func (s bornNamed) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
+	a, err := s.FS.Make(ctx, dir, name, n.Plain())
+	if err != nil || !n.Bears() {
+		return a, err
+	}
+	f, err := s.FS.Open(ctx, a.ID, volume.Write)
+	if err != nil {
+		return a, err
+	}
+	defer f.Close()
+	if _, err = f.WriteSet(ctx, n.Data, 0, 0, n.Then); err != nil {
+		return a, err
+	}
+	return f.Getattr(ctx)
+}
 
 func (s forgetsNoReplace) Rename(ctx context.Context, od volume.ID, on string, nd volume.ID, nn string, f volume.RenameFlags) error {
 	return s.FS.Rename(ctx, od, on, nd, nn, f&^volume.RenameNoReplace)
@@ -129,7 +154,7 @@ func TestRandomFinds(t *testing.T) {
 		fstest.Random(t, fstest.Config{New: func(*testing.T) volume.FS { return defects[name]() }}, 5000)
 		return
 	}
-	for _, name := range []string{"rename forgets NOREPLACE", "create forgets EXCL", "readdir skips at page ends", "umask ignored", "cut leaves what was there", "short reads"} {
+	for _, name := range []string{"rename forgets NOREPLACE", "create forgets EXCL", "readdir skips at page ends", "umask ignored", "cut leaves what was there", "short reads", "born empty"} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "-test.run=^TestRandomFinds$")
 			cmd.Env = append(os.Environ(), brokenVariable+"="+name)

@@ -76,7 +76,7 @@ func Run(t *testing.T, cfg Config) {
 		name  string
 		tests []test
 	}{
-		{"lookup", lookupTests}, {"stale", staleTests}, {"make", makeTests}, {"create", createTests},
+		{"lookup", lookupTests}, {"stale", staleTests}, {"make", makeTests}, {"bear", bearTests}, {"create", createTests},
 		{"link", linkTests}, {"rename", renameTests}, {"readdir", readdirTests}, {"attr", attrTests}, {"priv", privTests},
 		{"data", dataTests}, {"space", spaceTests}, {"xattr", xattrTests}, {"acl", aclTests},
 		{"lock", lockTests}, {"context", contextTests}, {"concurrent", concurrentTests},

@@ -19,7 +19,7 @@ type operation struct {
 
 var operations = []operation{
 	{8, (*walker).lookup}, {5, (*walker).getattr}, {8, (*walker).mkdir}, {5, (*walker).mknod},
-	{14, (*walker).create}, {6, (*walker).link}, {9, (*walker).unlink}, {4, (*walker).rmdir},
+	{14, (*walker).create}, {8, (*walker).bear}, {6, (*walker).link}, {9, (*walker).unlink}, {4, (*walker).rmdir},
 	{14, (*walker).rename}, {4, (*walker).readDir}, {2, (*walker).readlink},
 	{8, (*walker).setattr}, {5, (*walker).setxattr}, {3, (*walker).getxattr}, {2, (*walker).removexattr},
 	{1, (*walker).setDefaultACL}, {2, (*walker).sync},
@@ -116,6 +116,25 @@ func (w *walker) make(n volume.Node) error {
 	b, want := w.want.Make(w.ctx, d.want, name, n)
 	if got == nil && want == nil {
 		w.add(a.ID, b)
+	}
+	return w.same(a, got, b, want)
+}
+
+// bear makes a file at once with what is in it.
+func (w *walker) bear() error {
+	d, name, c := w.dir(), w.aName(), w.cred()
+	n := volume.Node{Mode: syscall.S_IFREG | w.mode(), Data: w.some()}
+	if w.rng.IntN(3) > 0 {
+		n.Then = w.change(syscall.S_IFREG)
+	}
+	w.note("bear %v %q mode %o, %d bytes, then %+v as %+v", d, name, n.Mode, len(n.Data), n.Then, c)
+	a, got := w.got.Make(w.ctx, d.got, name, n)
+	b, want := w.want.Make(w.ctx, d.want, name, n)
+	if got == nil && want == nil {
+		t := w.add(a.ID, b)
+		if err := w.compareContent(t); err != nil {
+			return err
+		}
 	}
 	return w.same(a, got, b, want)
 }

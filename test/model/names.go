@@ -42,18 +42,49 @@ func (s *FS) Make(ctx context.Context, dir volume.ID, name string, n volume.Node
 	default:
 		return volume.Attr{}, fail("make", name, syscall.EINVAL)
 	}
+	if err := n.CheckBears("make", name); err != nil {
+		return volume.Attr{}, err
+	}
 	d, p, err := s.mu.place("make", dir, name)
 	if err == nil && !p.ID.IsZero() {
 		err = fail("make", name, syscall.EEXIST)
+	}
+	if err == nil && !s.fits(int64(len(n.Data))) {
+		err = fail("make", name, syscall.ENOSPC)
 	}
 	if err != nil {
 		return volume.Attr{}, err
 	}
 	o, err := s.born("make", d, name, n, volume.CredOf(ctx))
+	if err == nil && n.Bears() {
+		err = s.fill(o, &n, volume.CredOf(ctx))
+	}
 	if err != nil {
 		return volume.Attr{}, err
 	}
 	return o.attr(), nil
+}
+
+// fits reports whether there is room for a new file's data.
+func (s *FS) fits(size int64) bool {
+	return (s.mu.pages+(size+pageSize-1)/pageSize)*pageSize <= s.capacity
+}
+
+// fill gives a file that has just been made what is to be in it: its owner writes it, and changes its attributes.
+func (s *FS) fill(o *object, n *volume.Node, cred volume.Cred) error {
+	if size := int64(len(n.Data)); size > 0 {
+		s.mu.pages += o.data.fill(0, size)
+		o.data.write(n.Data, 0)
+		o.touch(s.now())
+		if cred.UID != 0 {
+			o.clearPriv(o.member(cred))
+		}
+	}
+	if n.Then.Mask == 0 {
+		return nil
+	}
+	_, err := s.setattr(o, n.Then, cred)
+	return err
 }
 
 // born makes an object in d under a name that is free.
@@ -105,6 +136,9 @@ func (s *FS) Create(ctx context.Context, dir volume.ID, name string, n volume.No
 	defer s.leave()
 	if t := n.Mode & syscall.S_IFMT; t != 0 && t != syscall.S_IFREG || f&(volume.Read|volume.Write) == 0 {
 		return nil, volume.Attr{}, fail("create", name, syscall.EINVAL)
+	}
+	if err := n.CheckEmpty("create", name); err != nil {
+		return nil, volume.Attr{}, err
 	}
 	d, p, err := s.mu.place("create", dir, name)
 	switch {
