@@ -56,11 +56,19 @@ type FS struct {
 	born  atomic.Int64 // objects whose attributes are known
 	tight atomic.Int64 // until when nothing is delayed, ns of the Unix epoch
 
+	reserver volume.Reserver // the layer below, if it is one
+	unborn   atomic.Int64    // objects that are, or are about to be
+	named    atomic.Int64    // objects in mu.names
+	refusing atomic.Int64    // directories in mu.refused
+	turning  sync.WaitGroup  // off
+
 	mu struct {
 		sync.Mutex
-		objects map[volume.ID]*object // that are open
-		looks   int                   // that are under way
-		handed  map[volume.ID]bool    // objects whose runs were handed on meanwhile
+		objects map[volume.ID]*object            // that are open
+		looks   int                              // that are under way
+		handed  map[volume.ID]bool               // objects whose runs were handed on meanwhile, and directories in which something was born
+		names   map[volume.ID]map[string]*object // that are unborn or latent, by directory and name
+		refused map[volume.ID]time.Time          // directories that are not asked for names until then
 	}
 }
 
@@ -68,15 +76,23 @@ type FS struct {
 func New(fs volume.FS) *FS {
 	f := &FS{FS: fs}
 	f.mu.objects, f.mu.handed = map[volume.ID]*object{}, map[volume.ID]bool{}
+	f.mu.names, f.mu.refused = map[volume.ID]map[string]*object{}, map[volume.ID]time.Time{}
+	f.reserver, _ = fs.(volume.Reserver)
 	return f
 }
 
-// SetEnabled says whether writes are delayed from now on.
-func (f *FS) SetEnabled(on bool) { f.off.Store(!on) }
+// SetEnabled says whether anything is delayed from now on. If not, what is being delayed is handed on at once; who calls need
+// not wait for that, for he may be the one who brings the news that it needs.
+func (f *FS) SetEnabled(on bool) {
+	if was := !f.off.Swap(!on); was && !on {
+		f.turning.Go(f.settleAll)
+	}
+}
 
 // Close hands on what is left.
 func (f *FS) Close() {
 	f.SetEnabled(false)
+	f.turning.Wait()
 	f.settleAll()
 }
 
@@ -143,7 +159,8 @@ func (f *FS) looked(some bool) {
 	}
 }
 
-// outdated reports whether what a look has told of an object does not count. If so what is kept back may be handed on yet.
+// outdated reports whether what a look has told of an object does not count. If so what is kept back, of it or of
+// what is in it, may be handed on yet.
 func (f *FS) outdated(id volume.ID, some bool) bool {
 	o := f.find(id)
 	if o != nil && o.told() {
@@ -154,7 +171,7 @@ func (f *FS) outdated(id volume.ID, some bool) bool {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.mu.handed[id]
+	return f.mu.handed[id] || len(f.unbornLocked(nil, id)) > 0
 }
 
 // noteHanded notes, for looks, that an object's run was handed on.
@@ -174,21 +191,22 @@ func (f *FS) settleAll() {
 	f.mu.Lock()
 	all := make([]*object, 0, len(f.mu.objects))
 	for _, o := range f.mu.objects {
-		all = append(all, o)
+		if o.some.Load() {
+			all = append(all, o)
+		}
 	}
 	f.mu.Unlock()
-	for _, o := range all {
-		o.hand()
-	}
+	handAll(all)
 }
 
 // Lookup implements volume.FS.
 func (f *FS) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	f.bearName(dir, name)
 	some := f.look()
 	defer f.looked(some)
 	a, err := f.FS.Lookup(ctx, dir, name)
 	if err == nil && f.outdated(a.ID, some) {
-		f.settle(a.ID)
+		f.depend(a.ID)
 		return f.FS.Lookup(ctx, dir, name)
 	}
 	return a, err
@@ -196,18 +214,28 @@ func (f *FS) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Att
 
 // Getattr implements volume.FS.
 func (f *FS) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error) {
-	f.settle(id)
+	if o := f.find(id); o != nil {
+		if a, ok := o.foreseen(); ok {
+			return a, nil
+		}
+		o.settle()
+	}
+	f.bearIn(id)
 	return f.FS.Getattr(ctx, id)
 }
 
 // Setattr implements volume.FS.
 func (f *FS) Setattr(ctx context.Context, id volume.ID, c volume.Change) (volume.Attr, error) {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Setattr(ctx, id, c)
 }
 
 // Create implements volume.FS.
 func (f *FS) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, flags volume.Flags) (volume.File, volume.Attr, error) {
+	f.bearName(dir, name)
+	if file, a, ok := f.conceive(ctx, dir, name, n, flags); ok {
+		return file, a, nil
+	}
 	if flags&volume.Truncate != 0 { // it may be a name of an object that is there
 		f.settleAll()
 	}
@@ -234,6 +262,8 @@ func (f *FS) Create(ctx context.Context, dir volume.ID, name string, n volume.No
 func (f *FS) Open(ctx context.Context, id volume.ID, flags volume.Flags) (volume.File, error) {
 	if flags&volume.Truncate != 0 {
 		f.settle(id)
+	} else if o := f.find(id); o != nil && o.unborn.Load() {
+		o.hand()
 	}
 	file, err := f.FS.Open(ctx, id, flags)
 	if err != nil {
@@ -245,11 +275,14 @@ func (f *FS) Open(ctx context.Context, id volume.ID, flags volume.Flags) (volume
 // Link implements volume.FS.
 func (f *FS) Link(ctx context.Context, id volume.ID, dir volume.ID, name string) (volume.Attr, error) {
 	f.settle(id)
+	f.bearName(dir, name)
+	f.rouse(ctx, id) // by whichever name it goes then
 	return f.FS.Link(ctx, id, dir, name)
 }
 
 // ReadDir implements volume.FS.
 func (f *FS) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
+	f.bearIn(dir)
 	some := attrs && f.look()
 	defer f.looked(some)
 	entries, end, err := f.FS.ReadDir(ctx, dir, after, max, attrs)
@@ -265,30 +298,30 @@ func (f *FS) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, ma
 
 // Getxattr implements volume.FS. A write takes security.capability away.
 func (f *FS) Getxattr(ctx context.Context, id volume.ID, name string) ([]byte, error) {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Getxattr(ctx, id, name)
 }
 
 // Setxattr implements volume.FS.
 func (f *FS) Setxattr(ctx context.Context, id volume.ID, name string, value []byte, flags volume.XattrFlags) error {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Setxattr(ctx, id, name, value, flags)
 }
 
 // Listxattr implements volume.FS.
 func (f *FS) Listxattr(ctx context.Context, id volume.ID) ([]string, error) {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Listxattr(ctx, id)
 }
 
 // Removexattr implements volume.FS.
 func (f *FS) Removexattr(ctx context.Context, id volume.ID, name string) error {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Removexattr(ctx, id, name)
 }
 
 // Sync implements volume.FS.
 func (f *FS) Sync(ctx context.Context, id volume.ID) error {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Sync(ctx, id)
 }
