@@ -262,8 +262,8 @@ func (f *FS) Create(ctx context.Context, dir volume.ID, name string, n volume.No
 func (f *FS) Open(ctx context.Context, id volume.ID, flags volume.Flags) (volume.File, error) {
 	if flags&volume.Truncate != 0 {
 		f.settle(id)
-	} else if o := f.find(id); o != nil && o.unborn.Load() {
-		o.hand()
+	} else {
+		f.bear(id)
 	}
 	file, err := f.FS.Open(ctx, id, flags)
 	if err != nil {
@@ -282,6 +282,7 @@ func (f *FS) Link(ctx context.Context, id volume.ID, dir volume.ID, name string)
 
 // ReadDir implements volume.FS.
 func (f *FS) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
+	f.bear(dir)
 	f.bearIn(dir)
 	some := attrs && f.look()
 	defer f.looked(some)

@@ -51,8 +51,9 @@ func (f *FS) findName(dir volume.ID, name string) *object {
 	return f.mu.names[dir][name]
 }
 
-// bearName has the file made that is to have a name.
+// bearName has the file made that is to have a name; and what dir is, if that is no directory.
 func (f *FS) bearName(dir volume.ID, name string) {
+	f.bear(dir)
 	if o := f.findName(dir, name); o != nil && o.unborn.Load() {
 		o.hand()
 	}
@@ -60,6 +61,7 @@ func (f *FS) bearName(dir volume.ID, name string) {
 
 // rouseName has what was made under a name open below.
 func (f *FS) rouseName(ctx context.Context, dir volume.ID, name string) {
+	f.bear(dir)
 	if o := f.findName(dir, name); o != nil {
 		o.rouse(ctx)
 	}
@@ -75,6 +77,16 @@ func (f *FS) rouse(ctx context.Context, id volume.ID) {
 	f.mu.Unlock()
 	if o != nil {
 		o.rouse(ctx)
+	}
+}
+
+// bear has an object made, if it is unborn.
+func (f *FS) bear(id volume.ID) {
+	if f.unborn.Load() == 0 {
+		return
+	}
+	if o := f.find(id); o != nil && o.unborn.Load() {
+		o.hand()
 	}
 }
 
@@ -134,6 +146,12 @@ func handAll(all []*object) {
 		})
 	}
 	work.Wait()
+}
+
+// Readlink implements volume.FS. A file is no link, but it is there.
+func (f *FS) Readlink(ctx context.Context, id volume.ID) (string, error) {
+	f.bear(id)
+	return f.FS.Readlink(ctx, id)
 }
 
 // Make implements volume.FS.
