@@ -16,15 +16,34 @@
 // once: at the next write, Sync or Flush. For a while nothing is delayed then, so that a full volume
 // says so at once to whoever writes on.
 //
-// A file that was made through this layer (with O_EXCL), and that nobody else has opened or asked about since, may also have
+// A file that is created is not even made at once, if the layer below can reserve its name (volume.Reserver):
+//
+//	Create ──▶ Reserve; the object is unborn ──▶ Make with the run and the change of attributes in it: at Flush, Sync and
+//	                                             Close, Delay later, or before anything that would tell the difference
+//
+// So a small file costs one change of the volume, not two. What is unborn is an object whose run has a birth; it
+// is found by its name, too (names.go). These have it born first: what depends on a run, and writes that do not
+// fit it; what is asked of its ID; what concerns its name; what lists its directory, or tells or changes that one's attributes; and Rmdir,
+// Rename, Statfs, which may concern any directory. If it can't be made, the name does not exist, its File
+// says why at the next write, Sync or Flush, and whatever else is asked of it is ESTALE. If the outcome is not known it
+// is an error all the same, though the name may be there. Of a file to which nothing was done yet Getattr tells what is foreseen, and
+// its atime and mtime then stay as they were told.
+//
+// What was born is not open below. It is opened when something needs that: a read, a later write, a lock; before this layer
+// takes away a name of it; and Delay after its birth, for it will be open for longer then, and another client may remove it at any
+// time, which it must survive. If that happens earlier (one that waited for the reserved name, say), whoever has it open is told ESTALE at
+// his next write or read. A file that is closed before costs no open.
+//
+// A file that was made through this layer (with O_EXCL, or unborn before), and that nobody else has opened or asked about since, may also have
 // changes of its attributes delayed: its times, owner, mode. They follow the run, and go with it as one request (File.WriteSet): what
-// cp -a and tar do to each file that they make costs two requests, Create and this. What attributes such a
+// cp -a and tar do to each file that they make costs two requests: Create and this, or Reserve and Make. What attributes such a
 // file will have is known here, but for what another client does to it (object.attr).
 //
 // Writes that are large, must be durable at once (O_SYNC), bypass caches (O_DIRECT) or change more than contents (WriteKillPriv)
-// are never delayed.
+// are never delayed. Into what is unborn go all that fit a run: each would be a change of its own, and there are no privileges to clear.
 //
-// Locks: an object's, then FS.mu; an object's is held while its run is handed on.
+// Locks: an object's, then FS.mu or a file's; an object's is held while its run is handed on, it is made, or opened below. Births of
+// different objects run side by side. Reserve is called without any.
 package behind
 
 import (
@@ -276,7 +295,6 @@ func (f *FS) Open(ctx context.Context, id volume.ID, flags volume.Flags) (volume
 func (f *FS) Link(ctx context.Context, id volume.ID, dir volume.ID, name string) (volume.Attr, error) {
 	f.settle(id)
 	f.bearName(dir, name)
-	f.rouse(ctx, id) // by whichever name it goes then
 	return f.FS.Link(ctx, id, dir, name)
 }
 

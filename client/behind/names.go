@@ -67,19 +67,6 @@ func (f *FS) rouseName(ctx context.Context, dir volume.ID, name string) {
 	}
 }
 
-// rouse does so for an object.
-func (f *FS) rouse(ctx context.Context, id volume.ID) {
-	if f.named.Load() == 0 {
-		return
-	}
-	f.mu.Lock()
-	o := f.mu.objects[id]
-	f.mu.Unlock()
-	if o != nil {
-		o.rouse(ctx)
-	}
-}
-
 // bear has an object made, if it is unborn.
 func (f *FS) bear(id volume.ID) {
 	if f.unborn.Load() == 0 {
