@@ -169,3 +169,48 @@ func inBearsFirst(t *testing.T) {
 		n.w.expectLate(t, 0)
 	}
 }
+
+// TestUnbornInDirectory: who is told of a directory what it was before something was created in it looks again; also if
+// that was made while he looked.
+func TestUnbornInDirectory(t *testing.T) { untimed(inUnbornInDirectory)(t) }
+
+// inUnbornInDirectory is TestUnbornInDirectory.
+func inUnbornInDirectory(t *testing.T) {
+	old := volume.Change{Mask: volume.SetMtime, Mtime: volume.Time{Sec: 1}}
+	for name, look := range map[string]func(n *nursery) volume.Time{
+		"lookup": func(n *nursery) volume.Time {
+			a, err := n.fs.Lookup(n.ctx, volume.Root, "d")
+			n.ok(err)
+			return a.Mtime
+		},
+		"readdir": func(n *nursery) volume.Time {
+			entries, _, err := n.fs.ReadDir(n.ctx, volume.Root, 0, 10, true)
+			n.ok(err)
+			if len(entries) != 1 {
+				t.Fatal(entries)
+			}
+			return entries[0].Attr.Mtime // zero: whoever needs it will ask
+		},
+	} {
+		for _, meanwhile := range []bool{false, true} {
+			n := newNursery(t)
+			d, err := n.w.FS.Make(n.ctx, volume.Root, "d", volume.Node{Mode: syscall.S_IFDIR | 0o755})
+			n.ok(err)
+			_, err = n.w.FS.Setattr(n.ctx, d.ID, old)
+			n.ok(err)
+			f, _, err := n.fs.Create(n.ctx, d.ID, "f", volume.Node{}, volume.Write)
+			n.ok(err)
+			if meanwhile {
+				n.w.looked = func() {
+					n.w.looked = nil
+					n.ok(f.Flush(n.ctx))
+				}
+			}
+			if look(n) == old.Mtime {
+				t.Errorf("%s, meanwhile %v: the directory's mtime is that before the creation", name, meanwhile)
+			}
+			n.ok(f.Close())
+			n.over()
+		}
+	}
+}

@@ -15,8 +15,9 @@ import (
 )
 
 func TestConformanceUnborn(t *testing.T) {
+	var w *ward
 	cfg := fstest.Config{New: func(t *testing.T) volume.FS {
-		w := newWard()
+		w = newWard()
 		w.quiet = true
 		f := New(w)
 		t.Cleanup(func() {
@@ -26,7 +27,10 @@ func TestConformanceUnborn(t *testing.T) {
 		return f
 	}}
 	t.Run("suite", func(t *testing.T) { fstest.Run(t, cfg) })
-	t.Run("random", func(t *testing.T) { fstest.Random(t, cfg, 5000) })
+	t.Run("random", func(t *testing.T) {
+		fstest.Random(t, cfg, 5000)
+		w.expectNoWait(t)
+	})
 	t.Run("concurrent", func(t *testing.T) { fstest.RandomConcurrent(t, cfg, 2000) })
 }
 

@@ -25,7 +25,8 @@ type ward struct {
 	mu struct {
 		sync.Mutex
 		reserved map[place]*reserved
-		late     int   // requests that waited for too long
+		waited   int   // requests that waited
+		late     int   // of them, those that waited until the time was over, about
 		refuse   error // of Reserve
 		fail     error // of Make with an ID
 		lost     bool  // it is made nevertheless
@@ -145,11 +146,11 @@ func (w *ward) begin(concerns func(at place, id volume.ID) bool) (done func()) {
 		w.runs.RUnlock()
 		began := time.Now()
 		<-in.over
-		if time.Since(began) > volume.ReserveTime/2 {
-			w.mu.Lock()
+		w.mu.Lock()
+		if w.mu.waited++; time.Since(began) > volume.ReserveTime/2 {
 			w.mu.late++
-			w.mu.Unlock()
 		}
+		w.mu.Unlock()
 	}
 }
 
@@ -167,6 +168,16 @@ func (w *ward) name(dir volume.ID, name string) func() {
 
 func (w *ward) object(id volume.ID) func() {
 	return w.looks(func(at place, of volume.ID) bool { return at.dir == id || of == id })
+}
+
+// expectNoWait fails the test if any request had to wait for a reservation: one thread alone never has to.
+func (w *ward) expectNoWait(t *testing.T) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.mu.waited > 0 {
+		t.Errorf("%d requests waited for a name that is reserved for the same client", w.mu.waited)
+	}
 }
 
 // expectLate fails the test if any request had to wait for a reservation to run out.
@@ -240,8 +251,11 @@ func (w *ward) make(ctx context.Context, dir volume.ID, name string, n volume.No
 
 func (w *ward) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
 	w.said("lookup %s", name)
-	defer w.looks(func(at place, _ volume.ID) bool { return at == place{dir, name} })()
-	return w.below.Lookup(ctx, dir, name)
+	done := w.looks(func(at place, _ volume.ID) bool { return at == place{dir, name} })
+	a, err := w.FS.Lookup(ctx, dir, name)
+	done()
+	w.hasLooked()
+	return a, err
 }
 
 func (w *ward) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (volume.File, volume.Attr, error) {
@@ -283,8 +297,11 @@ func (w *ward) Rename(ctx context.Context, d1 volume.ID, n1 string, d2 volume.ID
 
 func (w *ward) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, most int, attrs bool) ([]volume.Entry, bool, error) {
 	w.said("readdir")
-	defer w.object(dir)()
-	return w.below.ReadDir(ctx, dir, after, most, attrs)
+	done := w.object(dir)
+	entries, end, err := w.FS.ReadDir(ctx, dir, after, most, attrs)
+	done()
+	w.hasLooked()
+	return entries, end, err
 }
 
 func (w *ward) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error) {
