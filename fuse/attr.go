@@ -79,7 +79,7 @@ func (f *front) Statx(cancel <-chan struct{}, in *gofuse.StatxIn, out *gofuse.St
 	}
 	n.remember(&a, nil)
 	n.note(&a)
-	out.AttrValid, out.AttrValidNsec = seconds(f.opts.AttributeTimeout)
+	out.AttrValid, out.AttrValidNsec = f.attrValid(&a)
 	out.Statx = gofuse.Statx{
 		Mask:      unix.STATX_BASIC_STATS,
 		Blksize:   blockSize,

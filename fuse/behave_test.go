@@ -176,6 +176,24 @@ func asNobody(t *testing.T, script string) (string, error) {
 	return string(out), err
 }
 
+// TestForeseen: the kernel asks again for attributes that were only foreseen, and believes what it is told then.
+func TestForeseen(t *testing.T) {
+	h := &hookFS{FS: model.New(), created: func(a *volume.Attr) { a.Foreseen, a.Mtime = true, volume.Time{Sec: 1} }}
+	m, _ := mount(t, h, "attribute-timeout=60,entry-timeout=60")
+	f, err := os.Create(m + "/f")
+	must(t, err)
+	defer f.Close()
+	h.take("getattr")
+	for range 2 {
+		if st := stat(t, m+"/f"); st.Mtim.Sec == 1 {
+			t.Error("the kernel believes what was foreseen")
+		}
+	}
+	if n := h.take("getattr"); n != 1 {
+		t.Errorf("it asked %d times, want once", n)
+	}
+}
+
 func TestSuid(t *testing.T) {
 	m, _ := mount(t, model.New(), "")
 	for _, how := range []string{"echo x >> %s", "echo x > %s", "truncate -s 1 %s", "dd if=/dev/zero of=%s bs=512 count=1 oflag=direct 2>&1"} {

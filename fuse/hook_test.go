@@ -18,7 +18,8 @@ type hookFS struct {
 	open    func(volume.ID)
 	readAt  func(context.Context) error
 	append  func() error
-	late    bool // its files can delay appends; they don't
+	created func(a *volume.Attr) // may change what a Create tells
+	late    bool                 // its files can delay appends; they don't
 	readDir func(entries []volume.Entry) []volume.Entry
 	mu      struct {
 		sync.Mutex
@@ -83,6 +84,9 @@ func (h *hookFS) Create(ctx context.Context, dir volume.ID, name string, n volum
 	file, a, err := h.FS.Create(ctx, dir, name, n, f)
 	if err != nil {
 		return nil, a, err
+	}
+	if h.created != nil {
+		h.created(&a)
 	}
 	return h.file(file), a, nil
 }

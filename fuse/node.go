@@ -178,7 +178,7 @@ func (f *front) entry(out *gofuse.EntryOut, dir *node, a *volume.Attr) (*node, g
 		n.dir.Store(dir)
 	}
 	out.EntryValid, out.EntryValidNsec = f.believed(dir, f.opts.EntryTimeout)
-	out.AttrValid, out.AttrValidNsec = seconds(f.opts.AttributeTimeout)
+	out.AttrValid, out.AttrValidNsec = f.attrValid(a)
 	setAttr(&out.Attr, a)
 	return n, gofuse.OK
 }
@@ -187,9 +187,17 @@ func (f *front) entry(out *gofuse.EntryOut, dir *node, a *volume.Attr) (*node, g
 func (f *front) attr(out *gofuse.AttrOut, n *node, a *volume.Attr) gofuse.Status {
 	n.remember(a, nil)
 	n.note(a)
-	out.AttrValid, out.AttrValidNsec = seconds(f.opts.AttributeTimeout)
+	out.AttrValid, out.AttrValidNsec = f.attrValid(a)
 	setAttr(&out.Attr, a)
 	return gofuse.OK
+}
+
+// attrValid is for how long the kernel may believe attributes: what is only foreseen for no time.
+func (f *front) attrValid(a *volume.Attr) (sec uint64, nsec uint32) {
+	if a.Foreseen {
+		return 0, 0
+	}
+	return seconds(f.opts.AttributeTimeout)
 }
 
 // touch notes that n was changed through this mount. It comes before the

@@ -48,6 +48,10 @@ type Attr struct {
 	// elsewhere: the entry is a pointer to set Held, only ID and Mode's type
 	// are valid. 0 everywhere else; a complete volume never shows it.
 	Held SetID
+
+	// Foreseen is set by a layer that delays: it is what the attributes will be as far as is known here, and
+	// nobody believes them for longer than his own request lasts. It is never on the wire.
+	Foreseen bool
 }
 
 // Type returns the S_IFMT bits.

@@ -16,15 +16,34 @@
 // once: at the next write, Sync or Flush. For a while nothing is delayed then, so that a full volume
 // says so at once to whoever writes on.
 //
-// A file that was made through this layer (with O_EXCL), and that nobody else has opened or asked about since, may also have
+// A file that is created is not even made at once, if the layer below can reserve its name (volume.Reserver):
+//
+//	Create ──▶ Reserve; the object is unborn ──▶ Make with the run and the change of attributes in it: at Flush, Sync and
+//	                                             Close, Delay later, or before anything that would tell the difference
+//
+// So a small file costs one change of the volume, not two. What is unborn is an object whose run has a birth; it
+// is found by its name, too (names.go). These have it born first: what depends on a run, and writes that do not
+// fit it; what is asked of its ID; what concerns its name; what lists its directory, or tells or changes that one's attributes; and Rmdir,
+// Rename, Statfs, which may concern any directory. If it can't be made, the name does not exist, its File
+// says why at the next write, Sync or Flush, and whatever else is asked of it is ESTALE. If the outcome is not known it
+// is an error all the same, though the name may be there. Of a file to which nothing was done yet Getattr tells what is foreseen, and
+// its atime and mtime then stay as they were told.
+//
+// What was born is not open below. It is opened when something needs that: a read, a later write, a lock; before this layer
+// takes away a name of it; and Delay after its birth, for it will be open for longer then, and another client may remove it at any
+// time, which it must survive. If that happens earlier (one that waited for the reserved name, say), whoever has it open is told ESTALE at
+// his next write or read. A file that is closed before costs no open.
+//
+// A file that was made through this layer (with O_EXCL, or unborn before), and that nobody else has opened or asked about since, may also have
 // changes of its attributes delayed: its times, owner, mode. They follow the run, and go with it as one request (File.WriteSet): what
-// cp -a and tar do to each file that they make costs two requests, Create and this. What attributes such a
+// cp -a and tar do to each file that they make costs two requests: Create and this, or Reserve and Make. What attributes such a
 // file will have is known here, but for what another client does to it (object.attr).
 //
 // Writes that are large, must be durable at once (O_SYNC), bypass caches (O_DIRECT) or change more than contents (WriteKillPriv)
-// are never delayed.
+// are never delayed. Into what is unborn go all that fit a run: each would be a change of its own, and there are no privileges to clear.
 //
-// Locks: an object's, then FS.mu; an object's is held while its run is handed on.
+// Locks: an object's, then FS.mu or a file's; an object's is held while its run is handed on, it is made, or opened below. Births of
+// different objects run side by side. Reserve is called without any.
 package behind
 
 import (
@@ -56,11 +75,19 @@ type FS struct {
 	born  atomic.Int64 // objects whose attributes are known
 	tight atomic.Int64 // until when nothing is delayed, ns of the Unix epoch
 
+	reserver volume.Reserver // the layer below, if it is one
+	unborn   atomic.Int64    // objects that are, or are about to be
+	named    atomic.Int64    // objects in mu.names
+	refusing atomic.Int64    // directories in mu.refused
+	turning  sync.WaitGroup  // off
+
 	mu struct {
 		sync.Mutex
-		objects map[volume.ID]*object // that are open
-		looks   int                   // that are under way
-		handed  map[volume.ID]bool    // objects whose runs were handed on meanwhile
+		objects map[volume.ID]*object            // that are open
+		looks   int                              // that are under way
+		handed  map[volume.ID]bool               // objects whose runs were handed on meanwhile, and directories in which something was born
+		names   map[volume.ID]map[string]*object // that are unborn or latent, by directory and name
+		refused map[volume.ID]time.Time          // directories that are not asked for names until then
 	}
 }
 
@@ -68,15 +95,23 @@ type FS struct {
 func New(fs volume.FS) *FS {
 	f := &FS{FS: fs}
 	f.mu.objects, f.mu.handed = map[volume.ID]*object{}, map[volume.ID]bool{}
+	f.mu.names, f.mu.refused = map[volume.ID]map[string]*object{}, map[volume.ID]time.Time{}
+	f.reserver, _ = fs.(volume.Reserver)
 	return f
 }
 
-// SetEnabled says whether writes are delayed from now on.
-func (f *FS) SetEnabled(on bool) { f.off.Store(!on) }
+// SetEnabled says whether anything is delayed from now on. If not, what is being delayed is handed on at once; who calls need
+// not wait for that, for he may be the one who brings the news that it needs.
+func (f *FS) SetEnabled(on bool) {
+	if was := !f.off.Swap(!on); was && !on {
+		f.turning.Go(f.settleAll)
+	}
+}
 
 // Close hands on what is left.
 func (f *FS) Close() {
 	f.SetEnabled(false)
+	f.turning.Wait()
 	f.settleAll()
 }
 
@@ -143,7 +178,8 @@ func (f *FS) looked(some bool) {
 	}
 }
 
-// outdated reports whether what a look has told of an object does not count. If so what is kept back may be handed on yet.
+// outdated reports whether what a look has told of an object does not count. If so what is kept back, of it or of
+// what is in it, may be handed on yet.
 func (f *FS) outdated(id volume.ID, some bool) bool {
 	o := f.find(id)
 	if o != nil && o.told() {
@@ -154,7 +190,7 @@ func (f *FS) outdated(id volume.ID, some bool) bool {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.mu.handed[id]
+	return f.mu.handed[id] || len(f.unbornLocked(nil, id)) > 0
 }
 
 // noteHanded notes, for looks, that an object's run was handed on.
@@ -174,21 +210,22 @@ func (f *FS) settleAll() {
 	f.mu.Lock()
 	all := make([]*object, 0, len(f.mu.objects))
 	for _, o := range f.mu.objects {
-		all = append(all, o)
+		if o.some.Load() {
+			all = append(all, o)
+		}
 	}
 	f.mu.Unlock()
-	for _, o := range all {
-		o.hand()
-	}
+	handAll(all)
 }
 
 // Lookup implements volume.FS.
 func (f *FS) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Attr, error) {
+	f.bearName(dir, name)
 	some := f.look()
 	defer f.looked(some)
 	a, err := f.FS.Lookup(ctx, dir, name)
 	if err == nil && f.outdated(a.ID, some) {
-		f.settle(a.ID)
+		f.depend(a.ID)
 		return f.FS.Lookup(ctx, dir, name)
 	}
 	return a, err
@@ -196,18 +233,28 @@ func (f *FS) Lookup(ctx context.Context, dir volume.ID, name string) (volume.Att
 
 // Getattr implements volume.FS.
 func (f *FS) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error) {
-	f.settle(id)
+	if o := f.find(id); o != nil {
+		if a, ok := o.foreseen(); ok {
+			return a, nil
+		}
+		o.settle()
+	}
+	f.bearIn(id)
 	return f.FS.Getattr(ctx, id)
 }
 
 // Setattr implements volume.FS.
 func (f *FS) Setattr(ctx context.Context, id volume.ID, c volume.Change) (volume.Attr, error) {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Setattr(ctx, id, c)
 }
 
 // Create implements volume.FS.
 func (f *FS) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, flags volume.Flags) (volume.File, volume.Attr, error) {
+	f.bearName(dir, name)
+	if file, a, ok := f.conceive(ctx, dir, name, n, flags); ok {
+		return file, a, nil
+	}
 	if flags&volume.Truncate != 0 { // it may be a name of an object that is there
 		f.settleAll()
 	}
@@ -234,6 +281,8 @@ func (f *FS) Create(ctx context.Context, dir volume.ID, name string, n volume.No
 func (f *FS) Open(ctx context.Context, id volume.ID, flags volume.Flags) (volume.File, error) {
 	if flags&volume.Truncate != 0 {
 		f.settle(id)
+	} else {
+		f.bear(id)
 	}
 	file, err := f.FS.Open(ctx, id, flags)
 	if err != nil {
@@ -245,11 +294,14 @@ func (f *FS) Open(ctx context.Context, id volume.ID, flags volume.Flags) (volume
 // Link implements volume.FS.
 func (f *FS) Link(ctx context.Context, id volume.ID, dir volume.ID, name string) (volume.Attr, error) {
 	f.settle(id)
+	f.bearName(dir, name)
 	return f.FS.Link(ctx, id, dir, name)
 }
 
 // ReadDir implements volume.FS.
 func (f *FS) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, max int, attrs bool) ([]volume.Entry, bool, error) {
+	f.bear(dir)
+	f.bearIn(dir)
 	some := attrs && f.look()
 	defer f.looked(some)
 	entries, end, err := f.FS.ReadDir(ctx, dir, after, max, attrs)
@@ -265,30 +317,30 @@ func (f *FS) ReadDir(ctx context.Context, dir volume.ID, after volume.Cookie, ma
 
 // Getxattr implements volume.FS. A write takes security.capability away.
 func (f *FS) Getxattr(ctx context.Context, id volume.ID, name string) ([]byte, error) {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Getxattr(ctx, id, name)
 }
 
 // Setxattr implements volume.FS.
 func (f *FS) Setxattr(ctx context.Context, id volume.ID, name string, value []byte, flags volume.XattrFlags) error {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Setxattr(ctx, id, name, value, flags)
 }
 
 // Listxattr implements volume.FS.
 func (f *FS) Listxattr(ctx context.Context, id volume.ID) ([]string, error) {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Listxattr(ctx, id)
 }
 
 // Removexattr implements volume.FS.
 func (f *FS) Removexattr(ctx context.Context, id volume.ID, name string) error {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Removexattr(ctx, id, name)
 }
 
 // Sync implements volume.FS.
 func (f *FS) Sync(ctx context.Context, id volume.ID) error {
-	f.settle(id)
+	f.depend(id)
 	return f.FS.Sync(ctx, id)
 }

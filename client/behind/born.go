@@ -16,7 +16,7 @@ const owner = volume.SetUID | volume.SetGID
 
 // ChangeLater implements volume.LateChanger.
 func (f *FS) ChangeLater(ctx context.Context, id volume.ID, c volume.Change) (a volume.Attr, late bool) {
-	if c.Mask == 0 || c.Mask&^lateMask != 0 || f.born.Load() == 0 || f.off.Load() || f.tight.Load() > time.Now().UnixNano() {
+	if c.Mask == 0 || c.Mask&^lateMask != 0 || f.born.Load() == 0 || !f.delaying() {
 		return a, false
 	}
 	o := f.find(id)
@@ -29,7 +29,7 @@ func (f *FS) ChangeLater(ctx context.Context, id volume.ID, c volume.Change) (a 
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.known.Load() || o.run.file != nil && (o.run.cred != cred || o.run.moved != nil) {
+	if !o.known.Load() || !o.run.takes(cred) {
 		return a, false
 	}
 	then, ok := merge(o.run.then, c)
@@ -41,7 +41,20 @@ func (f *FS) ChangeLater(ctx context.Context, id volume.ID, c volume.Change) (a 
 	}
 	o.run.then = then
 	foresee(&o.attr, c, volume.TimeOf(time.Now()))
-	return o.attr, true
+	a = o.attr
+	a.Foreseen = true
+	return a, true
+}
+
+// takes reports whether a change of attributes by someone may follow the run.
+func (r *run) takes(cred volume.Cred) bool {
+	switch {
+	case r.file == nil:
+		return true
+	case r.birth != nil: // the umask was for its making
+		return r.cred.UID == cred.UID && r.cred.GID == cred.GID
+	}
+	return r.cred == cred && r.moved == nil
 }
 
 // merge returns the change that does what a and then b do, if there is one.

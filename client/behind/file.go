@@ -3,16 +3,16 @@ package behind
 import (
 	"context"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/mortarfs/mortar/volume"
 )
 
 // file is a File of the layer below whose writes may be delayed.
 type file struct {
-	volume.File
 	o     *object
 	flags volume.Flags
+	under atomic.Pointer[volume.File] // the layer below's; nil: it is not open there, see unborn.go; set under o.mu
 
 	mu struct {
 		sync.Mutex
@@ -26,7 +26,23 @@ func (f *FS) open(under volume.File, flags volume.Flags) *file {
 		o.shared.Store(true)
 		o.forget()
 	}
-	return &file{File: under, o: o, flags: flags}
+	h := &file{o: o, flags: flags}
+	h.under.Store(&under)
+	return h
+}
+
+// ID implements volume.File.
+func (f *file) ID() volume.ID { return f.o.id }
+
+// below returns the file of the layer below. What is not there yet is made and opened.
+func (f *file) below(ctx context.Context) (volume.File, error) {
+	if u := f.under.Load(); u != nil {
+		return *u, nil
+	}
+	f.o.mu.Lock()
+	defer f.o.mu.Unlock()
+	_ = f.o.handLocked(0) // the file tells
+	return f.belowLocked(ctx)
 }
 
 // note keeps the first error of a run until it is told.
@@ -47,12 +63,18 @@ func (f *file) told() error {
 	return err
 }
 
-// delays reports whether a write may be delayed.
-func (f *file) delays(n int, at int64, flags volume.WriteFlags) bool {
-	const at1 = volume.DataSync | volume.FullSync | volume.Direct
-	fs := f.o.fs
-	return n > 0 && n <= smallMax && at >= 0 && at < offMax && flags == 0 && f.flags&volume.Write != 0 && f.flags&at1 == 0 &&
-		!fs.off.Load() && fs.kept.Load() < keptMax && fs.tight.Load() < time.Now().UnixNano()
+// atOnce are the flags of a file whose writes are never delayed.
+const atOnce = volume.DataSync | volume.FullSync | volume.Direct
+
+// delays reports whether a write may be delayed. Into what is unborn larger ones may go, for each spares a change of
+// its own; and there are no privileges to clear.
+func (f *file) delays(n int, at int64, flags volume.WriteFlags, unborn bool) bool {
+	most := smallMax
+	if unborn {
+		most, flags = runMax, flags&^volume.WriteKillPriv
+	}
+	return n > 0 && n <= most && at >= 0 && at < offMax && flags == 0 && f.flags&volume.Write != 0 && f.flags&atOnce == 0 &&
+		f.o.fs.delaying()
 }
 
 // WriteAt implements volume.File.
@@ -64,7 +86,11 @@ func (f *file) WriteAt(ctx context.Context, p []byte, at int64, flags volume.Wri
 	case done:
 		return len(p), nil
 	}
-	n, err := f.File.WriteAt(ctx, p, at, flags)
+	u, err := f.below(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, err := u.WriteAt(ctx, p, at, flags)
 	f.o.wrote(at, n, flags, err)
 	return n, err
 }
@@ -75,7 +101,11 @@ func (f *file) WriteSet(ctx context.Context, p []byte, at int64, flags volume.Wr
 	if err := f.told(); err != nil {
 		return 0, err
 	}
-	return f.File.WriteSet(ctx, p, at, flags, c)
+	u, err := f.below(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return u.WriteSet(ctx, p, at, flags, c)
 }
 
 // AppendLater implements volume.LateAppender.
@@ -84,8 +114,12 @@ func (f *file) AppendLater(ctx context.Context, p []byte, end int64, flags volum
 	if done || err != nil {
 		return err
 	}
+	u, err := f.below(ctx)
+	if err != nil {
+		return err
+	}
 	f.o.forget()
-	at, err := f.File.Append(ctx, p, flags)
+	at, err := u.Append(ctx, p, flags)
 	if err == nil && at != end {
 		moved(at)
 	}
@@ -94,15 +128,17 @@ func (f *file) AppendLater(ctx context.Context, p []byte, end int64, flags volum
 
 // later delays a write, or hands the run on that it does not fit to; that may have failed before.
 func (f *file) later(ctx context.Context, p []byte, at int64, flags volume.WriteFlags, moved func(int64)) (done bool, err error) {
-	o, delays := f.o, f.delays(len(p), at, flags)
-	if !delays && !o.some.Load() {
+	o := f.o
+	if !o.some.Load() && !f.delays(len(p), at, flags, false) {
 		return false, f.told()
 	}
 	cred := volume.CredOf(ctx)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	delays := o.lost == nil && f.delays(len(p), at, flags, o.plainLocked())
 	if !delays || !o.fitsLocked(f, cred, len(p), at, moved != nil) {
 		_ = o.handLocked(0)
+		delays = delays && f.delays(len(p), at, flags, false) && o.lost == nil
 	}
 	if err := f.told(); err != nil {
 		return false, err
@@ -119,37 +155,62 @@ func (f *file) Append(ctx context.Context, p []byte, flags volume.WriteFlags) (i
 	if err := f.told(); err != nil {
 		return 0, err
 	}
-	return f.File.Append(ctx, p, flags)
+	u, err := f.below(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return u.Append(ctx, p, flags)
 }
 
 // ReadAt implements volume.File.
 func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	f.o.hand()
-	return f.File.ReadAt(ctx, p, off)
+	u, err := f.below(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return u.ReadAt(ctx, p, off)
 }
 
 // Getattr implements volume.File.
 func (f *file) Getattr(ctx context.Context) (volume.Attr, error) {
+	if a, ok := f.o.foreseen(); ok {
+		return a, nil
+	}
 	f.o.settle()
-	return f.File.Getattr(ctx)
+	if u := f.under.Load(); u != nil {
+		return (*u).Getattr(ctx)
+	}
+	return f.o.fs.FS.Getattr(ctx, f.o.id) // it has a name, or can't be opened either
 }
 
 // Setattr implements volume.File.
 func (f *file) Setattr(ctx context.Context, c volume.Change) (volume.Attr, error) {
 	f.o.settle()
-	return f.File.Setattr(ctx, c)
+	if u := f.under.Load(); u != nil {
+		return (*u).Setattr(ctx, c)
+	}
+	return f.o.fs.FS.Setattr(ctx, f.o.id, c)
 }
 
 // Allocate implements volume.File.
 func (f *file) Allocate(ctx context.Context, mode uint32, off, length int64) error {
 	f.o.settle()
-	return f.File.Allocate(ctx, mode, off, length)
+	u, err := f.below(ctx)
+	if err != nil {
+		return err
+	}
+	return u.Allocate(ctx, mode, off, length)
 }
 
 // Seek implements volume.File.
 func (f *file) Seek(ctx context.Context, off int64, whence int) (int64, error) {
 	f.o.settle()
-	return f.File.Seek(ctx, off, whence)
+	u, err := f.below(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return u.Seek(ctx, off, whence)
 }
 
 // Sync implements volume.File. A run is made durable with the request that hands it on, and all
@@ -157,7 +218,10 @@ func (f *file) Seek(ctx context.Context, off int64, whence int) (int64, error) {
 func (f *file) Sync(ctx context.Context, dataOnly bool) error {
 	synced, err := f.syncRun(dataOnly)
 	if !synced {
-		err = f.File.Sync(ctx, dataOnly)
+		var u volume.File
+		if u, err = f.below(ctx); err == nil {
+			err = u.Sync(ctx, dataOnly)
+		}
 	}
 	if e := f.told(); e != nil {
 		return e
@@ -177,7 +241,7 @@ func (f *file) syncRun(dataOnly bool) (bool, error) {
 		_ = o.handLocked(0)
 		return false, nil
 	}
-	if len(o.run.data) == 0 {
+	if len(o.run.data) == 0 || o.run.birth != nil {
 		_ = o.handLocked(0) // the file tells
 		return false, nil
 	}
@@ -191,7 +255,10 @@ func (f *file) syncRun(dataOnly bool) (bool, error) {
 // Flush implements volume.File.
 func (f *file) Flush(ctx context.Context) error {
 	f.o.hand()
-	err := f.File.Flush(ctx)
+	var err error
+	if u := f.under.Load(); u != nil {
+		err = (*u).Flush(ctx)
+	}
 	if e := f.told(); e != nil {
 		return e
 	}
@@ -204,7 +271,20 @@ func (f *file) Flush(ctx context.Context) error {
 // was written, as ever: an unlocking must not fail because of it, or nobody would get the lock.
 func (f *file) Lock(ctx context.Context, l volume.Lock, wait bool) error {
 	f.o.settle()
-	return f.File.Lock(ctx, l, wait)
+	u, err := f.below(ctx)
+	if err != nil {
+		return err
+	}
+	return u.Lock(ctx, l, wait)
+}
+
+// TestLock implements volume.File.
+func (f *file) TestLock(ctx context.Context, l volume.Lock) (volume.Lock, error) {
+	u, err := f.below(ctx)
+	if err != nil {
+		return volume.Lock{}, err
+	}
+	return u.TestLock(ctx, l)
 }
 
 // Close implements volume.File.
@@ -215,7 +295,18 @@ func (f *file) Close() error {
 		_ = o.handLocked(0)
 	}
 	o.forgetLocked()
+	if o.latent == f {
+		o.timer.Stop()
+		o.openedLocked()
+	}
 	o.mu.Unlock()
-	f.o.fs.release(f.File.ID(), o)
-	return f.File.Close()
+	o.fs.release(o.id, o)
+	var err error
+	if u := f.under.Load(); u != nil {
+		err = (*u).Close()
+	}
+	if e := f.told(); e != nil {
+		return e
+	}
+	return err
 }

@@ -18,12 +18,17 @@ type object struct {
 	known atomic.Bool // attr is known; changed under mu
 
 	shared atomic.Bool // it was opened more than once: attr is not known any more
+	unborn atomic.Bool // run.birth is set; changed under mu
+	place  place       // where it is made, if it was unborn; set before it is found by anyone
 
 	mu    sync.Mutex
 	run   run         // guarded by mu
-	timer *time.Timer // of late; guarded by mu
+	timer *time.Timer // of tick; guarded by mu
 	maker *file       // through which the object was made, and all was written, if known; guarded by mu
 	attr  volume.Attr // what its attributes will be with the run handed on, if known; guarded by mu
+
+	latent *file // through which it was made, and that is not open below; guarded by mu
+	lost   error // why it could not be made; guarded by mu
 }
 
 // run are bytes that follow each other and are not handed on, and a change of attributes that follows
@@ -35,6 +40,7 @@ type run struct {
 	data  []byte
 	moved func(at int64) // of an append, else nil: called with where it went, if that is elsewhere
 	then  volume.Change
+	birth *birth // what has this in it is not made yet; nil: it is
 }
 
 // end is where the next bytes of a run belong.
@@ -76,19 +82,10 @@ func (o *object) handLocked(flags volume.WriteFlags) error {
 	o.timer.Stop()
 	ctx := volume.WithCred(context.Background(), r.cred)
 	var err error
-	switch {
-	case r.moved != nil:
-		var at int64
-		if at, err = r.file.File.Append(ctx, r.data, flags); err == nil && at != r.at {
-			o.forgetLocked()
-			r.moved(at)
-		}
-	case r.then.Mask == 0:
-		_, err = r.file.File.WriteAt(ctx, r.data, r.at, flags)
-	case len(r.data) == 0:
-		_, err = r.file.File.Setattr(ctx, r.then)
-	default:
-		_, err = r.file.File.WriteSet(ctx, r.data, r.at, flags, r.then)
+	if r.birth != nil {
+		err = o.bearLocked(ctx, &r)
+	} else {
+		err = o.writeLocked(ctx, &r, flags)
 	}
 	if err != nil {
 		o.forgetLocked()
@@ -106,15 +103,40 @@ func (o *object) handLocked(flags volume.WriteFlags) error {
 	return err
 }
 
+// writeLocked writes what a run consists of, and makes its change.
+func (o *object) writeLocked(ctx context.Context, r *run, flags volume.WriteFlags) error {
+	u, err := r.file.belowLocked(ctx)
+	switch {
+	case err != nil:
+	case r.moved != nil:
+		var at int64
+		if at, err = u.Append(ctx, r.data, flags); err == nil && at != r.at {
+			o.forgetLocked()
+			r.moved(at)
+		}
+	case r.then.Mask == 0:
+		_, err = u.WriteAt(ctx, r.data, r.at, flags)
+	case len(r.data) == 0:
+		_, err = u.Setattr(ctx, r.then)
+	default:
+		_, err = u.WriteSet(ctx, r.data, r.at, flags, r.then)
+	}
+	return err
+}
+
 // delayLocked adds bytes to the run, which must fit, or begins one.
 func (o *object) delayLocked(f *file, cred volume.Cred, p []byte, at int64, moved func(int64)) {
 	if o.run.file == nil {
 		o.run.moved = moved
 		o.beginLocked(f, cred, at)
 	}
+	went := o.run.end()
 	o.run.data = append(o.run.data, p...)
 	o.fs.kept.Add(int64(len(p)))
 	o.wroteLocked(o.run.end())
+	if o.run.birth != nil && moved != nil && went != at {
+		moved(went)
+	}
 }
 
 // beginLocked begins a run.
@@ -123,7 +145,7 @@ func (o *object) beginLocked(f *file, cred volume.Cred, at int64) {
 	o.some.Store(true)
 	o.fs.runs.Add(1)
 	if o.timer == nil {
-		o.timer = time.AfterFunc(Delay, o.hand)
+		o.timer = time.AfterFunc(Delay, o.tick)
 	} else {
 		o.timer.Reset(Delay)
 	}
@@ -132,6 +154,9 @@ func (o *object) beginLocked(f *file, cred volume.Cred, at int64) {
 // fitsLocked reports whether a write continues the run.
 func (o *object) fitsLocked(f *file, cred volume.Cred, n int, at int64, appends bool) bool {
 	r := &o.run
+	if r.birth != nil { // who writes makes no difference, and the end is here
+		return r.file == f && (appends || r.end() == at) && len(r.data)+n <= runMax && r.then.Mask == 0
+	}
 	return r.file == nil || r.file == f && r.cred == cred && r.end() == at && (r.moved != nil) == appends && len(r.data)+n <= runMax &&
 		r.then.Mask == 0
 }
