@@ -211,8 +211,8 @@ type LateChanger interface {
 // Reserver is an FS of which a name can be had for a file before that is made: who makes small files makes each with all that
 // is in it, as one change.
 type Reserver interface {
-	// Reserve finds that dir has no such name (else EEXIST) and keeps it for the regular file n.ID, which the
-	// caller is to Make, with that ID, within ReserveTime. Until that is done, or the time is over, all requests of
+	// Reserve finds that dir has no such name (else EEXIST) and keeps it for the regular file n.ID (a.ID, if
+	// that is zero), which the caller is to Make, with that ID, within ReserveTime. Until that is done, or the time is over, all requests of
 	// others that would tell the difference wait. A Make that comes later is one like any other: it fails if the name is
 	// taken by then. a is what the file's attributes would be now, as far as is known: nobody should believe it for longer
 	// than his own request lasts.

@@ -216,6 +216,10 @@ func (s *Server) janitor() {
 				}
 			}
 			s.tendLocks(now)
+			s.mu.Lock()
+			of := s.mu.role
+			s.mu.Unlock()
+			s.tendNames(of, now)
 		}
 	}
 }

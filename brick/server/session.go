@@ -41,6 +41,7 @@ type session struct {
 		running  int // requests that are being executed
 		ended    bool
 		locker   lockerState
+		named    bool               // it is recorded as one that may have reserved names
 		tickets  map[uint64]*ticket // in queues of locks
 		told     []uint64           // tickets that have their lock
 		declared []locks.Entry      // so far
@@ -273,6 +274,9 @@ func (s *Server) end(sess *session, why string, locks fate) {
 	}
 	sess.mu.ended = true
 	sess.settleLocked(locks)
+	if locks == lost {
+		defer sess.role.names.drop(sess.id)
+	}
 	if sess.mu.conn != nil {
 		sess.mu.conn.hangUpLocked(errEnded)
 	}

@@ -48,7 +48,7 @@ func (a *SetattrArgs) Parse(r *Reader) bool {
 	return r.Done()
 }
 
-// MakeArgs is of OpMake.
+// MakeArgs is of OpMake and OpReserve.
 type MakeArgs struct {
 	Dir  volume.ID
 	Name string

@@ -21,6 +21,8 @@ const (
 	LocksSince = 4
 	// WriteSetSince is the version from which on a write can set attributes, and an access ACL is minimal by a change of those.
 	WriteSetSince = 4
+	// ReserveSince is the version from which on names can be reserved.
+	ReserveSince = 4
 	// HatchSince is the version from which on a brick lends descriptors.
 	HatchSince = 4
 )

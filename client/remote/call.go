@@ -30,6 +30,7 @@ type call struct {
 	polls      bool        // it waits for a lock
 	lock       volume.Lock // of a Lock
 	repeatable bool        // it may be sent to a brick that does not know whether it was executed
+	twice      bool        // it was
 	lane       *lane       // on which it is under way; the caller alone uses it
 	reply      []byte      // body of the reply, if err is nil
 	outcome    []byte      // likewise, of a call that a server before the present one has executed

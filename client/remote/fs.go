@@ -87,6 +87,12 @@ func (r *Remote) Make(ctx context.Context, dir volume.ID, name string, n volume.
 	if err := checkNode(wire.OpMake, name, &n); err != nil {
 		return volume.Attr{}, err
 	}
+	if r.promised(n.ID) {
+		defer r.kept(n.ID)
+		if a, done, err := r.bear(ctx, dir, name, n); done {
+			return a, err
+		}
+	}
 	c := r.newCall(ctx, wire.OpMake)
 	c.frame = (&wire.MakeArgs{Dir: dir, Name: name, Node: n}).Append(c.frame)
 	return r.attr(ctx, c)

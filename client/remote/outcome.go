@@ -146,5 +146,6 @@ func (r *Remote) barred(c *call, known, booted bool, all decisions) error {
 	case booted && (c.op == wire.OpSync || c.op == wire.OpFileSync || c.syncs):
 		return r.unknown(op, "the brick's machine was rebooted before what was written was synced")
 	}
+	c.twice = true
 	return nil
 }
