@@ -94,4 +94,6 @@ var handlers = [wire.Ops]handler{
 	wire.OpBear:        bear,
 	wire.OpReserve:     reserve,
 	wire.OpSettle:      settle,
+	wire.OpRemove:      remove,
+	wire.OpAwait:       await,
 }

@@ -30,6 +30,8 @@ import (
 // whatever was reserved before is over then. (The earlier server, perhaps cut off by now, can't have granted any later: it
 // served by a lease, which had run out before there was another one.) What is made under a reservation
 // is not held back.
+//
+// A name that is removed is reserved likewise while that is done, so its client can have the answer before: see remove.
 type names struct {
 	busy atomic.Int32  // reservations, and 1 while the gate is closed: 0 costs requests nothing
 	gate chan struct{} // closed when all concerned have settled
@@ -45,10 +47,11 @@ type names struct {
 // reservation is a name that is kept. Its fields are guarded by names.mu.
 type reservation struct {
 	name   wire.DirName
-	id     volume.ID // of the file to be made
+	id     volume.ID // of the file to be made, or that loses the name
 	sess   wire.SessionID
 	until  time.Time
 	making bool // that is under way: it is over when that is
+	going  bool // the name goes
 	over   chan struct{}
 }
 
@@ -93,13 +96,56 @@ func (n *names) settled(id wire.SessionID) {
 func (n *names) reserve(sess wire.SessionID, name wire.DirName, id volume.ID, now time.Time) *reservation {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.mu.open || n.mu.by[name] != nil || len(n.mu.by) >= reservedMax {
+	if !n.mu.open {
 		return nil
 	}
-	v := &reservation{name: name, id: id, sess: sess, until: now.Add(volume.ReserveTime), over: make(chan struct{})}
-	n.mu.by[name] = v
+	return n.enterLocked(&reservation{name: name, id: id, sess: sess, until: now.Add(volume.ReserveTime)})
+}
+
+// goes enters a name that goes, until end; nil: it is reserved, or there are too many, or the gate is closed, which does
+// not matter for what was answered by another server (again).
+func (n *names) goes(sess wire.SessionID, name wire.DirName, again bool) *reservation {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.mu.open && !again {
+		return nil
+	}
+	return n.enterLocked(&reservation{name: name, sess: sess, making: true, going: true})
+}
+
+func (n *names) enterLocked(v *reservation) *reservation {
+	if n.mu.by[v.name] != nil || len(n.mu.by) >= reservedMax {
+		return nil
+	}
+	v.over = make(chan struct{})
+	n.mu.by[v.name] = v
 	n.busy.Add(1)
 	return v
+}
+
+// leads notes which object loses the name, and reports whether the session has no more than so many such names.
+func (n *names) leads(v *reservation, id volume.ID, most int) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	v.id = id
+	for _, o := range n.mu.by {
+		if o.going && o.sess == v.sess {
+			most--
+		}
+	}
+	return most >= 0
+}
+
+// going returns the names of a session that go.
+func (n *names) going(sess wire.SessionID) (all []*reservation) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, v := range n.mu.by {
+		if v.going && v.sess == sess {
+			all = append(all, v)
+		}
+	}
+	return all
 }
 
 // end ends a reservation.
@@ -158,14 +204,14 @@ func (n *names) absent() (ids []wire.SessionID) {
 func (n *names) inWay(c *wire.Concern) (all []*reservation) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if c.Dir.IsZero() && !c.All {
+	if c.Dir.IsZero() && c.Of.IsZero() && !c.All {
 		if v := n.mu.by[c.Name]; v != nil {
 			all = append(all, v)
 		}
 		return all
 	}
 	for name, v := range n.mu.by {
-		if c.Touches(name) {
+		if c.Touches(name) || v.going && v.id == c.Of {
 			all = append(all, v)
 		}
 	}
@@ -178,14 +224,16 @@ func (r *request) takeNames() (done func(), err error) {
 	if n.busy.Load() == 0 && r.op != wire.OpBear {
 		return func() {}, nil
 	}
-	c := wire.ConcernOf(r.op, r.body)
-	if c.None() {
+	c := r.concern()
+	switch {
+	case c.None():
 		return func() {}, nil
-	}
-	if r.op == wire.OpBear {
+	case r.op == wire.OpBear:
 		return n.bears(r, c.Name)
-	}
-	if r.op != wire.OpReserve { // which finds it closed by itself
+	case r.op == wire.OpReserve: // it finds the gate closed by itself
+	case r.op == wire.OpRemove && !c.Of.IsZero(): // it is closed for this
+		return func() {}, nil
+	default:
 		if err := n.await(r, n.gate); err != nil {
 			return nil, err
 		}
@@ -196,6 +244,16 @@ func (r *request) takeNames() (done func(), err error) {
 		}
 	}
 	return func() {}, nil
+}
+
+// concern returns what a request is about.
+func (r *request) concern() wire.Concern {
+	c := wire.ConcernOf(r.op, r.body)
+	if r.op == wire.OpFileGetattr {
+		args := wire.NewReader(r.body)
+		c.Of = r.sess.fileID(args.U64())
+	}
+	return c
 }
 
 // bears lets a file be made whose name is reserved here, or may have been before this server was.

@@ -43,6 +43,8 @@ const (
 	OpBear
 	OpReserve
 	OpSettle
+	OpRemove
+	OpAwait
 	opEnd // one above the last
 )
 
@@ -53,7 +55,7 @@ var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
 	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "peer",
-	"write and setattr", "lock", "testlock", "reclaim", "bear", "reserve", "settle",
+	"write and setattr", "lock", "testlock", "reclaim", "bear", "reserve", "settle", "remove", "await",
 }
 
 func (o Op) String() string {
@@ -72,7 +74,7 @@ func (o Op) Valid() bool { return o > 0 && o < opEnd }
 func (o Op) Repeatable() bool {
 	switch o {
 	case OpLookup, OpGetattr, OpReadlink, OpReadDir, OpGetxattr, OpListxattr, OpStatfs, OpStep, OpPeer,
-		OpRead, OpFileGetattr, OpSeek, OpTestLock, OpReserve, OpSettle:
+		OpRead, OpFileGetattr, OpSeek, OpTestLock, OpReserve, OpSettle, OpAwait:
 		return true
 	}
 	return false

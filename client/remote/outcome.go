@@ -35,7 +35,7 @@ func (c *call) settled(d *wire.Decided) bool {
 // tellsAttr reports whether the reply to a call has attributes.
 func (c *call) tellsAttr() bool {
 	switch c.op {
-	case wire.OpCreate, wire.OpMake, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
+	case wire.OpCreate, wire.OpMake, wire.OpBear, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
 		return true
 	}
 	return false
@@ -59,8 +59,10 @@ func replyOf(c *call, o *wire.Outcome) []byte {
 	switch c.op {
 	case wire.OpCreate:
 		return wire.AppendCreated(b, o.Attr.Held == 0, &o.Attr)
-	case wire.OpMake, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
+	case wire.OpMake, wire.OpBear, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
 		return wire.AppendAttr(b, &o.Attr)
+	case wire.OpRemove:
+		return wire.AppendRemoved(b, volume.ID{})
 	case wire.OpAppend:
 		return wire.AppendNumber(b, o.Offset)
 	case wire.OpWrite:

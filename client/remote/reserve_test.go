@@ -227,6 +227,31 @@ func TestReserverIsForgotten(t *testing.T) {
 	eventually(t, "who did not come back has left the record", func() bool { return l.rec.len() == 0 })
 }
 
+// restarts puts a new server in the old one's place again and again, each when both clients have heard of the one before, until stop.
+func (l *lockers) restarts(seed uint64) (stop func()) {
+	over := make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() {
+		rng := rand.New(rand.NewPCG(seed, 99))
+		for {
+			select {
+			case <-over:
+				return
+			case <-time.After(time.Duration(rng.IntN(150)) * time.Millisecond):
+				l.again()
+			}
+			for _, r := range []*remote.Remote{l.remote, l.other} {
+				for l.ctx.Err() == nil {
+					if _, err := r.Statfs(l.ctx); err == nil {
+						break
+					}
+				}
+			}
+		}
+	})
+	return func() { close(over); done.Wait() }
+}
+
 // Of clients that race for a name one gets it, be it reserved or made at once, whatever happens to the server.
 func TestReservedNamesHaveOneWinner(t *testing.T) {
 	t.Parallel()
@@ -235,19 +260,7 @@ func TestReservedNamesHaveOneWinner(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	clients := []*remote.Remote{l.remote, l.other}
-	stop := make(chan struct{})
-	var restarts sync.WaitGroup
-	restarts.Go(func() {
-		rng := rand.New(rand.NewPCG(seed, 99))
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Duration(rng.IntN(150)) * time.Millisecond):
-				l.again()
-			}
-		}
-	})
+	stop := l.restarts(seed)
 	var reserved atomic.Int32
 	for round := range rounds {
 		name := fmt.Sprint("n", round)
@@ -268,8 +281,7 @@ func TestReservedNamesHaveOneWinner(t *testing.T) {
 			t.Fatalf("%s: %d have got it", name, w)
 		}
 	}
-	close(stop)
-	restarts.Wait()
+	stop()
 	t.Logf("%d of %d names were reserved", reserved.Load(), rounds)
 	if reserved.Load() < rounds/20 {
 		t.Error("too few to tell anything")
@@ -281,10 +293,14 @@ func (l *lockers) race(r *remote.Remote, name string, rng *rand.Rand, reserved *
 	time.Sleep(time.Duration(rng.IntN(1000)) * time.Microsecond)
 	n := volume.Node{ID: volume.NewID(1), Mode: syscall.S_IFREG | 0o644}
 	if rng.IntN(3) > 0 {
+		begin := time.Now()
 		if _, err := r.Reserve(l.ctx, volume.Root, name, n); err == nil {
 			reserved.Add(1)
 			time.Sleep(time.Duration(rng.IntN(20)) * time.Millisecond)
 			err := l.make(r, name, n)
+			if time.Since(begin) > volume.ReserveTime { // a busy machine: it may be another's
+				return err == nil
+			}
 			if a, e := r.Lookup(l.ctx, volume.Root, name); e != nil || a.ID != n.ID {
 				l.t.Errorf("%s was reserved and could not be made: %v; %v, %v", name, err, a.ID, e)
 			}
