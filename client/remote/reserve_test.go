@@ -242,7 +242,7 @@ func (l *lockers) restarts(seed uint64) (stop func()) {
 			}
 			for _, r := range []*remote.Remote{l.remote, l.other} {
 				for l.ctx.Err() == nil {
-					if _, err := r.Statfs(l.ctx); err == nil {
+					if _, err := r.Lookup(l.ctx, volume.Root, "f"); err == nil { // nothing is held back any more
 						break
 					}
 				}
