@@ -5,6 +5,9 @@ import "encoding/binary"
 // ACLAccess is the extended attribute that an access ACL is (acl(5)).
 const ACLAccess = "system.posix_acl_access"
 
+// ACLDefault is the one that a default ACL of a directory is.
+const ACLDefault = "system.posix_acl_default"
+
 // A minimal ACL as an extended attribute (linux/posix_acl_xattr.h): a version and three entries of tag, permission
 // bits and an ID that means nothing, little-endian.
 const (

@@ -39,6 +39,11 @@ func (s *Server) call(r *request, b []byte) (out []byte, err error) {
 	if s.readOnly.Load() && wire.Changes(r.op, r.body) {
 		return nil, volume.Errorf(r.op.String(), "", syscall.EROFS, "the volume is read-only (features.read-only)")
 	}
+	done, err := r.takeNames()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	out, ok := handlers[r.op](r, &args, b)
 	if !ok {
 		s.end(r.sess, fmt.Sprintf("malformed arguments of %s", r.op), lost)
@@ -87,4 +92,8 @@ var handlers = [wire.Ops]handler{
 	wire.OpTestLock:    testLock,
 	wire.OpReclaim:     reclaim,
 	wire.OpBear:        bear,
+	wire.OpReserve:     reserve,
+	wire.OpSettle:      settle,
+	wire.OpRemove:      remove,
+	wire.OpAwait:       await,
 }

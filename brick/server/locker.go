@@ -120,6 +120,11 @@ const (
 func (s *session) settleLocked(f fate) {
 	has := s.mu.locker == lockerAsked || s.mu.locker == lockerIs
 	switch {
+	case f == lost && s.mu.named:
+		s.mu.locker = lockerGoes // with what it may have
+		if !has {
+			s.role.claims.lose(s.id)
+		}
 	case f == again && has:
 		s.mu.locker = lockerNot
 		s.role.claims.again(s.id)
@@ -166,6 +171,12 @@ func (s *Server) serves(of *role) bool {
 func (s *session) dropLocks() {
 	if s.srv.unrecord(s.role, s.id) {
 		s.role.locks.Drop(s.owns)
+	}
+	s.mu.Lock()
+	named := s.mu.named
+	s.mu.Unlock()
+	if named {
+		s.srv.unrecord(s.role, marked(s.id))
 	}
 	s.mu.Lock()
 	s.mu.locker = lockerNot

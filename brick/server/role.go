@@ -22,7 +22,12 @@ type role struct {
 	lockers     Lockers // the record, as long as this role may change it
 	claims      *claims
 	tending     atomic.Bool // late claims are being ended
-	frame       frame       // of what is lent of set's files
+	began       time.Time
+	names       *names
+
+	namesTending atomic.Bool // who did not come back is being taken out of the record
+
+	frame frame // of what is lent of set's files
 }
 
 // newRole returns one for a Backend, of whose record of lockers it makes claims.
@@ -30,7 +35,11 @@ func (s *Server) newRole(set Backend, boot wire.SessionID, l Lockers) *role {
 	if set == nil {
 		l = nil
 	}
-	return &role{set: set, incarnation: rand.Uint64() | 1, boot: boot, lockers: l, claims: newClaims(s.recorded(l), s.conf.Grace)}
+	lockers, namers := splitRecord(s.recorded(l))
+	return &role{
+		set: set, incarnation: rand.Uint64() | 1, boot: boot, lockers: l, claims: newClaims(lockers, s.conf.Grace),
+		began: time.Now(), names: newNames(namers),
+	}
 }
 
 // SetBackend says what clients are served from now on: with nil nothing, they

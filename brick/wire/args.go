@@ -48,7 +48,7 @@ func (a *SetattrArgs) Parse(r *Reader) bool {
 	return r.Done()
 }
 
-// MakeArgs is of OpMake.
+// MakeArgs is of OpMake and OpReserve.
 type MakeArgs struct {
 	Dir  volume.ID
 	Name string
@@ -67,15 +67,20 @@ func (a *MakeArgs) Parse(r *Reader) bool {
 }
 
 // BearArgs is of OpBear: what OpMake takes, then the Node's change of attributes. Its data follow: the rest of the frame.
-type BearArgs struct{ MakeArgs }
+type BearArgs struct {
+	MakeArgs
+	Reserved bool // the name was reserved for it, here or by who served before
+}
 
 // Append encodes a, Node.Data apart.
-func (a *BearArgs) Append(b []byte) []byte { return appendChange(a.MakeArgs.Append(b), a.Node.Then) }
+func (a *BearArgs) Append(b []byte) []byte {
+	return appendBool(appendChange(a.MakeArgs.Append(b), a.Node.Then), a.Reserved)
+}
 
 // Parse decodes into a. Node.Data alias the frame.
 func (a *BearArgs) Parse(r *Reader) bool {
 	a.Dir, a.Name, a.Node = r.ID(), r.Text(volume.NameMax), r.node()
-	a.Node.Then = r.change()
+	a.Node.Then, a.Reserved = r.change(), r.Bool()
 	a.Node.Data = r.Rest(volume.IOMax)
 	return r.Done()
 }
@@ -285,7 +290,7 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 // anything that people see, times of access apart.
 func Changes(op Op, args []byte) bool {
 	switch op {
-	case OpSetattr, OpMake, OpBear, OpCreate, OpLink, OpUnlink, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
+	case OpSetattr, OpMake, OpBear, OpCreate, OpLink, OpUnlink, OpRemove, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
 		OpWrite, OpWriteSet, OpAppend, OpFileSetattr, OpAllocate:
 		return true
 	case OpOpen:

@@ -16,7 +16,7 @@ func TestChangedDir(t *testing.T) {
 	}{
 		{OpCreate, (&CreateArgs{Dir: dir, Name: "n"}).Append(nil), true},
 		{OpMake, (&MakeArgs{Dir: dir, Name: "n"}).Append(nil), true},
-		{OpBear, append((&BearArgs{MakeArgs{Dir: dir, Name: "n"}}).Append(nil), "data"...), true},
+		{OpBear, append((&BearArgs{MakeArgs{Dir: dir, Name: "n"}, false}).Append(nil), "data"...), true},
 		{OpUnlink, (&NameArgs{dir, "n"}).Append(nil), true},
 		{OpLink, (&LinkArgs{other, dir, "n"}).Append(nil), true},
 		{OpRename, (&RenameArgs{OldDir: other, OldName: "long name", NewDir: dir, NewName: "n"}).Append(nil), true},

@@ -23,6 +23,8 @@ const (
 	WriteSetSince = 4
 	// BearSince is the version from which on a file is made with what is in it by one request.
 	BearSince = 4
+	// ReserveSince is the version from which on names can be reserved.
+	ReserveSince = 4
 	// HatchSince is the version from which on a brick lends descriptors.
 	HatchSince = 4
 )

@@ -41,7 +41,11 @@ const (
 	OpTestLock
 	OpReclaim
 	OpBear // Make of a file with contents and attributes
-	opEnd  // one above the last
+	OpReserve
+	OpSettle
+	OpRemove
+	OpAwait
+	opEnd // one above the last
 )
 
 // Ops is the number of operations, 0 included, which is none.
@@ -51,7 +55,7 @@ var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
 	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "peer",
-	"write and setattr", "lock", "testlock", "reclaim", "bear",
+	"write and setattr", "lock", "testlock", "reclaim", "bear", "reserve", "settle", "remove", "await",
 }
 
 func (o Op) String() string {
@@ -66,11 +70,11 @@ func (o Op) Valid() bool { return o > 0 && o < opEnd }
 
 // Repeatable reports whether the operation changes nothing, so that a server
 // need not remember its reply: it is executed again if asked again. (A Step and a Peer are
-// repeatable by their contracts.)
+// repeatable by their contracts; a Reserve changes only what the server knows, and to whom it is not answered does without.)
 func (o Op) Repeatable() bool {
 	switch o {
 	case OpLookup, OpGetattr, OpReadlink, OpReadDir, OpGetxattr, OpListxattr, OpStatfs, OpStep, OpPeer,
-		OpRead, OpFileGetattr, OpSeek, OpTestLock:
+		OpRead, OpFileGetattr, OpSeek, OpTestLock, OpReserve, OpSettle, OpAwait:
 		return true
 	}
 	return false

@@ -58,7 +58,10 @@ var arguments = map[Op]argument{
 	OpLock:        &LockArgs{77, LockPoll, 5, wireLock},
 	OpTestLock:    &TestLockArgs{77, wireLock},
 	OpReclaim:     &ReclaimArgs{true, []HeldLock{{idA, wireLock}, {idB, wireLock}}},
-	OpBear:        &bearList{BearArgs{MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Parent: 9, Then: chg}}}},
+	OpBear:        &bearList{BearArgs{MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Parent: 9, Then: chg}}, true}},
+	OpReserve:     &MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Parent: 9}},
+	OpRemove:      &RemoveArgs{idA, "name", idB},
+	OpAwait:       &AwaitArgs{77},
 }
 
 // writeSetList is WriteSetArgs without data.

@@ -14,7 +14,7 @@ func (r *Remote) Make(ctx context.Context, dir volume.ID, name string, n volume.
 	if err := checkNode(wire.OpMake, name, &n); err != nil {
 		return volume.Attr{}, err
 	}
-	if n.Bears() {
+	if n.Bears() || r.promised(n.ID) {
 		return r.bear(ctx, dir, name, n)
 	}
 	c := r.newCall(ctx, wire.OpMake)
@@ -34,10 +34,35 @@ func (r *Remote) bear(ctx context.Context, dir volume.ID, name string, n volume.
 	if !known {
 		return r.bearInSteps(ctx, dir, name, n)
 	}
+	if r.promised(n.ID) {
+		defer r.kept(n.ID)
+		if a, twice, err := r.bearWhole(ctx, dir, name, n, true); volume.ErrnoOf(err) != syscall.EOPNOTSUPP || twice {
+			return a, err
+		}
+	}
+	a, _, err := r.bearWhole(ctx, dir, name, n, false)
+	return a, err
+}
+
+// bearWhole asks for a file to be made with what is in it. If its name is reserved, other servers hold that back for it
+// until it is over, so it may be sent to one again that does not know whether it was executed. The answer EOPNOTSUPP is then that it
+// was not, and the name is not reserved any more; but if it was sent twice it may have been, at the first.
+func (r *Remote) bearWhole(ctx context.Context, dir volume.ID, name string, n volume.Node, reserved bool) (a volume.Attr, twice bool, err error) {
 	c := r.newCall(ctx, wire.OpBear)
-	c.frame = (&wire.BearArgs{MakeArgs: wire.MakeArgs{Dir: dir, Name: name, Node: n}}).Append(c.frame)
+	defer free(c)
+	c.repeatable = reserved
+	c.frame = (&wire.BearArgs{MakeArgs: wire.MakeArgs{Dir: dir, Name: name, Node: n}, Reserved: reserved}).Append(c.frame)
 	c.out = n.Data
-	return r.attr(ctx, c)
+	rd, err := r.do(ctx, c)
+	if err == nil {
+		if a = rd.Attr(); !rd.Done() {
+			err = r.malformed(c.op)
+		}
+	}
+	if c.twice && volume.ErrnoOf(err) == syscall.EOPNOTSUPP {
+		return a, true, r.unknown(c.op.String(), "the brick was restarted before it answered")
+	}
+	return a, c.twice, err
 }
 
 // speaksKnown is speaks for who must not guess. If no brick has been heard yet it asks for what is needed anyway, the directory.

@@ -141,6 +141,7 @@ func (r *Remote) adopt(l *link, w *wire.WelcomeBody) error {
 		}
 	}
 	l.start()
+	r.settleNamesLocked(l)
 	l.queue.Kick()
 	r.broadcastLocked()
 	return nil
@@ -241,6 +242,7 @@ func (r *Remote) watch() {
 		case now := <-t.C:
 			r.expire(now)
 			r.dropFirsts(now)
+			r.lapse(now)
 			r.mu.Lock()
 			l := r.mu.link
 			r.mu.Unlock()

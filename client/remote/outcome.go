@@ -61,6 +61,8 @@ func replyOf(c *call, o *wire.Outcome) []byte {
 		return wire.AppendCreated(b, o.Attr.Held == 0, &o.Attr)
 	case wire.OpMake, wire.OpBear, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
 		return wire.AppendAttr(b, &o.Attr)
+	case wire.OpRemove:
+		return wire.AppendRemoved(b, volume.ID{})
 	case wire.OpAppend:
 		return wire.AppendNumber(b, o.Offset)
 	case wire.OpWrite, wire.OpWriteSet:
@@ -146,5 +148,6 @@ func (r *Remote) barred(c *call, known, booted bool, all decisions) error {
 	case booted && (c.op == wire.OpSync || c.op == wire.OpFileSync || c.syncs):
 		return r.unknown(op, "the brick's machine was rebooted before what was written was synced")
 	}
+	c.twice = true
 	return nil
 }

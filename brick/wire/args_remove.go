@@ -1,0 +1,73 @@
+package wire
+
+import (
+	"syscall"
+
+	"github.com/mortarfs/mortar/volume"
+)
+
+// RemoveArgs is of OpRemove, an Unlink that may be answered before it is made. A client that was answered so by a
+// server, and finds another one before it has heard (Await) that it was made, sends it again with the object: then the
+// name goes if it leads to that still, and it is made before it is answered.
+type RemoveArgs struct {
+	Dir    volume.ID
+	Name   string
+	Object volume.ID
+}
+
+// Append encodes a.
+func (a *RemoveArgs) Append(b []byte) []byte {
+	return append(appendText(append(b, a.Dir[:]...), a.Name), a.Object[:]...)
+}
+
+// Parse decodes into a.
+func (a *RemoveArgs) Parse(r *Reader) bool {
+	a.Dir, a.Name, a.Object = r.ID(), r.Text(volume.NameMax), r.ID()
+	return r.Done()
+}
+
+// AppendRemoved encodes the results of OpRemove: the object, if it is yet to be made.
+func AppendRemoved(b []byte, later volume.ID) []byte { return append(b, later[:]...) }
+
+// AwaitArgs is of OpAwait: the server, by its Welcome, is to say when all is made of what it has answered before to this session.
+type AwaitArgs struct{ Server uint64 }
+
+// Append encodes a.
+func (a *AwaitArgs) Append(b []byte) []byte { return appendU64(b, a.Server) }
+
+// Parse decodes into a.
+func (a *AwaitArgs) Parse(r *Reader) bool {
+	a.Server = r.U64()
+	return r.Done()
+}
+
+// Unmade is a directory in which a name could not be removed after all.
+type Unmade struct {
+	Dir   volume.ID
+	Errno syscall.Errno
+}
+
+// UnmadeMax bounds those that a reply tells of.
+const UnmadeMax = 64
+
+// AppendUnmade encodes the results of OpAwait.
+func AppendUnmade(b []byte, all []Unmade) []byte {
+	b = append(b, byte(len(all)))
+	for _, u := range all {
+		b = appendU16(append(b, u.Dir[:]...), uint16(u.Errno))
+	}
+	return b
+}
+
+// Unmade decodes what AppendUnmade has encoded.
+func (r *Reader) Unmade() (all []Unmade) {
+	n := int(r.U8())
+	if n > UnmadeMax {
+		r.fail()
+		return nil
+	}
+	for range n {
+		all = append(all, Unmade{r.ID(), syscall.Errno(r.U16())})
+	}
+	return all
+}
