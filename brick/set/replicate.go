@@ -35,7 +35,10 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 	ctx = context.WithoutCancel(ctx)
 	msg := r.message(fl, c)
 	var sending delivery
-	if c.kind == doWrite { // there is nothing to learn from its application that the others must know
+	if c.kind == doWrite {
+		// There is nothing to learn from its application that the others must know. Creates, renames and removals could go
+		// early too, but must not reach the others when they fail as they often do; and with three bricks on two
+		// processors it saved neither time nor processor time.
 		r.send(&sending, fl, msg, c.data)
 	}
 	err := r.s.keep(ctx, r.epoch, fl.seq, fl.mark, c, do)
