@@ -102,7 +102,7 @@ func TestUnbornClosed(t *testing.T) {
 		f, _ = n.create("g", volume.Write)
 		n.w.expect(t, "a create after that", "create g")
 		n.ok(f.Close())
-		time.Sleep(tightAfter + 1)
+		<-time.After(tightAfter + 1)
 		n.w.failMaking(nil, false)
 		f, _ = n.create("h", volume.Write)
 		n.ok(f.Close())
@@ -110,7 +110,7 @@ func TestUnbornClosed(t *testing.T) {
 
 		f, _ = n.create("i", volume.Write) // the timer hears of it first
 		n.w.failMaking(syscall.ENOSPC, false)
-		time.Sleep(2 * Delay)
+		<-time.After(2 * Delay)
 		synctest.Wait()
 		if err := f.Flush(n.ctx); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("flush: %v", err)
