@@ -132,7 +132,7 @@ func TestArguments(t *testing.T) {
 			t.Errorf("peer: a %s that is too long is taken", what)
 		}
 	}
-	bear, gotBear := BearArgs{MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Data: []byte("data"), Then: chg}}}, BearArgs{}
+	bear, gotBear := BearArgs{MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Data: []byte("data"), Then: chg}}, false}, BearArgs{}
 	br := NewReader(append(bear.Append(nil), bear.Node.Data...))
 	if !gotBear.Parse(&br) || !reflect.DeepEqual(gotBear, bear) {
 		t.Errorf("bear: %+v", gotBear)

@@ -134,6 +134,12 @@ func inUnbornCopied(t *testing.T) {
 	if _, late := n.fs.ChangeLater(other, f.ID(), times); late {
 		t.Error("a change by another user than the maker is delayed")
 	}
+	if _, late := n.fs.ChangeLater(n.ctx, f.ID(), mode); !late {
+		t.Error("a change is not delayed")
+	}
+	if a, err := n.fs.Getattr(n.ctx, f.ID()); err != nil || a.Foreseen || a.Mode != syscall.S_IFREG|mode.Mode {
+		t.Errorf("after a change: %+v, %v", a, err)
+	}
 	n.ok(f.Close())
 }
 
@@ -188,6 +194,15 @@ func inUnbornNot(t *testing.T) {
 	f, _ = n.create("suid", volume.Write)
 	n.ok(f.Close())
 	n.w.expect(t, "it exists", "reserve suid", "create suid")
+	f, _, err = n.fs.Create(n.ctx, volume.Root, "root", volume.Node{Mode: 0o4755}, volume.Write)
+	n.ok(err)
+	_, err = f.WriteAt(n.ctx, []byte("x"), 0, volume.WriteKillPriv) // root's, without CAP_FSETID
+	n.ok(err)
+	n.ok(f.Close())
+	if a, _ := n.made("root"); a.Mode != syscall.S_IFREG|0o755 {
+		t.Errorf("mode %o after a write that clears privileges", a.Mode)
+	}
+	n.w.forget()
 
 	var many []volume.File
 	for i := range unbornMax {
@@ -276,6 +291,9 @@ func inUnbornLivesOn(t *testing.T) {
 		if k, err := f.ReadAt(n.ctx, p, 0); err != nil || string(p[:k]) != "abcd" {
 			t.Errorf("%s: read %q, %v", name, p[:k], err)
 		}
+		if k := n.fs.named.Load(); k != 0 {
+			t.Errorf("%s: %d are looked for by their names though they are open below", name, k)
+		}
 		if a, err := f.Getattr(n.ctx); err != nil || a.Size != 4 {
 			t.Errorf("%s: %+v, %v", name, a, err)
 		}
@@ -306,7 +324,7 @@ func TestUnbornDelay(t *testing.T) {
 		<-time.After(Delay/2 - 1)
 		synctest.Wait()
 		n.w.expect(t, "before", "reserve f")
-		<-time.After(1)
+		<-time.After(time.Nanosecond)
 		synctest.Wait()
 		n.w.expect(t, "after Delay", "bear f 2 then 0", fmt.Sprintf("open %d", volume.Write))
 		n.ok(n.w.FS.Unlink(n.ctx, volume.Root, "f"))
@@ -366,5 +384,28 @@ func inUnbornKnown(t *testing.T) {
 		t.Errorf("%+v, %v", a, err)
 	}
 	n.ok(f.Close())
+	n.over()
+}
+
+// TestUnbornChanged: what is written after a change of attributes is written after it.
+func TestUnbornChanged(t *testing.T) { untimed(inUnbornChanged)(t) }
+
+// inUnbornChanged is TestUnbornChanged.
+func inUnbornChanged(t *testing.T) {
+	n := newNursery(t)
+	f, _ := n.create("f", volume.Write)
+	n.write(f, "ab", 0)
+	for _, c := range []volume.Change{times, mode} {
+		if _, late := n.fs.ChangeLater(n.ctx, f.ID(), c); !late {
+			t.Errorf("%+v is not delayed", c)
+		}
+	}
+	_, err := f.WriteAt(n.ctx, []byte("cd"), 2, volume.WriteKillPriv)
+	n.ok(err)
+	n.ok(f.Close())
+	a, got := n.made("f")
+	if got != "abcd" || a.Mtime == times.Mtime || a.Atime != times.Atime || a.Mode != syscall.S_IFREG|mode.Mode&0o1777 {
+		t.Errorf("%q, %+v", got, a)
+	}
 	n.over()
 }

@@ -26,7 +26,7 @@ type ward struct {
 		sync.Mutex
 		reserved map[place]*reserved
 		waited   int   // requests that waited
-		late     int   // of them, those that waited until the time was over, about
+		late     int   // of them, those that waited until the time was over
 		refuse   error // of Reserve
 		fail     error // of Make with an ID
 		lost     bool  // it is made nevertheless
@@ -34,8 +34,9 @@ type ward struct {
 }
 
 type reserved struct {
-	id   volume.ID
-	over chan struct{}
+	id     volume.ID
+	over   chan struct{}
+	inVain bool // over by time; set before over is closed
 }
 
 func newWard() *ward {
@@ -108,9 +109,9 @@ func (w *ward) Reserve(ctx context.Context, dir volume.ID, name string, n volume
 	if n.ID.IsZero() {
 		n.ID = volume.NewID(0)
 	}
-	r := &reserved{n.ID, make(chan struct{})}
+	r := &reserved{id: n.ID, over: make(chan struct{})}
 	w.mu.reserved[at] = r
-	time.AfterFunc(volume.ReserveTime, func() { w.end(at, r) })
+	time.AfterFunc(volume.ReserveTime, func() { w.end(at, r, true) })
 	now, cred := volume.TimeOf(time.Now()), volume.CredOf(ctx)
 	a = volume.Attr{ID: n.ID, Mode: n.Mode &^ cred.Umask, Nlink: 1, UID: cred.UID, GID: cred.GID, Atime: now, Mtime: now, Ctime: now, Btime: now}
 	if d.Mode&syscall.S_ISGID != 0 {
@@ -119,10 +120,11 @@ func (w *ward) Reserve(ctx context.Context, dir volume.ID, name string, n volume
 	return a, nil
 }
 
-func (w *ward) end(at place, r *reserved) {
+func (w *ward) end(at place, r *reserved, inVain bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.mu.reserved[at] == r {
+		r.inVain = inVain
 		delete(w.mu.reserved, at)
 		close(r.over)
 	}
@@ -144,10 +146,9 @@ func (w *ward) begin(concerns func(at place, id volume.ID) bool) (done func()) {
 			return w.runs.RUnlock
 		}
 		w.runs.RUnlock()
-		began := time.Now()
 		<-in.over
 		w.mu.Lock()
-		if w.mu.waited++; time.Since(began) > volume.ReserveTime/2 {
+		if w.mu.waited++; in.inVain {
 			w.mu.late++
 		}
 		w.mu.Unlock()
@@ -164,6 +165,11 @@ func (w *ward) looks(concerns func(at place, id volume.ID) bool) (done func()) {
 
 func (w *ward) name(dir volume.ID, name string) func() {
 	return w.begin(func(at place, _ volume.ID) bool { return at == place{dir, name} })
+}
+
+// file is begin for who asks of what is no directory, or finds that.
+func (w *ward) file(id volume.ID) func() {
+	return w.looks(func(_ place, of volume.ID) bool { return of == id })
 }
 
 func (w *ward) object(id volume.ID) func() {
@@ -202,7 +208,7 @@ func (w *ward) Make(ctx context.Context, dir volume.ID, name string, n volume.No
 	}
 	if fail != nil && !lost {
 		if r != nil {
-			w.end(at, r)
+			w.end(at, r, false)
 		}
 		return volume.Attr{}, fail
 	}
@@ -217,7 +223,7 @@ func (w *ward) Make(ctx context.Context, dir volume.ID, name string, n volume.No
 	w.runs.Lock() // nobody sees it halfway
 	defer w.runs.Unlock()
 	if r != nil {
-		defer w.end(at, r)
+		defer w.end(at, r, false)
 	}
 	a, err := w.make(ctx, dir, name, n)
 	if err == nil && fail != nil {
@@ -266,13 +272,13 @@ func (w *ward) Create(ctx context.Context, dir volume.ID, name string, n volume.
 
 func (w *ward) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
 	w.said("open %d", f)
-	defer w.object(id)()
+	defer w.file(id)()
 	return w.below.Open(ctx, id, f)
 }
 
 func (w *ward) Link(ctx context.Context, id volume.ID, dir volume.ID, name string) (volume.Attr, error) {
 	w.said("link %s", name)
-	w.object(id)()
+	w.file(id)()
 	defer w.name(dir, name)()
 	return w.FS.Link(ctx, id, dir, name)
 }

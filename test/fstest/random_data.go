@@ -90,6 +90,9 @@ func (w *walker) write() error {
 	if w.rng.IntN(2) == 0 {
 		off = int64(w.rng.IntN(10_000))
 	}
+	if a, err := f.want.Getattr(w.ctx); err == nil && a.Size < fileMax && w.rng.IntN(3) == 0 { // as most writes are
+		off = a.Size
+	}
 	w.note("write %d of %v: %d bytes at %d flags %d", f.number, f.twin, len(p), off, flags)
 	n, got := f.got.WriteAt(w.ctx, p, off, flags)
 	m, want := f.want.WriteAt(w.ctx, p, off, flags)
@@ -118,6 +121,9 @@ func (w *walker) writeSet() error {
 func (w *walker) changeLater() error {
 	l, ok := w.got.(volume.LateChanger)
 	f := w.handle(volume.Excl)
+	if f == nil || w.rng.IntN(2) == 0 {
+		f = w.handle(volume.Write) // of which it may not have to know whether it has just been made
+	}
 	if !ok || f == nil {
 		return nil
 	}
