@@ -432,20 +432,6 @@ func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byt
 // applyMax bounds the application of one change, disk included.
 const applyMax = time.Minute
 
-// fill tells the primary how full this member is.
-func (f *follower) fill(ctx context.Context) []byte {
-	st, err := f.s.member.Statfs(ctx)
-	if err != nil {
-		return nil
-	}
-	w := &writer{}
-	w.u64(st.Total)
-	w.u64(st.Available)
-	w.u64(st.Files)
-	w.u64(st.FilesFree)
-	return w.b
-}
-
 // inSync reports whether a member is in the list.
 func inSync(st spec.SetState, id string) bool {
 	return slices.ContainsFunc(st.InSync, func(s spec.Seat) bool { return s.Member == id })

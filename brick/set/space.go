@@ -128,3 +128,17 @@ func (s *space) limit(st *volume.Statfs) {
 		}
 	}
 }
+
+// fill tells the primary how full this member is.
+func (f *follower) fill(ctx context.Context) []byte {
+	st, err := f.s.member.Statfs(ctx)
+	if err != nil {
+		return nil
+	}
+	w := &writer{}
+	w.u64(st.Total)
+	w.u64(st.Available)
+	w.u64(st.Files)
+	w.u64(st.FilesFree)
+	return w.b
+}
