@@ -18,6 +18,7 @@ type hookFS struct {
 	readAt  func(context.Context) error
 	append  func() error
 	late    bool // its files can delay appends; they don't
+	copies  bool // its files can copy
 	readDir func(entries []volume.Entry) []volume.Entry
 	mu      struct {
 		sync.Mutex
@@ -90,6 +91,9 @@ func (h *hookFS) file(under volume.File) volume.File {
 	f := &hookFile{under, h}
 	if h.late {
 		return lateFile{f}
+	}
+	if h.copies {
+		return &copierFile{*f}
 	}
 	return f
 }

@@ -86,4 +86,5 @@ var handlers = [wire.Ops]handler{
 	wire.OpLock:        lockOp,
 	wire.OpTestLock:    testLock,
 	wire.OpReclaim:     reclaim,
+	wire.OpCopy:        copyRange,
 }

@@ -272,7 +272,7 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 func Changes(op Op, args []byte) bool {
 	switch op {
 	case OpSetattr, OpMake, OpCreate, OpLink, OpUnlink, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
-		OpWrite, OpWriteSet, OpAppend, OpFileSetattr, OpAllocate:
+		OpWrite, OpWriteSet, OpAppend, OpFileSetattr, OpAllocate, OpCopy:
 		return true
 	case OpOpen:
 		var a OpenArgs

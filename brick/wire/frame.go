@@ -21,6 +21,8 @@ const (
 	LocksSince = 4
 	// WriteSetSince is the version from which on a write can set attributes, and an access ACL is minimal by a change of those.
 	WriteSetSince = 4
+	// CopySince is the version from which on a brick copies between files of its own.
+	CopySince = 4
 	// HatchSince is the version from which on a brick lends descriptors.
 	HatchSince = 4
 )

@@ -57,6 +57,7 @@ var arguments = map[Op]argument{
 	OpWriteSet:    &writeSetList{WriteSetArgs{WriteArgs{77, 5, 1}, chg}},
 	OpLock:        &LockArgs{77, LockPoll, 5, wireLock},
 	OpTestLock:    &TestLockArgs{77, wireLock},
+	OpCopy:        &CopyArgs{77, 78, 1 << 40, 5, 6, volume.WriteKillPriv},
 	OpReclaim:     &ReclaimArgs{true, []HeldLock{{idA, wireLock}, {idB, wireLock}}},
 }
 
@@ -373,7 +374,7 @@ func golden4(*testing.T) []byte {
 	line := func(name string, b []byte) { fmt.Fprintf(&out, "%s %s\n", name, hex.EncodeToString(b)) }
 	w := WriteSetArgs{WriteArgs{77, 5, 1}, volume.Change{Mask: volume.SetMinimalACL, Mode: 0o640}}
 	line("write-set", EndFrame(append(w.Append(AppendRequest(nil, OpWriteSet, 0x1122, Header{})), "data"...), 0))
-	for _, op := range []Op{OpLock, OpTestLock, OpReclaim} {
+	for _, op := range []Op{OpLock, OpTestLock, OpReclaim, OpCopy} {
 		line(op.String(), EndFrame(arguments[op].Append(AppendRequest(nil, op, 0x1122, Header{})), 0))
 	}
 	line("state", AppendLockState(nil, LockQueued))
