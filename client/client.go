@@ -93,6 +93,7 @@ func (c *Client) follow(ctx context.Context, cfg Config) {
 type FS interface {
 	volume.FS
 	volume.LateChanger
+	volume.Finder
 }
 
 // FS returns the volume.

@@ -24,6 +24,7 @@ func sampleSteps() []*step {
 		{op: opBirth, from: 1, epoch: 1, intent: 2, dir: id, name: "f", node: &volume.Node{ID: id, Mode: 0o100644, Parent: 3}, cred: volume.Cred{UID: 1, GID: 2, Umask: 0o22}},
 		{op: opPurge, from: 1, epoch: 1, numbers: []uint64{1, 3, 1 << 63, 1}},
 		{op: opSync, from: 2, epoch: 1, dirs: []volume.ID{id, volume.Root}},
+		{op: opFind, numbers: []uint64{1<<64 - 2}},
 	}
 }
 

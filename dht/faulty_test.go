@@ -123,6 +123,12 @@ func (s *faultyStore) Path(ctx context.Context, dir volume.ID) (volume.ID, strin
 	}
 	return s.Store.Path(ctx, dir)
 }
+func (s *faultyStore) Find(ctx context.Context, short uint64) (volume.ID, error) {
+	if s.life.dead.Load() || s.life.deposed.Load() {
+		return volume.ID{}, errDown
+	}
+	return volume.Find(ctx, s.Store, short)
+}
 func (s *faultyStore) Setattr(ctx context.Context, id volume.ID, c volume.Change) (a volume.Attr, err error) {
 	err = s.change(ctx, func() (err error) { a, err = s.Store.Setattr(ctx, id, c); return err }, "Setattr", id, c)
 	return a, err

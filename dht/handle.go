@@ -101,6 +101,8 @@ func (o *Owner) dispatch(ctx context.Context, v *view, s *step) (*answer, error)
 			err = fail("where", s.id.String(), syscall.ENOENT)
 		}
 		return &answer{id: a.ID, mode: a.Type()}, err
+	case opFind:
+		return o.findStep(ctx, s)
 	case opLoop:
 		return &answer{}, o.below(ctx, s.dir, s.id)
 	}

@@ -38,7 +38,8 @@ const (
 	opDrop    // dir/name = id is held for nobody: remove it, unless it is the last
 	opPlace   // you own the name of id, a directory: have its copy
 	opAdopt   // you are the home of copy and have lost it: it was dir/name
-	opLast    = opAdopt
+	opFind    // which object here has the number numbers[0] (volume.ID.Short)?
+	opLast    = opFind
 )
 
 // Flags of a step.

@@ -249,5 +249,17 @@ func (f *ownedFile) Append(ctx context.Context, p []byte, flags volume.WriteFlag
 	return f.File.Append(ctx, p, flags)
 }
 
+// CopyFrom implements volume.Copier: within this set.
+func (f *ownedFile) CopyFrom(ctx context.Context, src volume.File, from, off, n int64, flags volume.WriteFlags) (int64, error) {
+	s, ok := src.(*ownedFile)
+	if !ok || s.o != f.o {
+		return 0, volume.Apart(f)
+	}
+	if err := f.settleFor(ctx, flags); err != nil {
+		return 0, err
+	}
+	return volume.CopyFrom(ctx, f.File, s.File, from, off, n, flags)
+}
+
 // Unwrap returns the store's file.
 func (f *ownedFile) Unwrap() volume.File { return f.File }

@@ -9,7 +9,7 @@
 //	MountArgs, ParseMountArgs  the line of mount.mortar and of "mortar mount"
 //	Main                     that command: checks, daemonising, exit codes
 //	front                    one method per opcode (go-fuse's RawFileSystem)
-//	nodes, slots             which NodeID is which volume.ID
+//	nodes                    which NodeID is which volume.ID
 //	call                     the context of a request; interrupts
 //
 // # Who caches what
@@ -44,13 +44,13 @@
 //	DIRECT_IO_ALLOW_MMAP   mmap works with direct-io-mode too
 //	POSIX_LOCKS, FLOCK_LOCKS  locks are the volume's (lock.go)
 //	POSIX_ACL, SETXATTR_EXT  with the option acl
+//	EXPORT_SUPPORT         file handles lead to their objects though the kernel has
+//	                       forgotten these (export.go); mounts of a whole volume only
 //
 // Not asked for: READDIRPLUS_AUTO (the kernel would fetch attributes with the
 // first part of a listing only, unless a name is looked at before the second is
 // asked for. ls -l and whoever else reads all names first then needs a
 // LOOKUP for each: 35,000 entries/s instead of 160,000),
-// EXPORT_SUPPORT (a NodeID means nothing once the kernel has forgotten it, so a
-// file handle of knfsd would not survive; NFS has a gateway of its own),
 // NO_OPENDIR (an open directory holds fetched pages), splice (payload is in
 // memory already), passthrough (see the design).
 //
@@ -68,7 +68,7 @@
 //
 //	dirHandle.mu
 //	  nodes.shard.mu
-//	    slots.mu
+//	slots.mu
 //	call.mu
 //	  watcher.mu
 package fuse

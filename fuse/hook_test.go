@@ -20,6 +20,7 @@ type hookFS struct {
 	append  func() error
 	created func(a *volume.Attr) // may change what a Create tells
 	late    bool                 // its files can delay appends; they don't
+	copies  bool                 // its files can copy
 	readDir func(entries []volume.Entry) []volume.Entry
 	mu      struct {
 		sync.Mutex
@@ -95,6 +96,9 @@ func (h *hookFS) file(under volume.File) volume.File {
 	f := &hookFile{under, h}
 	if h.late {
 		return lateFile{f}
+	}
+	if h.copies {
+		return &copierFile{*f}
 	}
 	return f
 }

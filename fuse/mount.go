@@ -73,6 +73,10 @@ func Mount(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("mounting on %s failed: %w", cfg.Dir, err)
 	}
 	s.front.watcher.device = s.device
+	extra := capabilities(cfg.Options)
+	if exports(cfg.FS, root) {
+		extra |= gofuse.CAP_EXPORT_SUPPORT
+	}
 	// go-fuse takes the descriptor over, and answers INIT before it returns.
 	s.server, err = gofuse.NewServer(s.front, fmt.Sprint("/dev/fd/", device), &gofuse.MountOptions{
 		MaxBackground:        maxBackground,
@@ -85,7 +89,7 @@ func Mount(ctx context.Context, cfg Config) (*Server, error) {
 		DisableReadDirPlus:   cfg.Options.NoReadDirPlus,
 		EnableLocks:          true,
 		EnableAcl:            cfg.Options.ACL,
-		ExtraCapabilities:    capabilities(cfg.Options),
+		ExtraCapabilities:    extra,
 		DisabledCapabilities: gofuse.CAP_PASSTHROUGH | gofuse.CAP_NO_OPEN_SUPPORT,
 	})
 	if err != nil {

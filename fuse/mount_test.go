@@ -32,6 +32,12 @@ func (l logTo) Write(p []byte) (int, error) {
 // mount mounts fs for the length of the test on a new directory, whose path it returns.
 func mount(t testing.TB, fs volume.FS, options string) (string, *Server) {
 	t.Helper()
+	return mountPart(t, fs, "", options)
+}
+
+// mountPart mounts a directory of fs.
+func mountPart(t testing.TB, fs volume.FS, subdir, options string) (string, *Server) {
+	t.Helper()
 	dir, err := os.MkdirTemp("/var/tmp", "mortar-fuse-") // unlike t.TempDir open to all users
 	must(t, err)
 	t.Cleanup(func() { os.Remove(dir) })
@@ -39,7 +45,7 @@ func mount(t testing.TB, fs volume.FS, options string) (string, *Server) {
 	o, err := ParseOptions(options, false)
 	must(t, err)
 	s, err := Mount(context.Background(), Config{
-		FS: fs, Dir: dir, Source: "host:/test", Options: o,
+		FS: fs, Dir: dir, Subdir: subdir, Source: "host:/test", Options: o,
 		Logger: slog.New(slog.NewTextHandler(logTo{t}, nil)),
 	})
 	must(t, err)

@@ -18,12 +18,15 @@ const (
 
 // Lookup finds a name.
 func (f *front) Lookup(cancel <-chan struct{}, h *gofuse.InHeader, name string, out *gofuse.EntryOut) gofuse.Status {
+	c := f.begin(cancel, h)
+	defer c.end()
+	if name == "." || name == ".." {
+		return f.lookupHandle(c, h, name, out)
+	}
 	dir := f.nodes.get(h.NodeId)
 	if dir == nil {
 		return statusESTALE
 	}
-	c := f.begin(cancel, h)
-	defer c.end()
 	lookup := f.lookup
 	if f.baffled.has(h.Pid, f.now()) {
 		lookup = f.lookupHeld

@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +15,8 @@ import (
 // kernel holds at least one lookup of it.
 type node struct {
 	id         volume.ID
-	number     uint64 // the kernel's NodeID; used again after the last FORGET …
-	generation uint64 // … but never together with this
+	number     uint64 // the kernel's NodeID
+	generation uint64 // what else of the ID a file handle has room for
 	lookups    uint64 // guarded by the shard's mu; unused for the root
 
 	// changed is the front's change count at the latest change of the object's
@@ -43,60 +44,69 @@ type node struct {
 
 const nodeShards = 64 // a power of 2
 
-// nodes is the table of what the kernel knows. The root has no ID in byID's
-// sense of counting: the kernel never forgets it.
+// nodes is the table of what the kernel knows. NodeIDs are the IDs' short forms, so that a file handle, which has
+// nothing else, leads to its object whoever has forgotten that (export.go). The root is FUSE's, and the kernel
+// never forgets it.
 type nodes struct {
-	slots       *slots[node]
-	generations atomic.Uint64
-	root        *node
-	shards      [nodeShards]struct {
+	root   *node
+	shards [nodeShards]struct {
 		mu struct {
-			sync.Mutex
-			byID map[volume.ID]*node
+			sync.RWMutex
+			byNumber map[uint64]*node
 		}
 	}
 }
 
 func newNodes(root volume.ID) *nodes {
-	t := &nodes{slots: newSlots[node](gofuse.FUSE_ROOT_ID)}
+	t := &nodes{root: &node{id: root, number: gofuse.FUSE_ROOT_ID, lookups: 1}}
 	for i := range t.shards {
-		t.shards[i].mu.byID = make(map[volume.ID]*node)
+		t.shards[i].mu.byNumber = make(map[uint64]*node)
 	}
-	t.root = &node{id: root, lookups: 1}
-	t.root.number, _ = t.slots.put(t.root)
-	t.shards[shardOf(root)].mu.byID[root] = t.root
+	t.shards[shardOf(t.root.number)].mu.byNumber[t.root.number] = t.root
 	return t
 }
 
-func shardOf(id volume.ID) int { return int(id[0]) & (nodeShards - 1) }
+func shardOf(number uint64) int { return int(number & (nodeShards - 1)) }
+
+// numberOf returns the NodeID of an object.
+func (t *nodes) numberOf(id volume.ID) uint64 {
+	if id == t.root.id {
+		return t.root.number
+	}
+	return id.Short()
+}
 
 // get returns the node that the kernel calls number, nil if there is none.
-func (t *nodes) get(number uint64) *node { return t.slots.get(number) }
+func (t *nodes) get(number uint64) *node {
+	s := &t.shards[shardOf(number)]
+	s.mu.RLock()
+	n := s.mu.byNumber[number]
+	s.mu.RUnlock()
+	return n
+}
 
 // known returns the node of an ID if the kernel holds it, without counting.
 func (t *nodes) known(id volume.ID) *node {
-	s := &t.shards[shardOf(id)]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.byID[id]
+	if n := t.get(t.numberOf(id)); n != nil && n.id == id {
+		return n
+	}
+	return nil
 }
 
-// look counts one lookup of id and returns its node, nil if the table is full.
+// look counts one lookup of id and returns its node; nil if the kernel holds another object that has
+// the same number, which is less likely than that two files of the volume have the same inode number.
 func (t *nodes) look(id volume.ID) *node {
-	s := &t.shards[shardOf(id)]
+	number := t.numberOf(id)
+	s := &t.shards[shardOf(number)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.mu.byID[id]
+	n := s.mu.byNumber[number]
 	if n == nil {
-		n = &node{id: id, generation: t.generations.Add(1)}
-		number, ok := t.slots.put(n)
-		if !ok {
-			return nil
-		}
-		// No one knows the number before the reply is sent, so nobody can see
-		// the node without it.
-		n.number = number
-		s.mu.byID[id] = n
+		n = &node{id: id, number: number, generation: uint64(binary.BigEndian.Uint32(id[8:]))}
+		s.mu.byNumber[number] = n
+	}
+	if n.id != id {
+		return nil
 	}
 	n.lookups++
 	return n
@@ -104,21 +114,20 @@ func (t *nodes) look(id volume.ID) *node {
 
 // forget takes count lookups back.
 func (t *nodes) forget(number, count uint64) {
-	n := t.slots.get(number)
-	if n == nil || n == t.root {
+	if number == t.root.number {
 		return
 	}
-	s := &t.shards[shardOf(n.id)]
+	s := &t.shards[shardOf(number)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n.lookups > count {
+	n := s.mu.byNumber[number]
+	switch {
+	case n == nil:
+	case n.lookups > count:
 		n.lookups -= count
-		return
-	}
-	n.lookups = 0
-	if s.mu.byID[n.id] == n {
-		delete(s.mu.byID, n.id)
-		t.slots.free(number)
+	default:
+		n.lookups = 0
+		delete(s.mu.byNumber, number)
 	}
 }
 
@@ -127,9 +136,9 @@ func (t *nodes) len() int {
 	sum := 0
 	for i := range t.shards {
 		s := &t.shards[i]
-		s.mu.Lock()
-		sum += len(s.mu.byID)
-		s.mu.Unlock()
+		s.mu.RLock()
+		sum += len(s.mu.byNumber)
+		s.mu.RUnlock()
 	}
 	return sum
 }
@@ -165,7 +174,7 @@ func seconds(d time.Duration) (sec uint64, nsec uint32) {
 }
 
 // entry answers a request that made or found an object: its node is counted.
-// dir is where it was found.
+// dir is where it was found, nil if that is not known.
 func (f *front) entry(out *gofuse.EntryOut, dir *node, a *volume.Attr) (*node, gofuse.Status) {
 	n := f.nodes.look(a.ID)
 	if n == nil {
@@ -174,7 +183,7 @@ func (f *front) entry(out *gofuse.EntryOut, dir *node, a *volume.Attr) (*node, g
 	n.remember(a, dir)
 	n.note(a)
 	out.NodeId, out.Generation = n.number, n.generation
-	if a.IsRegular() {
+	if a.IsRegular() && dir != nil {
 		n.dir.Store(dir)
 	}
 	out.EntryValid, out.EntryValidNsec = f.believed(dir, f.opts.EntryTimeout)

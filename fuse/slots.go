@@ -8,12 +8,12 @@ import (
 // Slots come in chunks, so that growing moves nothing and readers need no lock.
 const (
 	slotChunk  = 1 << 12 // slots of a chunk
-	slotChunks = 1 << 15 // chunks: 134 million nodes or open files
+	slotChunks = 1 << 15 // chunks: 134 million open files
 )
 
-// slots hands out small numbers for things: NodeIDs and file handles. Numbers
+// slots hands out small numbers for things: handles of open files and directories. Numbers
 // are used again after free, so the kernel's word is what keeps get safe: it
-// never uses a NodeID after its last FORGET nor a handle after RELEASE.
+// never uses a handle after RELEASE.
 type slots[T any] struct {
 	chunks [slotChunks]atomic.Pointer[[slotChunk]atomic.Pointer[T]]
 	mu     struct {

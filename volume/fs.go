@@ -217,9 +217,8 @@ type Reserver interface {
 	// taken by then. a is what the file's attributes would be now, as far as is known: nobody should believe it for longer
 	// than his own request lasts.
 	//
-	// Any failure but EEXIST, EOPNOTSUPP most of all (what is inherited is not simple, the name's place is not, too
-	// much is reserved), means no more than that the file is to be made with Create. There is
-	// nothing to be undone.
+	// Any failure but EEXIST means no more than that the file is to be made with Create: EOPNOTSUPP, that it is the same
+	// with others in the directory (what is inherited there is not simple); EAGAIN, that it is so just now. There is nothing to be undone.
 	Reserve(ctx context.Context, dir ID, name string, n Node) (a Attr, err error)
 }
 

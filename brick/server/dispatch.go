@@ -96,4 +96,5 @@ var handlers = [wire.Ops]handler{
 	wire.OpSettle:      settle,
 	wire.OpRemove:      remove,
 	wire.OpAwait:       await,
+	wire.OpCopy:        copyRange,
 }

@@ -16,10 +16,10 @@ import (
 // in it: one change of the set, not two. A reservation is in the server's memory only. For everyone else
 // the file is there from then on, and what would tell the difference waits until it really is:
 //
-//   - A reservation is entered first; then all requests that run are looked at, and if any of them
+//   - A reservation is entered first; then all requests that run are looked at, and if any that changes something
 //     concerns the name it is taken back, and the client makes the file as ever; then it is seen that the Backend has no
-//     such name. Requests that come after it was entered, and concern it, wait until it is over. So none
-//     runs beside it.
+//     such name. Requests that come after it was entered, and concern it, wait until it is over. So no change
+//     runs beside it; and a question that does was asked before the name was said to be there.
 //   - It is over when the Make of its client and object has been executed, or after volume.ReserveTime, of which
 //     the client counts from before. A Make that comes later has to find the name free like any other.
 //   - The answer is the Backend's (Lookup), so a primary that has lost its set without knowing answers none.
@@ -200,22 +200,58 @@ func (n *names) absent() (ids []wire.SessionID) {
 	return ids
 }
 
-// inWay returns the reservations that a request has to wait for, those that there are now.
-func (n *names) inWay(c *wire.Concern) (all []*reservation) {
+// inWay returns the reservations that a request about all this has to wait for, those that there are now.
+func (n *names) inWay(about ...wire.Concern) (all []*reservation) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if c.Dir.IsZero() && c.Of.IsZero() && !c.All {
-		if v := n.mu.by[c.Name]; v != nil {
-			all = append(all, v)
+	for i := range about {
+		c := &about[i]
+		if c.Dir.IsZero() && c.Of.IsZero() && !c.All {
+			if v := n.mu.by[c.Name]; v != nil {
+				all = append(all, v)
+			}
+			continue
 		}
-		return all
-	}
-	for name, v := range n.mu.by {
-		if c.Touches(name) || v.going && v.id == c.Of {
-			all = append(all, v)
+		for name, v := range n.mu.by {
+			if c.Touches(name) || v.going && v.id == c.Of {
+				all = append(all, v)
+			}
 		}
 	}
 	return all
+}
+
+// narrowed returns what a request is about, if that can be told by asking the Backend: the names of a Rmdir or Rename, and what is in
+// the directory that goes. Nothing comes to be reserved in one that is about to go, for who reserves looks at what runs.
+func (r *request) narrowed(c *wire.Concern) (about []wire.Concern) {
+	var names []wire.DirName
+	args := wire.NewReader(r.body)
+	switch r.op {
+	case wire.OpRmdir:
+		var a wire.NameArgs
+		if a.Parse(&args) {
+			names = []wire.DirName{{Dir: a.Dir, Name: a.Name}}
+		}
+	case wire.OpRename:
+		var a wire.RenameArgs
+		if a.Parse(&args) {
+			names = []wire.DirName{{Dir: a.NewDir, Name: a.NewName}, {Dir: a.OldDir, Name: a.OldName}}
+		}
+	}
+	if len(names) == 0 {
+		return []wire.Concern{*c}
+	}
+	for _, name := range names {
+		about = append(about, wire.Concern{Name: name})
+	}
+	switch a, err := r.sess.role.set.Lookup(r, names[0].Dir, names[0].Name); {
+	case volume.ErrnoOf(err) == syscall.ENOENT:
+	case err != nil:
+		return []wire.Concern{*c}
+	case a.IsDir():
+		about = append(about, wire.Concern{Dir: a.ID})
+	}
+	return about
 }
 
 // takeNames waits until nothing is in a request's way; done is to be called when it has been executed.
@@ -238,7 +274,7 @@ func (r *request) takeNames() (done func(), err error) {
 			return nil, err
 		}
 	}
-	for _, v := range n.inWay(&c) {
+	for _, v := range n.inWay(r.narrowed(&c)...) {
 		if err := n.await(r, v.over); err != nil {
 			return nil, err
 		}
@@ -328,7 +364,7 @@ func (s *session) runs(own *request, name wire.DirName) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.mu.requests {
-		if r == own || r.reply != nil {
+		if r == own || r.reply != nil || r.op != wire.OpStep && !wire.Changes(r.op, r.body) {
 			continue
 		}
 		if c := wire.ConcernOf(r.op, r.body); c.Touches(name) {

@@ -104,7 +104,7 @@ func (r *request) removeAgain(a *wire.RemoveArgs) error {
 	of, name := r.sess.role, wire.DirName{Dir: a.Dir, Name: a.Name}
 	v := of.names.goes(r.sess.id, name, true)
 	for v == nil {
-		in := of.names.inWay(&wire.Concern{Name: name})
+		in := of.names.inWay(wire.Concern{Name: name})
 		if len(in) == 0 { // too many are reserved
 			return &volume.Error{Op: r.op.String(), Where: a.Name, Errno: syscall.EAGAIN}
 		}

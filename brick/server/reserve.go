@@ -11,8 +11,12 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// errUnreserved is the answer where a name can't be reserved, and there is nothing wrong.
-var errUnreserved = &volume.Error{Op: wire.OpReserve.String(), Errno: syscall.EOPNOTSUPP, Err: errors.New("the file is to be made at once")}
+// Where a name can't be reserved, and there is nothing wrong, the answer is one of these: that of no name in the
+// directory can, or that this one can't, now.
+var (
+	errUnreserved = &volume.Error{Op: wire.OpReserve.String(), Errno: syscall.EOPNOTSUPP, Err: errors.New("the file is to be made at once")}
+	errBusy       = &volume.Error{Op: wire.OpReserve.String(), Errno: syscall.EAGAIN, Err: errors.New("the file is to be made at once")}
+)
 
 func reserve(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	var a wire.MakeArgs
@@ -45,7 +49,7 @@ func (r *request) reserve(a *wire.MakeArgs) (attr volume.Attr, err error) {
 	of, name := r.sess.role, wire.DirName{Dir: a.Dir, Name: a.Name}
 	v := of.names.reserve(r.sess.id, name, a.Node.ID, time.Now())
 	if v == nil {
-		return attr, errUnreserved
+		return attr, errBusy
 	}
 	defer func() {
 		if err != nil {
@@ -53,7 +57,7 @@ func (r *request) reserve(a *wire.MakeArgs) (attr volume.Attr, err error) {
 		}
 	}()
 	if r.sess.srv.concerned(of, r, name) {
-		return attr, errUnreserved
+		return attr, errBusy
 	}
 	dir, err := of.set.Getattr(r, a.Dir)
 	switch {

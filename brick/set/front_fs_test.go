@@ -214,6 +214,20 @@ func (h *frontFile) WriteSet(ctx context.Context, p []byte, off int64, fl volume
 	return fileCall(ctx, h, repeat, func(ctx context.Context, l volume.File) (int, error) { return l.WriteSet(ctx, p, off, fl, c) }, nil)
 }
 
+func (h *frontFile) CopyFrom(ctx context.Context, src volume.File, from, off, n int64, fl volume.WriteFlags) (int64, error) {
+	return call(ctx, h.f, repeat, func(ctx context.Context, s *served) (int64, error) {
+		to, err := h.at(s)
+		if err != nil {
+			return 0, err
+		}
+		l, err := src.(*frontFile).at(s)
+		if err != nil {
+			return 0, err
+		}
+		return volume.CopyFrom(ctx, to, l, from, off, n, fl)
+	}, nil)
+}
+
 func (h *frontFile) Append(ctx context.Context, p []byte, fl volume.WriteFlags) (int64, error) {
 	p = bytes.Clone(p)
 	return fileCall(ctx, h, decide, func(ctx context.Context, l volume.File) (int64, error) { return l.Append(ctx, p, fl) },

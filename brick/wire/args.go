@@ -291,7 +291,7 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 func Changes(op Op, args []byte) bool {
 	switch op {
 	case OpSetattr, OpMake, OpBear, OpCreate, OpLink, OpUnlink, OpRemove, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
-		OpWrite, OpWriteSet, OpAppend, OpFileSetattr, OpAllocate:
+		OpWrite, OpWriteSet, OpAppend, OpFileSetattr, OpAllocate, OpCopy:
 		return true
 	case OpOpen:
 		var a OpenArgs

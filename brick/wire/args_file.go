@@ -126,6 +126,29 @@ func (a *AllocateArgs) Parse(r *Reader) bool {
 	return r.Done()
 }
 
+// CopyArgs is of OpCopy: of the file Source, from From on, to Off of the file Handle.
+type CopyArgs struct {
+	Handle, Source uint64
+	From, Off      int64
+	Len            int64 // 1 … volume.CopyMax
+	Flags          volume.WriteFlags
+}
+
+// Append encodes a.
+func (a *CopyArgs) Append(b []byte) []byte {
+	b = appendU64(appendU64(b, a.Handle), a.Source)
+	b = appendU64(appendU64(appendU64(b, uint64(a.From)), uint64(a.Off)), uint64(a.Len))
+	return appendU32(b, uint32(a.Flags))
+}
+
+// Parse decodes into a.
+func (a *CopyArgs) Parse(r *Reader) bool {
+	a.Handle, a.Source = r.U64(), r.U64()
+	a.From, a.Off, a.Len = r.I64(), r.I64(), r.I64()
+	a.Flags = volume.WriteFlags(r.U32())
+	return r.Done()
+}
+
 // SeekArgs is of OpSeek.
 type SeekArgs struct {
 	Handle uint64

@@ -25,6 +25,8 @@ const (
 	BearSince = 4
 	// ReserveSince is the version from which on names can be reserved.
 	ReserveSince = 4
+	// CopySince is the version from which on a brick copies between files of its own.
+	CopySince = 4
 	// HatchSince is the version from which on a brick lends descriptors.
 	HatchSince = 4
 )

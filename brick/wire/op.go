@@ -45,6 +45,7 @@ const (
 	OpSettle
 	OpRemove
 	OpAwait
+	OpCopy
 	opEnd // one above the last
 )
 
@@ -55,7 +56,7 @@ var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
 	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "peer",
-	"write and setattr", "lock", "testlock", "reclaim", "bear", "reserve", "settle", "remove", "await",
+	"write and setattr", "lock", "testlock", "reclaim", "bear", "reserve", "settle", "remove", "await", "copy",
 }
 
 func (o Op) String() string {
@@ -90,7 +91,7 @@ func (o Op) Between() bool { return o == OpStep || o == OpPeer }
 // whatever was set before.)
 func (o Op) Idempotent() bool {
 	switch o {
-	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpWriteSet, OpFileSetattr, OpAllocate, OpFileSync, OpFlush, OpLock, OpReclaim:
+	case OpSetattr, OpOpen, OpSetxattr, OpSync, OpWrite, OpWriteSet, OpFileSetattr, OpAllocate, OpFileSync, OpFlush, OpLock, OpReclaim, OpCopy:
 		return true
 	}
 	return o.Repeatable()

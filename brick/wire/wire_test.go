@@ -57,6 +57,7 @@ var arguments = map[Op]argument{
 	OpWriteSet:    &writeSetList{WriteSetArgs{WriteArgs{77, 5, 1}, chg}},
 	OpLock:        &LockArgs{77, LockPoll, 5, wireLock},
 	OpTestLock:    &TestLockArgs{77, wireLock},
+	OpCopy:        &CopyArgs{77, 78, 1 << 40, 5, 6, volume.WriteKillPriv},
 	OpReclaim:     &ReclaimArgs{true, []HeldLock{{idA, wireLock}, {idB, wireLock}}},
 	OpBear:        &bearList{BearArgs{MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Parent: 9, Then: chg}}, true}},
 	OpReserve:     &MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Parent: 9}},
@@ -400,7 +401,7 @@ func golden4(*testing.T) []byte {
 	w := WriteSetArgs{WriteArgs{77, 5, 1}, volume.Change{Mask: volume.SetMinimalACL, Mode: 0o640}}
 	line("write-set", EndFrame(append(w.Append(AppendRequest(nil, OpWriteSet, 0x1122, Header{})), "data"...), 0))
 	line("bear", EndFrame(append(arguments[OpBear].Append(AppendRequest(nil, OpBear, 0x1122, Header{})), "data"...), 0))
-	for _, op := range []Op{OpLock, OpTestLock, OpReclaim} {
+	for _, op := range []Op{OpLock, OpTestLock, OpReclaim, OpReserve, OpRemove, OpAwait, OpCopy} {
 		line(op.String(), EndFrame(arguments[op].Append(AppendRequest(nil, op, 0x1122, Header{})), 0))
 	}
 	line("state", AppendLockState(nil, LockQueued))

@@ -108,6 +108,28 @@ func (f *file) WriteSet(ctx context.Context, p []byte, at int64, flags volume.Wr
 	return u.WriteSet(ctx, p, at, flags, c)
 }
 
+// CopyFrom implements volume.Copier: what either file's writes have left here goes first.
+func (f *file) CopyFrom(ctx context.Context, src volume.File, from, off, n int64, flags volume.WriteFlags) (int64, error) {
+	s, ok := src.(*file)
+	if !ok || s.o.fs != f.o.fs {
+		return 0, volume.Apart(f)
+	}
+	s.o.hand()
+	f.o.settle()
+	if err := f.told(); err != nil {
+		return 0, err
+	}
+	to, err := f.below(ctx)
+	if err != nil {
+		return 0, err
+	}
+	of, err := s.below(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return volume.CopyFrom(ctx, to, of, from, off, n, flags)
+}
+
 // AppendLater implements volume.LateAppender.
 func (f *file) AppendLater(ctx context.Context, p []byte, end int64, flags volume.WriteFlags, moved func(at int64)) error {
 	done, err := f.later(ctx, p, end, flags, moved)

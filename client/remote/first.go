@@ -38,7 +38,7 @@ func wants(f volume.Flags) uint32 {
 // writes reports whether the call may change what is in a file.
 func (c *call) writes() bool {
 	switch c.op {
-	case wire.OpWrite, wire.OpWriteSet, wire.OpAppend, wire.OpAllocate, wire.OpSetattr, wire.OpFileSetattr, wire.OpStep:
+	case wire.OpWrite, wire.OpWriteSet, wire.OpAppend, wire.OpAllocate, wire.OpCopy, wire.OpSetattr, wire.OpFileSetattr, wire.OpStep:
 		return true
 	case wire.OpOpen, wire.OpCreate:
 		return c.flags&volume.Truncate != 0

@@ -150,7 +150,10 @@ func (r *Remote) Unlink(ctx context.Context, dir volume.ID, name string) error {
 		if err := checkName(wire.OpRemove, name); err != nil {
 			return err
 		}
-		return r.removeLater(ctx, dir, name)
+		defer r.removing.Add(-1)
+		if r.removing.Add(1) == 1 { // who removes several at a time need not have the answers before
+			return r.removeLater(ctx, dir, name)
+		}
 	}
 	return r.remove(ctx, wire.OpUnlink, dir, name)
 }

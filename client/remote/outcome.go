@@ -13,10 +13,11 @@ import (
 
 // asks reports whether the outcome of a call is to be asked for. Those that change
 // nothing are sent again, and so are Sync, Flush and Open: if it cuts the file
-// it may do that twice, for until it has returned nobody can rely on what is written.
+// it may do that twice, for until it has returned nobody can rely on what is written. Of a Copy
+// nobody remembers how much it copied, so that it must be made again to know.
 func (c *call) asks() bool {
 	switch c.op {
-	case wire.OpOpen, wire.OpSync, wire.OpFileSync, wire.OpFlush, wire.OpLock:
+	case wire.OpOpen, wire.OpSync, wire.OpFileSync, wire.OpFlush, wire.OpLock, wire.OpCopy:
 		return false
 	}
 	return c.sent && !c.op.Repeatable()

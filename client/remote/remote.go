@@ -57,9 +57,12 @@ type Remote struct {
 
 	attempts atomic.Uint64 // to connect, so far
 
-	bound   atomic.Int64  // network.timeout now; see SetTimeout
-	localIO atomic.Bool   // see SetLocalIO
-	late    atomic.Bool   // see SetLate
+	bound   atomic.Int64 // network.timeout now; see SetTimeout
+	localIO atomic.Bool  // see SetLocalIO
+	late    atomic.Bool  // see SetLate
+
+	removing atomic.Int32 // Unlinks under way, where late
+
 	slots   chan struct{} // one in it for each request in flight
 	closing context.Context
 	stop    context.CancelFunc

@@ -42,7 +42,7 @@ func (r *Remote) Reserve(ctx context.Context, dir volume.ID, name string, n volu
 	c.frame = (&wire.MakeArgs{Dir: dir, Name: name, Node: n}).Append(c.frame)
 	a, err = r.attr(ctx, c)
 	if err == nil && time.Since(began) > volume.ReserveTime/2 { // too little is left of it
-		err = &volume.Error{Op: wire.OpReserve.String(), Where: r.where, Errno: syscall.EOPNOTSUPP, Err: errors.New("the answer came late")}
+		err = &volume.Error{Op: wire.OpReserve.String(), Where: r.where, Errno: syscall.EAGAIN, Err: errors.New("the answer came late")}
 	}
 	return a, err
 }

@@ -100,6 +100,10 @@ func (f *backendFile) ReadAt(ctx context.Context, p []byte, off int64) (int, err
 	return f.File.ReadAt(ctx, p, off)
 }
 
+func (f *backendFile) CopyFrom(ctx context.Context, src volume.File, from, off, n int64, flags volume.WriteFlags) (int64, error) {
+	return volume.CopyFrom(ctx, f.File, src.(*backendFile).File, from, off, n, flags)
+}
+
 func (f *backendFile) Close() error {
 	f.b.closes.Add(1)
 	return f.File.Close()

@@ -78,7 +78,7 @@ func Run(t *testing.T, cfg Config) {
 	}{
 		{"lookup", lookupTests}, {"stale", staleTests}, {"make", makeTests}, {"bear", bearTests}, {"create", createTests},
 		{"link", linkTests}, {"rename", renameTests}, {"readdir", readdirTests}, {"attr", attrTests}, {"priv", privTests},
-		{"data", dataTests}, {"space", spaceTests}, {"xattr", xattrTests}, {"acl", aclTests},
+		{"data", dataTests}, {"copy", copyTests}, {"space", spaceTests}, {"xattr", xattrTests}, {"acl", aclTests},
 		{"lock", lockTests}, {"context", contextTests}, {"concurrent", concurrentTests},
 	}
 	for _, g := range groups {

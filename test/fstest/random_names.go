@@ -23,7 +23,7 @@ var operations = []operation{
 	{14, (*walker).rename}, {4, (*walker).readDir}, {2, (*walker).readlink},
 	{8, (*walker).setattr}, {5, (*walker).setxattr}, {3, (*walker).getxattr}, {2, (*walker).removexattr},
 	{1, (*walker).setDefaultACL}, {2, (*walker).sync},
-	{8, (*walker).openFile}, {6, (*walker).close}, {10, (*walker).write}, {5, (*walker).append}, {5, (*walker).writeSet}, {4, (*walker).changeLater},
+	{8, (*walker).openFile}, {6, (*walker).close}, {10, (*walker).write}, {5, (*walker).append}, {5, (*walker).writeSet}, {4, (*walker).copy}, {4, (*walker).changeLater},
 	{10, (*walker).read}, {4, (*walker).cut}, {3, (*walker).allocate}, {2, (*walker).fileGetattr},
 }
 

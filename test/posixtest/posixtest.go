@@ -92,7 +92,7 @@ func Run(t *testing.T, dir string, opts Options) {
 	}{
 		{"paths", pathTests}, {"open", openTests}, {"make", makeTests}, {"remove", removeTests}, {"gone", goneTests}, {"rename", renameTests},
 		{"users", userTests}, {"sticky", stickyTests}, {"setid", setidTests}, {"priv", privTests}, {"attr", attrTests}, {"times", timeTests}, {"atime", atimeTests},
-		{"data", dataTests}, {"mmap", mmapTests}, {"space", spaceTests}, {"copy", copyTests}, {"dir", dirTests},
+		{"data", dataTests}, {"mmap", mmapTests}, {"space", spaceTests}, {"copy", copyTests}, {"handle", handleTests}, {"dir", dirTests},
 		{"lock", lockTests}, {"xattr", xattrTests}, {"acl", aclTests}, {"exercise", exerciseTests},
 	}
 	for i, g := range groups {

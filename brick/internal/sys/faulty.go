@@ -239,6 +239,13 @@ func (f *Faulty) Pwrite(fd int, p []byte, off int64, flags int) (int, error) {
 	return f.Sys.Pwrite(fd, p, off, flags)
 }
 
+func (f *Faulty) CopyRange(in int, from int64, out int, off, n int64) (int64, error) {
+	if err := f.step("copy_file_range"); err != nil {
+		return 0, err
+	}
+	return f.Sys.CopyRange(in, from, out, off, n)
+}
+
 func (f *Faulty) Fallocate(fd int, mode uint32, off, length int64) error {
 	if err := f.step("fallocate"); err != nil {
 		return err

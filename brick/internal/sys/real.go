@@ -202,6 +202,16 @@ func (Real) Pwrite(fd int, p []byte, off int64, flags int) (n int, err error) {
 	}
 }
 
+func (Real) CopyRange(in int, from int64, out int, off, n int64) (int64, error) {
+	for {
+		f, o := from, off
+		m, err := unix.CopyFileRange(in, &f, out, &o, int(n), 0)
+		if err != unix.EINTR {
+			return int64(max(m, 0)), err
+		}
+	}
+}
+
 func (Real) Fallocate(fd int, mode uint32, off, length int64) error {
 	return again(func() error { return unix.Fallocate(fd, mode, off, length) })
 }

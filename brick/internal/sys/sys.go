@@ -73,6 +73,8 @@ type Sys interface {
 	Pread(fd int, p []byte, off int64) (int, error)
 	// Pwrite is pwritev2(2) with flags (RWF_DSYNC, RWF_SYNC), pwrite(2) without.
 	Pwrite(fd int, p []byte, off int64, flags int) (int, error)
+	// CopyRange is copy_file_range(2): n bytes of one file to another, or as many as the kernel likes; 0: from is the end.
+	CopyRange(in int, from int64, out int, off, n int64) (int64, error)
 	Fallocate(fd int, mode uint32, off, length int64) error
 	Seek(fd int, off int64, whence int) (int64, error)
 	Fsync(fd int) error
