@@ -387,6 +387,46 @@ func inUnbornKnown(t *testing.T) {
 	n.over()
 }
 
+// TestUnbornExtracted does what tar does, and rsync, which sets the mode before it writes.
+func TestUnbornExtracted(t *testing.T) { untimed(inUnbornExtracted)(t) }
+
+// inUnbornExtracted is TestUnbornExtracted.
+func inUnbornExtracted(t *testing.T) {
+	n := newNursery(t)
+	change := func(f volume.File, c volume.Change) {
+		t.Helper()
+		if _, late := n.fs.ChangeLater(n.ctx, f.ID(), c); !late {
+			t.Errorf("%+v is not delayed", c)
+		}
+	}
+	f, _ := n.create("tar", volume.Write|volume.Excl)
+	n.write(f, "ab", 0)
+	killing := chown
+	killing.Mask |= volume.ClearPriv // as the kernel has it
+	for _, c := range []volume.Change{times, killing, mode} {
+		change(f, c)
+	}
+	n.ok(f.Close())
+	n.w.expect(t, "tar", "reserve tar", fmt.Sprintf("bear tar 2 then %d", times.Mask|chown.Mask|mode.Mask))
+	f, _ = n.create("rsync", volume.Write|volume.Excl)
+	change(f, acl)
+	n.write(f, "ab", 0)
+	n.ok(f.Close())
+	n.w.expect(t, "rsync", "reserve rsync", fmt.Sprintf("bear rsync 2 then %d", acl.Mask))
+	if a, got := n.made("rsync"); got != "ab" || a.Mode != syscall.S_IFREG|acl.Mode {
+		t.Errorf("%q, mode %o", got, a.Mode)
+	}
+	f, _ = n.create("suid", volume.Write|volume.Excl)
+	change(f, mode)
+	_, err := f.WriteAt(n.ctx, []byte("ab"), 0, volume.WriteKillPriv)
+	n.ok(err)
+	n.ok(f.Close())
+	if a, _ := n.made("suid"); a.Mode != syscall.S_IFREG|mode.Mode&0o1777 {
+		t.Errorf("mode %o after a write that clears privileges", a.Mode)
+	}
+	n.over()
+}
+
 // TestUnbornChanged: what is written after a change of attributes is written after it.
 func TestUnbornChanged(t *testing.T) { untimed(inUnbornChanged)(t) }
 
