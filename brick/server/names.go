@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -41,7 +42,15 @@ type names struct {
 		unsettle map[wire.SessionID]bool // of the record, which have not settled
 		until    time.Time               // that the gate is closed
 		open     bool                    // it is not
+		held     []held                  // in the order in which they were born
+		over     bool                    // the role is
 	}
+}
+
+// held is a file that was born, and is kept open for a while.
+type held struct {
+	file  volume.File
+	until time.Time
 }
 
 // reservation is a name that is kept. Its fields are guarded by names.mu.
@@ -53,6 +62,59 @@ type reservation struct {
 	making bool // that is under way: it is over when that is
 	going  bool // the name goes
 	over   chan struct{}
+}
+
+// A file that its maker has open is made without being opened, which he does when he finds that it stays open. If who waits for
+// the name removes it before, it is to stay for him. So it is kept open here, for as long as that may take, but not more than heldMax.
+const (
+	heldFor = time.Second
+	heldMax = 1 << 10
+)
+
+// hold keeps a file open for a while.
+func (n *names) hold(f volume.File, now time.Time) {
+	n.mu.Lock()
+	var old []volume.File
+	if n.mu.over {
+		old = append(old, f)
+	} else {
+		n.mu.held = append(n.mu.held, held{f, now.Add(heldFor)})
+		if len(n.mu.held) > heldMax {
+			old = n.releaseLocked(1)
+		}
+	}
+	n.mu.Unlock()
+	closeFiles(old)
+}
+
+// release closes the files whose time is over.
+func (n *names) release(now time.Time) {
+	n.mu.Lock()
+	due := 0
+	for due < len(n.mu.held) && !now.Before(n.mu.held[due].until) {
+		due++
+	}
+	old := n.releaseLocked(due)
+	n.mu.Unlock()
+	closeFiles(old)
+}
+
+// releaseLocked takes the first files out, which are to be closed.
+func (n *names) releaseLocked(count int) (old []volume.File) {
+	for _, h := range n.mu.held[:count] {
+		old = append(old, h.file)
+	}
+	n.mu.held = slices.Delete(n.mu.held, 0, count)
+	return old
+}
+
+// close closes all that is held, and what comes to be, at the end of the role.
+func (n *names) close() {
+	n.mu.Lock()
+	n.mu.over = true
+	old := n.releaseLocked(len(n.mu.held))
+	n.mu.Unlock()
+	closeFiles(old)
 }
 
 // reservedMax bounds the reservations of a role: there are as many as files that have just been made.

@@ -65,6 +65,11 @@ func bear(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	if err == nil {
 		r.sess.written.Add(uint64(len(a.Node.Data)))
 	}
+	if err == nil && a.Reserved {
+		if f, err := r.sess.role.set.Open(r, attr.ID, volume.Read); err == nil {
+			r.sess.role.names.hold(f, r.start)
+		}
+	}
 	return attrReply(b, attr, err)
 }
 

@@ -146,6 +146,7 @@ func (s *session) becomeNamer(ctx context.Context) error {
 // tendNames ends reservations that are over by time, and takes out of the record who did not come back.
 func (s *Server) tendNames(of *role, now time.Time) {
 	of.names.tend(now)
+	of.names.release(now)
 	if now.Sub(of.began) < s.conf.Grace {
 		return
 	}

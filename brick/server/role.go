@@ -63,6 +63,7 @@ func (s *Server) SetBackend(b Backend) (wait func()) {
 	next := s.newRole(b, boot, l)
 	s.mu.Lock()
 	s.mu.role.frame.close()
+	defer s.mu.role.names.close()
 	s.mu.role = next
 	var ended []*session
 	for _, all := range []map[wire.SessionID]*session{s.mu.sessions, s.mu.leaving} {

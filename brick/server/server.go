@@ -181,6 +181,10 @@ func (s *Server) Stop() {
 		for _, sess := range s.sessions() {
 			s.end(sess, "the server stops", again)
 		}
+		s.mu.Lock()
+		last := s.mu.role.names
+		s.mu.Unlock()
+		last.close()
 	})
 	s.wg.Wait()
 }

@@ -16,6 +16,9 @@ const owner = volume.SetUID | volume.SetGID
 
 // ChangeLater implements volume.LateChanger.
 func (f *FS) ChangeLater(ctx context.Context, id volume.ID, c volume.Change) (a volume.Attr, late bool) {
+	if c.Mask&owner != 0 {
+		c.Mask &^= volume.ClearPriv // which a change of owner does by itself; the kernel asks for both
+	}
 	if c.Mask == 0 || c.Mask&^lateMask != 0 || f.born.Load() == 0 || !f.delaying() {
 		return a, false
 	}

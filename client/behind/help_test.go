@@ -168,3 +168,12 @@ func (w *world) contents() string {
 	}
 	return string(b[:n])
 }
+
+// CopyFrom implements volume.Copier.
+func (f *belowFile) CopyFrom(ctx context.Context, src volume.File, from, off, n int64, flags volume.WriteFlags) (int64, error) {
+	s, ok := src.(*belowFile)
+	if !ok {
+		return 0, volume.Apart(f)
+	}
+	return volume.CopyFrom(ctx, f.File, s.File, from, off, n, flags)
+}

@@ -154,8 +154,8 @@ func (o *object) beginLocked(f *file, cred volume.Cred, at int64) {
 // fitsLocked reports whether a write continues the run.
 func (o *object) fitsLocked(f *file, cred volume.Cred, n int, at int64, appends bool) bool {
 	r := &o.run
-	if r.birth != nil { // who writes makes no difference, and the end is here
-		return r.file == f && (appends || r.end() == at) && len(r.data)+n <= runMax && r.then.Mask == 0
+	if r.birth != nil { // who writes makes no difference, nor what comes first but for the mtime; and the end is here
+		return r.file == f && (appends || r.end() == at) && len(r.data)+n <= runMax && r.then.Mask&volume.SetMtime == 0
 	}
 	return r.file == nil || r.file == f && r.cred == cred && r.end() == at && (r.moved != nil) == appends && len(r.data)+n <= runMax &&
 		r.then.Mask == 0

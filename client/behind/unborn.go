@@ -123,8 +123,9 @@ func (b *birth) change(c volume.Change, written bool) volume.Change {
 
 // plainLocked reports whether the object is unborn, and has no privileges that writing would clear.
 func (o *object) plainLocked() bool {
-	b := o.run.birth
-	return b != nil && b.node.Mode&(syscall.S_ISUID|syscall.S_ISGID) == 0
+	const privileges = syscall.S_ISUID | syscall.S_ISGID
+	b, then := o.run.birth, &o.run.then
+	return b != nil && b.node.Mode&privileges == 0 && (then.Mask&volume.SetMode == 0 || then.Mode&privileges == 0)
 }
 
 // foreseen returns the attributes of what is unborn, if nothing has been done to it: programs ask right after creating,

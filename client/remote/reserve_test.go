@@ -319,3 +319,27 @@ func (l *lockers) race(r *remote.Remote, name string, rng *rand.Rand, reserved *
 	}
 	return err == nil
 }
+
+// A file that is made under a reserved name stays for its maker, who opens it a little later, though somebody else removes it at once.
+func TestBornStaysForItsMaker(t *testing.T) {
+	t.Parallel()
+	l := newLockers(t, 30*time.Second)
+	for round := range 20 {
+		name := fmt.Sprint("x", round)
+		n := l.reserves(l.remote, name, 0)
+		gone := make(chan error, 1)
+		go func() { gone <- l.other.Unlink(l.ctx, volume.Root, name) }()
+		l.makes(l.remote, name, n, 0)
+		if err := <-gone; err != nil {
+			t.Fatal(err)
+		}
+		f, err := l.remote.Open(l.ctx, n.ID, volume.Read|volume.Write)
+		if err != nil {
+			t.Fatalf("it is gone: %v", err)
+		}
+		if _, err := f.WriteAt(l.ctx, []byte("x"), 0, 0); err != nil {
+			t.Error(err)
+		}
+		f.Close()
+	}
+}
