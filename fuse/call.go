@@ -33,6 +33,7 @@ type call struct {
 	front     *front
 	interrupt <-chan struct{} // closed by go-fuse on INTERRUPT; used again by it after the request
 	cred      volume.Cred
+	beside    *volume.Beside // nil: not asked for
 	cancelled atomic.Bool
 	older     *call
 	newer     *call // neighbours in the watcher's list; guarded by watcher.mu
@@ -89,10 +90,13 @@ func (c *call) Err() error {
 	return nil
 }
 
-// Value answers for the Cred.
+// Value answers for the Cred and the Beside.
 func (c *call) Value(key any) any {
-	if volume.IsCredKey(key) {
+	switch {
+	case volume.IsCredKey(key):
 		return &c.cred
+	case c.beside != nil && volume.IsBesideKey(key):
+		return c.beside
 	}
 	return nil
 }

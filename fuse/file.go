@@ -88,7 +88,8 @@ func (f *front) direct(flags uint32) bool {
 }
 
 // Open opens a regular file. The kernel drops the pages that it has of it, for
-// another mount may have changed them: close-to-open.
+// another mount may have changed them: close-to-open. It would go on to believe where the file ends for the rest of the attribute timeout, so
+// it is told that it is wrong about that.
 func (f *front) Open(cancel <-chan struct{}, in *gofuse.OpenIn, out *gofuse.OpenOut) gofuse.Status {
 	n := f.nodes.get(in.NodeId)
 	if n == nil {
@@ -105,6 +106,7 @@ func (f *front) Open(cancel <-chan struct{}, in *gofuse.OpenIn, out *gofuse.Open
 		c.join(n)
 	}
 	n.opening.Add(1)
+	c.beside = &volume.Beside{}
 	file, err := f.fs.Open(c, n.id, flags)
 	n.opening.Add(-1)
 	if flags&volume.Truncate != 0 {
@@ -112,6 +114,11 @@ func (f *front) Open(cancel <-chan struct{}, in *gofuse.OpenIn, out *gofuse.Open
 	}
 	if err != nil {
 		return f.stale(f.fail("open", err), &in.InHeader)
+	}
+	if a := &c.beside.File; a.ID == n.id && n.differs(a) {
+		if s := f.notify.Load(); s != nil {
+			s.InodeNotify(n.number, -1, 0)
+		}
 	}
 	return f.handle(out, n, file, flags, direct)
 }

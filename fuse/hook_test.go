@@ -21,6 +21,7 @@ type hookFS struct {
 	created func(a *volume.Attr) // may change what a Create tells
 	late    bool                 // its files can delay appends; they don't
 	copies  bool                 // its files can copy
+	tells   bool                 // the attributes of what it opens
 	readDir func(entries []volume.Entry) []volume.Entry
 	mu      struct {
 		sync.Mutex
@@ -123,7 +124,10 @@ func (h *hookFS) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume
 	if err != nil {
 		return nil, err
 	}
-	return h.file(file), nil
+	if b := volume.BesideOf(ctx); b != nil && h.tells {
+		b.File, err = file.Getattr(ctx)
+	}
+	return h.file(file), err
 }
 
 type hookFile struct {

@@ -211,6 +211,23 @@ func TestTwoMounts(t *testing.T) {
 	}
 }
 
+// TestSizeAtOpen: who opens a file reads all that another mount had written before, though the kernel was told
+// a moment ago where it ended then.
+func TestSizeAtOpen(t *testing.T) {
+	fs := &hookFS{FS: model.New(), tells: true}
+	a, _ := mount(t, fs, "")
+	b, _ := mount(t, fs, "attribute-timeout=3600,entry-timeout=3600")
+	write(t, a+"/f", "1")
+	for i := range 20 {
+		if _, err := os.Stat(b + "/f"); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Repeat("x", i*1000)
+		write(t, a+"/f", text)
+		wantText(t, b+"/f", text)
+	}
+}
+
 // TestAppendTwoMounts: O_APPEND from two mounts at once loses nothing, and what
 // a mount's own kernel thinks of the offsets is put right.
 func TestAppendTwoMounts(t *testing.T) {

@@ -34,6 +34,8 @@ type node struct {
 
 	opening atomic.Int32 // OPENs that are under way
 
+	size, mtime atomic.Int64 // of what is a regular file, as they were last told to the kernel: bytes, ns
+
 	locked atomic.Bool          // locks were asked for, of what is a regular file
 	grants grants               // of what is a regular file
 	dir    atomic.Pointer[node] // of a regular file: where it was found last

@@ -8,7 +8,7 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// note keeps what join has to know of an object whose attributes are about to be
+// note keeps what join, and who opens a file, has to know of an object whose attributes are about to be
 // told to the kernel.
 func (n *node) note(a *volume.Attr) {
 	loose := uint64(0)
@@ -18,6 +18,15 @@ func (n *node) note(a *volume.Attr) {
 	if n.loose.Load() != loose {
 		n.loose.Store(loose)
 	}
+	if a.IsRegular() {
+		n.size.Store(a.Size)
+		n.mtime.Store(a.Mtime.Sec*1e9 + int64(a.Mtime.Nsec))
+	}
+}
+
+// differs reports whether the kernel was told otherwise of a file's contents.
+func (n *node) differs(a *volume.Attr) bool {
+	return n.size.Load() != a.Size || n.mtime.Load() != a.Mtime.Sec*1e9+int64(a.Mtime.Nsec)
 }
 
 // join makes the file's group that of the request if the caller is a member of

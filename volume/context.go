@@ -90,6 +90,9 @@ type Beside struct {
 	// Unlink changed a name, as Getattr would have given them right after; its
 	// ID is zero if they were not told.
 	Dir Attr
+
+	// File are those of the file that Open opened for reading, likewise.
+	File Attr
 }
 
 type besideKey struct{}
@@ -97,6 +100,12 @@ type besideKey struct{}
 // WithBeside returns a context that carries b.
 func WithBeside(ctx context.Context, b *Beside) context.Context {
 	return with(ctx, besideKey{}, b)
+}
+
+// IsBesideKey reports whether a context is asked for its Beside, for types that are contexts themselves: Value then returns a *Beside.
+func IsBesideKey(key any) bool {
+	_, ok := key.(besideKey)
+	return ok
 }
 
 // BesideOf returns the context's Beside, nil if it has none.

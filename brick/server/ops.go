@@ -104,25 +104,30 @@ func open(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	return wire.AppendStatus(b, err), true
 }
 
-// contents returns a Data frame of all that is in a file if that is something
-// and at most want bytes, nil if not. It spares the client its next question.
+// contents returns what a file's reader asks for next: a Told frame of its attributes, and a Data frame of all that is in it if that is something
+// and at most want bytes.
 func contents(r *request, f volume.File, want int) []byte {
 	if want == 0 {
 		return nil
 	}
 	a, err := f.Getattr(r)
-	if err != nil || a.Size == 0 || a.Size > int64(want) {
+	if err != nil {
 		return nil
+	}
+	told := wire.AppendTold(make([]byte, 0, 512), &a)
+	if a.Size == 0 || a.Size > int64(want) {
+		return told
 	}
 	// One byte more than there is shows that it is all.
-	b := make([]byte, wire.FrameHeader+a.Size+1)
-	n, err := f.ReadAt(r, b[wire.FrameHeader:], 0)
+	start := len(told)
+	b := append(told, make([]byte, wire.FrameHeader+a.Size+1)...)
+	n, err := f.ReadAt(r, b[start+wire.FrameHeader:], 0)
 	if err != nil || int64(n) > a.Size {
-		return nil
+		return told
 	}
 	r.sess.read.Add(uint64(n))
-	wire.AppendFrameHeader(b[:0], wire.Data, 0, 0)
-	return wire.EndFrame(b[:wire.FrameHeader+n], 0)
+	wire.AppendFrameHeader(b[:start], wire.Data, 0, 0)
+	return wire.EndFrame(b[:start+wire.FrameHeader+n], start)
 }
 
 func readlink(r *request, args *wire.Reader, b []byte) ([]byte, bool) {

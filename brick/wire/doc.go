@@ -77,7 +77,7 @@
 //	Pong      nothing; on a lane: the request is being worked on, every SlowAfter
 //	Bye       nothing: the session ends for good
 //	Close     u64 handles of files that are to be closed; not answered
-//	Told      attributes of the directory that the request changed, before its Reply; a server may leave it out
+//	Told      attributes of the directory that the request changed, or of the file that it opened, before its Reply; a server may leave it out
 //	Data      all that is in the file that the request opened, before its Reply, if that was wanted; likewise
 //
 // On a lane a client sends Close and Request, on a Session Hello, Cancel, Ack, Ping, Close and Bye.

@@ -163,7 +163,9 @@ func (r *Remote) await(ctx context.Context, c *call, t try) (wire.Reader, error)
 // result reads the reply of a call.
 func (r *Remote) result(ctx context.Context, c *call) (wire.Reader, error) {
 	if !c.told.ID.IsZero() {
-		if b := volume.BesideOf(ctx); b != nil {
+		if b := volume.BesideOf(ctx); b != nil && c.op == wire.OpOpen {
+			b.File = c.told
+		} else if b != nil {
 			b.Dir = c.told
 		}
 	}
