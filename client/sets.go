@@ -59,7 +59,6 @@ func (s *Sets) Update(m *spec.Map) map[volume.SetID]volume.Set {
 			r.SetLocalIO(localIO(m))
 			r.SetTargets(members, primary)
 		}
-		r.SetLate(s.self == 0 && len(m.Sets) == 1 && spec.Values(m.Options).Bool("performance.write-behind"))
 		out[set.ID] = r
 	}
 	for id, r := range maps.Clone(s.mu.remotes) {

@@ -94,7 +94,5 @@ var handlers = [wire.Ops]handler{
 	wire.OpBear:        bear,
 	wire.OpReserve:     reserve,
 	wire.OpSettle:      settle,
-	wire.OpRemove:      remove,
-	wire.OpAwait:       await,
 	wire.OpCopy:        copyRange,
 }

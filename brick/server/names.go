@@ -31,8 +31,6 @@ import (
 // whatever was reserved before is over then. (The earlier server, perhaps cut off by now, can't have granted any later: it
 // served by a lease, which had run out before there was another one.) What is made under a reservation
 // is not held back.
-//
-// A name that is removed is reserved likewise while that is done, so its client can have the answer before: see remove.
 type names struct {
 	busy atomic.Int32  // reservations, and 1 while the gate is closed: 0 costs requests nothing
 	gate chan struct{} // closed when all concerned have settled
@@ -56,11 +54,10 @@ type held struct {
 // reservation is a name that is kept. Its fields are guarded by names.mu.
 type reservation struct {
 	name   wire.DirName
-	id     volume.ID // of the file to be made, or that loses the name
+	id     volume.ID // of the file to be made
 	sess   wire.SessionID
 	until  time.Time
 	making bool // that is under way: it is over when that is
-	going  bool // the name goes
 	over   chan struct{}
 }
 
@@ -161,53 +158,13 @@ func (n *names) reserve(sess wire.SessionID, name wire.DirName, id volume.ID, no
 	if !n.mu.open {
 		return nil
 	}
-	return n.enterLocked(&reservation{name: name, id: id, sess: sess, until: now.Add(volume.ReserveTime)})
-}
-
-// goes enters a name that goes, until end; nil: it is reserved, or there are too many, or the gate is closed, which does
-// not matter for what was answered by another server (again).
-func (n *names) goes(sess wire.SessionID, name wire.DirName, again bool) *reservation {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.mu.open && !again {
+	if n.mu.by[name] != nil || len(n.mu.by) >= reservedMax {
 		return nil
 	}
-	return n.enterLocked(&reservation{name: name, sess: sess, making: true, going: true})
-}
-
-func (n *names) enterLocked(v *reservation) *reservation {
-	if n.mu.by[v.name] != nil || len(n.mu.by) >= reservedMax {
-		return nil
-	}
-	v.over = make(chan struct{})
-	n.mu.by[v.name] = v
+	v := &reservation{name: name, id: id, sess: sess, until: now.Add(volume.ReserveTime), over: make(chan struct{})}
+	n.mu.by[name] = v
 	n.busy.Add(1)
 	return v
-}
-
-// leads notes which object loses the name, and reports whether the session has no more than so many such names.
-func (n *names) leads(v *reservation, id volume.ID, most int) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	v.id = id
-	for _, o := range n.mu.by {
-		if o.going && o.sess == v.sess {
-			most--
-		}
-	}
-	return most >= 0
-}
-
-// going returns the names of a session that go.
-func (n *names) going(sess wire.SessionID) (all []*reservation) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, v := range n.mu.by {
-		if v.going && v.sess == sess {
-			all = append(all, v)
-		}
-	}
-	return all
 }
 
 // end ends a reservation.
@@ -268,14 +225,14 @@ func (n *names) inWay(about ...wire.Concern) (all []*reservation) {
 	defer n.mu.Unlock()
 	for i := range about {
 		c := &about[i]
-		if c.Dir.IsZero() && c.Of.IsZero() && !c.All {
+		if c.Dir.IsZero() && !c.All {
 			if v := n.mu.by[c.Name]; v != nil {
 				all = append(all, v)
 			}
 			continue
 		}
 		for name, v := range n.mu.by {
-			if c.Touches(name) || v.going && v.id == c.Of {
+			if c.Touches(name) {
 				all = append(all, v)
 			}
 		}
@@ -322,15 +279,13 @@ func (r *request) takeNames() (done func(), err error) {
 	if n.busy.Load() == 0 && r.op != wire.OpBear {
 		return func() {}, nil
 	}
-	c := r.concern()
+	c := wire.ConcernOf(r.op, r.body)
 	switch {
 	case c.None():
 		return func() {}, nil
 	case r.op == wire.OpBear && r.bearsReserved():
 		return n.bears(r, c.Name)
 	case r.op == wire.OpReserve: // it finds the gate closed by itself
-	case r.op == wire.OpRemove && !c.Of.IsZero(): // it is closed for this
-		return func() {}, nil
 	default:
 		if err := n.await(r, n.gate); err != nil {
 			return nil, err
@@ -342,16 +297,6 @@ func (r *request) takeNames() (done func(), err error) {
 		}
 	}
 	return func() {}, nil
-}
-
-// concern returns what a request is about.
-func (r *request) concern() wire.Concern {
-	c := wire.ConcernOf(r.op, r.body)
-	if r.op == wire.OpFileGetattr {
-		args := wire.NewReader(r.body)
-		c.Of = r.sess.fileID(args.U64())
-	}
-	return c
 }
 
 // bearsReserved reports whether a Bear is said to be of a reserved name.

@@ -83,9 +83,7 @@ type Server struct {
 	log      *slog.Logger
 	members  *role // of members' sessions
 	grpc     *grpc.Server
-	quit     chan struct{}   // closed by Stop
-	running  context.Context // ends with Stop
-	cancel   context.CancelFunc
+	quit     chan struct{} // closed by Stop
 	access   atomic.Pointer[Access]
 	readOnly atomic.Bool
 	wg       sync.WaitGroup
@@ -137,7 +135,6 @@ func New(conf Config) *Server {
 	s.mu.leaving = map[wire.SessionID]*session{}
 	s.access.Store(&Access{})
 	s.mu.greeting = map[net.Conn]struct{}{}
-	s.running, s.cancel = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(wire.ServerOptions(conf.TLS, service{s})...)
 	s.grpc.RegisterService(wire.Describe(), service{s})
 	s.wg.Go(s.janitor)
@@ -176,7 +173,6 @@ func (s *Server) Stop() {
 		}
 		s.mu.Unlock()
 		close(s.quit)
-		s.cancel()
 		s.grpc.Stop()
 		for _, sess := range s.sessions() {
 			s.end(sess, "the server stops", again)

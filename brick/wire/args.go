@@ -290,7 +290,7 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 // anything that people see, times of access apart.
 func Changes(op Op, args []byte) bool {
 	switch op {
-	case OpSetattr, OpMake, OpBear, OpCreate, OpLink, OpUnlink, OpRemove, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
+	case OpSetattr, OpMake, OpBear, OpCreate, OpLink, OpUnlink, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
 		OpWrite, OpWriteSet, OpAppend, OpFileSetattr, OpAllocate, OpCopy:
 		return true
 	case OpOpen:

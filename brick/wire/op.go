@@ -43,8 +43,6 @@ const (
 	OpBear // Make of a file with contents and attributes
 	OpReserve
 	OpSettle
-	OpRemove
-	OpAwait
 	OpCopy
 	opEnd // one above the last
 )
@@ -56,7 +54,7 @@ var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
 	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "peer",
-	"write and setattr", "lock", "testlock", "reclaim", "bear", "reserve", "settle", "remove", "await", "copy",
+	"write and setattr", "lock", "testlock", "reclaim", "bear", "reserve", "settle", "copy",
 }
 
 func (o Op) String() string {
@@ -75,7 +73,7 @@ func (o Op) Valid() bool { return o > 0 && o < opEnd }
 func (o Op) Repeatable() bool {
 	switch o {
 	case OpLookup, OpGetattr, OpReadlink, OpReadDir, OpGetxattr, OpListxattr, OpStatfs, OpStep, OpPeer,
-		OpRead, OpFileGetattr, OpSeek, OpTestLock, OpReserve, OpSettle, OpAwait:
+		OpRead, OpFileGetattr, OpSeek, OpTestLock, OpReserve, OpSettle:
 		return true
 	}
 	return false

@@ -62,8 +62,6 @@ func replyOf(c *call, o *wire.Outcome) []byte {
 		return wire.AppendCreated(b, o.Attr.Held == 0, &o.Attr)
 	case wire.OpMake, wire.OpBear, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
 		return wire.AppendAttr(b, &o.Attr)
-	case wire.OpRemove:
-		return wire.AppendRemoved(b, volume.ID{})
 	case wire.OpAppend:
 		return wire.AppendNumber(b, o.Offset)
 	case wire.OpWrite, wire.OpWriteSet:
