@@ -101,6 +101,7 @@ func TestReadOnly(t *testing.T) {
 		wire.OpUnlink: name, wire.OpRmdir: name,
 		wire.OpMake:        (&wire.MakeArgs{Dir: volume.Root, Name: "n", Node: volume.Node{Mode: syscall.S_IFDIR | 0o755}}).Append,
 		wire.OpBear:        (&wire.BearArgs{MakeArgs: wire.MakeArgs{Dir: volume.Root, Name: "n", Node: volume.Node{Mode: syscall.S_IFREG | 0o644}}}).Append,
+		wire.OpReserve:     (&wire.MakeArgs{Dir: volume.Root, Name: "n", Node: volume.Node{ID: volume.NewID(1), Mode: syscall.S_IFREG | 0o644}}).Append,
 		wire.OpCreate:      (&wire.CreateArgs{Dir: volume.Root, Name: "n", Node: volume.Node{Mode: syscall.S_IFREG | 0o644}}).Append,
 		wire.OpOpen:        (&wire.OpenArgs{ID: file.ID, Flags: volume.Read | volume.Write, Handle: 99}).Append,
 		wire.OpLink:        (&wire.LinkArgs{ID: file.ID, Dir: volume.Root, Name: "l"}).Append,

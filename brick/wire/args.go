@@ -287,10 +287,10 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 }
 
 // Changes reports whether a client's request with these arguments would change
-// anything that people see, times of access apart.
+// anything that people see, times of access apart, or prepares for that (Reserve).
 func Changes(op Op, args []byte) bool {
 	switch op {
-	case OpSetattr, OpMake, OpBear, OpCreate, OpLink, OpUnlink, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
+	case OpSetattr, OpMake, OpBear, OpReserve, OpCreate, OpLink, OpUnlink, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
 		OpWrite, OpWriteSet, OpAppend, OpFileSetattr, OpAllocate, OpCopy:
 		return true
 	case OpOpen:
