@@ -49,6 +49,9 @@ func (s *faultyStore) Make(ctx context.Context, dir volume.ID, name string, n vo
 }
 func (s *faultyStore) Create(ctx context.Context, dir volume.ID, name string, n volume.Node, f volume.Flags) (file volume.File, a volume.Attr, err error) {
 	err = s.change(ctx, func() (err error) { file, a, err = s.Store.Create(ctx, dir, name, n, f); return err }, "Create", dir, name, n)
+	if file != nil {
+		file = &faultyFile{File: file, s: s}
+	}
 	return file, a, err
 }
 
@@ -69,6 +72,15 @@ type faultyFile struct {
 func (f *faultyFile) WriteSet(ctx context.Context, p []byte, off int64, flags volume.WriteFlags, c volume.Change) (n int, err error) {
 	err = f.s.change(ctx, func() (err error) { n, err = f.File.WriteSet(ctx, p, off, flags, c); return err }, "WriteSet", f.ID())
 	return n, err
+}
+
+// CopyFrom implements volume.Copier.
+func (f *faultyFile) CopyFrom(ctx context.Context, src volume.File, from, off, n int64, flags volume.WriteFlags) (int64, error) {
+	s, ok := src.(*faultyFile)
+	if !ok {
+		return 0, volume.Apart(f)
+	}
+	return volume.CopyFrom(ctx, f.File, s.File, from, off, n, flags)
 }
 
 func (s *faultyStore) Link(ctx context.Context, id, dir volume.ID, name string) (a volume.Attr, err error) {

@@ -57,20 +57,19 @@ func TestReplacedWhileOpenWaits(t *testing.T) {
 		must(t, f.Close())
 	}
 	put("target")
-	hook := &hookFS{FS: fs}
-	m, _ := mount(t, hook, "")
-	_, err := os.Lstat(m + "/target") // the kernel believes it
-	must(t, err)
-	put("temp")
-	must(t, fs.Rename(ctx, volume.Root, "temp", volume.Root, "target", 0))
 	opens := map[volume.ID]int{}
-	hook.open = func(id volume.ID) {
+	hook := &hookFS{FS: fs, open: func(id volume.ID) {
 		if opens[id]++; opens[id] == 2 { // the first keeps it
 			<-time.After(2 * holdFor)
 			put("temp")
 			must(t, fs.Rename(ctx, volume.Root, "temp", volume.Root, "target", 0))
 		}
-	}
+	}}
+	m, _ := mount(t, hook, "")
+	_, err := os.Lstat(m + "/target") // the kernel believes it
+	must(t, err)
+	put("temp")
+	must(t, fs.Rename(ctx, volume.Root, "temp", volume.Root, "target", 0))
 	f := open(t, m+"/target", os.O_RDONLY)
 	must(t, f.Close())
 }
