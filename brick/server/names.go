@@ -34,6 +34,7 @@ import (
 type names struct {
 	busy atomic.Int32  // reservations, and 1 while the gate is closed: 0 costs requests nothing
 	gate chan struct{} // closed when all concerned have settled
+	some atomic.Bool   // something is held
 	mu   struct {
 		sync.Mutex
 		by       map[wire.DirName]*reservation
@@ -48,6 +49,8 @@ type names struct {
 // held is a file that was born, and is kept open for a while.
 type held struct {
 	file  volume.File
+	name  wire.DirName // that it was born with
+	sess  wire.SessionID
 	until time.Time
 }
 
@@ -62,26 +65,41 @@ type reservation struct {
 }
 
 // A file that its maker has open is made without being opened, which he does when he finds that it stays open. If who waits for
-// the name removes it before, it is to stay for him. So it is kept open here, for as long as that may take, but not more than heldMax.
+// the name removes it before, it is to stay for him. So it is kept open here, for as long as that may take, but not more than heldMax;
+// and not if he removes it himself, who knows what he has open: what is open when its name goes costs a change more.
 const (
 	heldFor = time.Second
 	heldMax = 1 << 10
 )
 
 // hold keeps a file open for a while.
-func (n *names) hold(f volume.File, now time.Time) {
+func (n *names) hold(h held) {
 	n.mu.Lock()
 	var old []volume.File
 	if n.mu.over {
-		old = append(old, f)
+		old = append(old, h.file)
 	} else {
-		n.mu.held = append(n.mu.held, held{f, now.Add(heldFor)})
+		n.mu.held = append(n.mu.held, h)
 		if len(n.mu.held) > heldMax {
 			old = n.releaseLocked(1)
 		}
 	}
+	n.some.Store(len(n.mu.held) > 0)
 	n.mu.Unlock()
 	closeFiles(old)
+}
+
+// parts closes what is held of a name that its maker removes.
+func (n *names) parts(sess wire.SessionID, name wire.DirName) {
+	n.mu.Lock()
+	i := slices.IndexFunc(n.mu.held, func(h held) bool { return h.sess == sess && h.name == name })
+	var f []volume.File
+	if i >= 0 {
+		f = append(f, n.mu.held[i].file)
+		n.mu.held = slices.Delete(n.mu.held, i, i+1)
+	}
+	n.mu.Unlock()
+	closeFiles(f)
 }
 
 // release closes the files whose time is over.
@@ -102,6 +120,7 @@ func (n *names) releaseLocked(count int) (old []volume.File) {
 		old = append(old, h.file)
 	}
 	n.mu.held = slices.Delete(n.mu.held, 0, count)
+	n.some.Store(len(n.mu.held) > 0)
 	return old
 }
 
@@ -276,6 +295,9 @@ func (r *request) narrowed(c *wire.Concern) (about []wire.Concern) {
 // takeNames waits until nothing is in a request's way; done is to be called when it has been executed.
 func (r *request) takeNames() (done func(), err error) {
 	n := r.sess.role.names
+	if r.op == wire.OpUnlink && n.some.Load() {
+		n.parts(r.sess.id, wire.ConcernOf(r.op, r.body).Name)
+	}
 	if n.busy.Load() == 0 && r.op != wire.OpBear {
 		return func() {}, nil
 	}

@@ -67,7 +67,7 @@ func bear(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	}
 	if err == nil && a.Reserved {
 		if f, err := r.sess.role.set.Open(r, attr.ID, volume.Read); err == nil {
-			r.sess.role.names.hold(f, r.start)
+			r.sess.role.names.hold(held{f, wire.DirName{Dir: a.Dir, Name: a.Name}, r.sess.id, r.start.Add(heldFor)})
 		}
 	}
 	return attrReply(b, attr, err)

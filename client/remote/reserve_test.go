@@ -343,3 +343,17 @@ func TestBornStaysForItsMaker(t *testing.T) {
 		f.Close()
 	}
 }
+
+// Nothing is kept open of what its maker removes himself.
+func TestBornIsNotHeldFromItsMaker(t *testing.T) {
+	t.Parallel()
+	l := newLockers(t, 30*time.Second)
+	n := l.reserves(l.remote, "x", 0)
+	l.makes(l.remote, "x", n, 0)
+	if err := l.remote.Unlink(l.ctx, volume.Root, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.remote.Open(l.ctx, n.ID, volume.Read); volume.ErrnoOf(err) != syscall.ESTALE {
+		t.Errorf("it is open still: %v", err)
+	}
+}
