@@ -115,7 +115,8 @@ func (p *Programs) run(what, name string, args ...string) (string, bool) {
 	if err != nil {
 		said := strings.TrimSpace(out.String()[:min(out.Len(), 500)] + "\n" + errs.String())
 		err = fmt.Errorf("%s: %w", said, err)
-		if strings.Contains(said, "Input/output error") {
+		// rm takes what it can't look at for a file, and says no more than what comes of that.
+		if strings.Contains(said, "Input/output error") || name == "rm" && strings.HasSuffix(said, ": Is a directory") {
 			err = fmt.Errorf("%s: %w", said, syscall.EIO)
 		}
 	}
