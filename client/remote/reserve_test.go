@@ -73,8 +73,12 @@ func TestReservedNameIsThere(t *testing.T) {
 		{"unlink", func(name string) error { return l.other.Unlink(l.ctx, volume.Root, name) }, 0},
 		{"rename", func(name string) error { return l.other.Rename(l.ctx, volume.Root, name, dir.ID, name, 0) }, 0},
 		{"reserve", func(name string) error {
-			_, err := l.other.Reserve(l.ctx, volume.Root, name, volume.Node{ID: volume.NewID(1), Mode: syscall.S_IFREG | 0o644})
-			return err
+			for {
+				_, err := l.other.Reserve(l.ctx, volume.Root, name, volume.Node{ID: volume.NewID(1), Mode: syscall.S_IFREG | 0o644})
+				if volume.ErrnoOf(err) != syscall.EAGAIN { // the Make has not been answered yet
+					return err
+				}
+			}
 		}, syscall.EEXIST},
 		{"readdir", func(name string) error {
 			all, _, err := l.other.ReadDir(l.ctx, volume.Root, volume.CookieStart, 1000, false)
