@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/mortarfs/mortar/brick/window"
 	"github.com/mortarfs/mortar/brick/wire"
 )
@@ -227,9 +225,6 @@ func (f *file) readBorrowed(p []byte, off int64) (n int, ok bool) {
 	if !quiet {
 		return 0, false
 	}
-	if len(p) >= aheadMin {
-		d.ahead(off, int64(len(p)))
-	}
 	n, err := d.f.ReadAt(p, off)
 	if err != nil && err != io.EOF { // the brick says what is wrong, or the loan is over
 		f.giveBack(d)
@@ -246,18 +241,6 @@ func (f *file) readBorrowed(p []byte, off int64) (n int, ok bool) {
 		return 0, false
 	}
 	return n, true
-}
-
-// aheadMin is from how many bytes on a read has the kernel fetch all of it at once. By itself it would do so in steps of
-// the disk's read_ahead_kb (128 KiB mostly), and several readers of one descriptor, as the kernel's own read-ahead of the mount makes them, look like
-// random ones to it.
-const aheadMin = 256 << 10
-
-func (d *loan) ahead(off, n int64) {
-	raw, err := d.f.SyscallConn()
-	if err == nil {
-		_ = raw.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), off, n, unix.FADV_WILLNEED) })
-	}
 }
 
 // giveBack closes a file's loan.
