@@ -19,8 +19,8 @@ const (
 
 // The attributes that are POSIX ACLs.
 const (
-	attrACL        = "system.posix_acl_access"
-	attrDefaultACL = "system.posix_acl_default"
+	attrACL        = volume.ACLAccess
+	attrDefaultACL = volume.ACLDefault
 )
 
 // metaVersion begins the values of attrDir and attrPointer.

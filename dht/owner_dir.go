@@ -344,7 +344,7 @@ func timesOf(c volume.Change, a volume.Attr) volume.Change {
 
 // aclChanged refreshes the copies of a directory whose ACLs were changed.
 func (o *Owner) aclChanged(ctx context.Context, v *view, id volume.ID, name string) {
-	if v.single || name != "system.posix_acl_access" && name != "system.posix_acl_default" {
+	if v.single || name != volume.ACLAccess && name != volume.ACLDefault {
 		return
 	}
 	if a, err := o.store.Getattr(ctx, id); err == nil && a.IsDir() {

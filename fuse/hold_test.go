@@ -12,19 +12,23 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
+// put makes a file as another mount would.
+func put(t *testing.T, fs volume.FS, name, text string) {
+	t.Helper()
+	f, _, err := fs.Create(t.Context(), volume.Root, name, volume.Node{Mode: 0o644}, volume.Write)
+	must(t, err)
+	_, err = f.WriteAt(t.Context(), []byte(text), 0, 0)
+	must(t, err)
+	must(t, f.Close())
+}
+
 // TestReplacedByAnother: a name that another mount replaces all the time can be
 // opened, and leads to one of the files that were put there.
 func TestReplacedByAnother(t *testing.T) {
 	fs := model.New()
 	m, _ := mount(t, fs, "")
 	ctx := t.Context()
-	put := func(name, text string) {
-		f, _, err := fs.Create(ctx, volume.Root, name, volume.Node{Mode: 0o644}, volume.Write)
-		must(t, err)
-		_, err = f.WriteAt(ctx, []byte(text), 0, 0)
-		must(t, err)
-		must(t, f.Close())
-	}
+	put := func(name, text string) { put(t, fs, name, text) }
 	put("target", "first")
 	var done atomic.Bool
 	var wg sync.WaitGroup
@@ -51,11 +55,7 @@ func TestReplacedByAnother(t *testing.T) {
 func TestReplacedWhileOpenWaits(t *testing.T) {
 	fs := model.New()
 	ctx := t.Context()
-	put := func(name string) {
-		f, _, err := fs.Create(ctx, volume.Root, name, volume.Node{Mode: 0o644}, volume.Write)
-		must(t, err)
-		must(t, f.Close())
-	}
+	put := func(name string) { put(t, fs, name, "") }
 	put("target")
 	opens := map[volume.ID]int{}
 	hook := &hookFS{FS: fs, open: func(id volume.ID) {
@@ -79,11 +79,7 @@ func TestReplacedWhileOpenWaits(t *testing.T) {
 func TestReplacedUnderStat(t *testing.T) {
 	fs := model.New()
 	ctx := t.Context()
-	put := func(name string) {
-		f, _, err := fs.Create(ctx, volume.Root, name, volume.Node{Mode: 0o644}, volume.Write)
-		must(t, err)
-		must(t, f.Close())
-	}
+	put := func(name string) { put(t, fs, name, "") }
 	put("target")
 	hook := &hookFS{FS: fs}
 	hook.getattr = func(_ context.Context, id volume.ID) error {

@@ -17,7 +17,7 @@ const (
 	xattrCaps       = "security.capability"
 	xattrSELinux    = "security.selinux"
 	xattrACL        = volume.ACLAccess
-	xattrDefaultACL = "system.posix_acl_default"
+	xattrDefaultACL = volume.ACLDefault
 )
 
 // hidden reports whether an attribute is not there on this mount: ACLs without

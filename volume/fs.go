@@ -214,7 +214,7 @@ type Reserver interface {
 	// Reserve finds that dir has no such name (else EEXIST) and keeps it for the regular file n.ID (a.ID, if
 	// that is zero), which the caller is to Make, with that ID, within ReserveTime. Until that is done, or the time is over, all requests of
 	// others that would tell the difference wait. A Make that comes later is one like any other: it fails if the name is
-	// taken by then. a is what the file's attributes would be now, as far as is known: nobody should believe it for longer
+	// taken by then. Who has made the file can open it for a while though others have removed it. a is what the file's attributes would be now, as far as is known: nobody should believe it for longer
 	// than his own request lasts.
 	//
 	// Any failure but EEXIST means no more than that the file is to be made with Create: EOPNOTSUPP, that it is the same

@@ -29,6 +29,10 @@
 // They are held in a table of the role, for sessions; lock.go says how they are waited for, locker.go
 // how they outlive the server.
 //
+// # Names that are reserved
+//
+// For files that clients are about to make whole. What would tell that they are not there yet waits before its handler runs: names.go.
+//
 // # What may wait for what
 //
 // A lane's goroutine reads a request, executes it and sends its reply, so
@@ -43,6 +47,7 @@
 //	Server.mu
 //	  session.mu
 //	    request.mu
+//	    names.mu
 //	    claims.mu
 //	      locks.Table.mu
 //

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -186,19 +187,15 @@ func (s *session) dropLocks() {
 
 // tendLocks gives up what was not asked about in time: sessions that have not
 // declared their locks, and tickets.
-func (s *Server) tendLocks(now time.Time) {
-	s.mu.Lock()
-	of := s.mu.role
-	s.mu.Unlock()
+func (s *Server) tendLocks(of *role, now time.Time) {
 	sessions, seen := s.sessions(), map[wire.SessionID]time.Time{}
 	for _, sess := range sessions {
 		if sess.role == of {
 			seen[sess.id] = sess.seen(now)
 		}
 	}
-	if late := of.claims.late(now, seen); len(late) > 0 && of.tending.CompareAndSwap(false, true) {
-		if !s.goes(func() {
-			defer of.tending.Store(false)
+	if late := of.claims.late(now, seen); len(late) > 0 {
+		s.tends(&of.tending, func() {
 			for _, id := range late {
 				if s.unrecord(of, id) {
 					of.locks.Drop(func(o volume.LockOwner) bool { return o.Session == id })
@@ -206,12 +203,17 @@ func (s *Server) tendLocks(now time.Time) {
 					s.log.Warn("a client has not declared its locks again in time; they are lost", "session", volume.ID(id).String())
 				}
 			}
-		}) {
-			of.tending.Store(false)
-		}
+		})
 	}
 	for _, sess := range sessions {
 		sess.expireTickets(now)
+	}
+}
+
+// tends runs f on a goroutine of its own, unless one is running.
+func (s *Server) tends(running *atomic.Bool, f func()) {
+	if running.CompareAndSwap(false, true) && !s.goes(func() { defer running.Store(false); f() }) {
+		running.Store(false)
 	}
 }
 

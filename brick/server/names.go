@@ -80,11 +80,8 @@ func (n *names) hold(h held) {
 		old = append(old, h.file)
 	} else {
 		n.mu.held = append(n.mu.held, h)
-		if len(n.mu.held) > heldMax {
-			old = n.releaseLocked(1)
-		}
+		old = n.releaseLocked(0, max(len(n.mu.held)-heldMax, 0))
 	}
-	n.some.Store(len(n.mu.held) > 0)
 	n.mu.Unlock()
 	closeFiles(old)
 }
@@ -92,14 +89,12 @@ func (n *names) hold(h held) {
 // parts closes what is held of a name that its maker removes.
 func (n *names) parts(sess wire.SessionID, name wire.DirName) {
 	n.mu.Lock()
-	i := slices.IndexFunc(n.mu.held, func(h held) bool { return h.sess == sess && h.name == name })
-	var f []volume.File
-	if i >= 0 {
-		f = append(f, n.mu.held[i].file)
-		n.mu.held = slices.Delete(n.mu.held, i, i+1)
+	var old []volume.File
+	if i := slices.IndexFunc(n.mu.held, func(h held) bool { return h.sess == sess && h.name == name }); i >= 0 {
+		old = n.releaseLocked(i, i+1)
 	}
 	n.mu.Unlock()
-	closeFiles(f)
+	closeFiles(old)
 }
 
 // release closes the files whose time is over.
@@ -109,17 +104,17 @@ func (n *names) release(now time.Time) {
 	for due < len(n.mu.held) && !now.Before(n.mu.held[due].until) {
 		due++
 	}
-	old := n.releaseLocked(due)
+	old := n.releaseLocked(0, due)
 	n.mu.Unlock()
 	closeFiles(old)
 }
 
-// releaseLocked takes the first files out, which are to be closed.
-func (n *names) releaseLocked(count int) (old []volume.File) {
-	for _, h := range n.mu.held[:count] {
+// releaseLocked takes files out, which are to be closed: those from one place to another.
+func (n *names) releaseLocked(from, to int) (old []volume.File) {
+	for _, h := range n.mu.held[from:to] {
 		old = append(old, h.file)
 	}
-	n.mu.held = slices.Delete(n.mu.held, 0, count)
+	n.mu.held = slices.Delete(n.mu.held, from, to)
 	n.some.Store(len(n.mu.held) > 0)
 	return old
 }
@@ -128,7 +123,7 @@ func (n *names) releaseLocked(count int) (old []volume.File) {
 func (n *names) close() {
 	n.mu.Lock()
 	n.mu.over = true
-	old := n.releaseLocked(len(n.mu.held))
+	old := n.releaseLocked(0, len(n.mu.held))
 	n.mu.Unlock()
 	closeFiles(old)
 }
@@ -146,9 +141,7 @@ func newNames(record []wire.SessionID) *names {
 	}
 	n.mu.until = time.Now().Add(volume.ReserveTime)
 	n.busy.Store(1)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.openLocked(len(record) == 0)
+	n.openLocked(len(record) == 0) // nobody else knows of it yet
 	return n
 }
 
@@ -174,10 +167,7 @@ func (n *names) settled(id wire.SessionID) {
 func (n *names) reserve(sess wire.SessionID, name wire.DirName, id volume.ID, now time.Time) *reservation {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.mu.open {
-		return nil
-	}
-	if n.mu.by[name] != nil || len(n.mu.by) >= reservedMax {
+	if !n.mu.open || n.mu.by[name] != nil || len(n.mu.by) >= reservedMax {
 		return nil
 	}
 	v := &reservation{name: name, id: id, sess: sess, until: now.Add(volume.ReserveTime), over: make(chan struct{})}
@@ -302,13 +292,13 @@ func (r *request) takeNames() (done func(), err error) {
 		return func() {}, nil
 	}
 	c := wire.ConcernOf(r.op, r.body)
-	switch {
-	case c.None():
+	if c.None() {
 		return func() {}, nil
-	case r.op == wire.OpBear && r.bearsReserved():
-		return n.bears(r, c.Name)
-	case r.op == wire.OpReserve: // it finds the gate closed by itself
-	default:
+	}
+	if id, reserved := r.bearsReserved(); reserved {
+		return n.bears(r.sess.id, c.Name, id)
+	}
+	if r.op != wire.OpReserve { // which finds the gate closed by itself
 		if err := n.await(r, n.gate); err != nil {
 			return nil, err
 		}
@@ -321,23 +311,24 @@ func (r *request) takeNames() (done func(), err error) {
 	return func() {}, nil
 }
 
-// bearsReserved reports whether a Bear is said to be of a reserved name.
-func (r *request) bearsReserved() bool {
+// bearsReserved reports whether a request makes a file whose name is said to be reserved, and which.
+func (r *request) bearsReserved() (id volume.ID, reserved bool) {
+	if r.op != wire.OpBear {
+		return id, false
+	}
 	var a wire.BearArgs
 	args := wire.NewReader(r.body)
-	return a.Parse(&args) && a.Reserved
+	ok := a.Parse(&args)
+	return a.Node.ID, ok && a.Reserved
 }
 
 // bears lets a file be made whose name is reserved here, or may have been before this server was.
-func (n *names) bears(r *request, name wire.DirName) (done func(), err error) {
-	var a wire.BearArgs
-	args := wire.NewReader(r.body)
-	a.Parse(&args)
+func (n *names) bears(sess wire.SessionID, name wire.DirName, id volume.ID) (done func(), err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	v := n.mu.by[name]
 	switch {
-	case v != nil && v.sess == r.sess.id && v.id == a.Node.ID:
+	case v != nil && v.sess == sess && v.id == id:
 		v.making = true
 		return func() { n.end(v) }, nil
 	case !n.mu.open:

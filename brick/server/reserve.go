@@ -156,17 +156,14 @@ func (s *Server) tendNames(of *role, now time.Time) {
 		defer s.mu.Unlock()
 		return s.mu.sessions[id] != nil
 	})
-	if len(gone) == 0 || of.lockers == nil || !of.namesTending.CompareAndSwap(false, true) {
+	if len(gone) == 0 || of.lockers == nil {
 		return
 	}
-	if !s.goes(func() {
-		defer of.namesTending.Store(false)
+	s.tends(&of.namesTending, func() {
 		for _, id := range gone {
 			if s.unrecord(of, marked(id)) {
 				of.names.settled(id)
 			}
 		}
-	}) {
-		of.namesTending.Store(false)
-	}
+	})
 }

@@ -219,10 +219,10 @@ func (s *Server) janitor() {
 					s.end(sess, "the client did not come back", lost)
 				}
 			}
-			s.tendLocks(now)
 			s.mu.Lock()
 			of := s.mu.role
 			s.mu.Unlock()
+			s.tendLocks(of, now)
 			s.tendNames(of, now)
 		}
 	}

@@ -31,8 +31,8 @@
 //
 // What was born is not open below. It is opened when something needs that: a read, a later write, a lock; before this layer
 // takes away a name of it; and Delay after its birth, for it will be open for longer then, and another client may remove it at any
-// time, which it must survive. If that happens earlier (one that waited for the reserved name, say), whoever has it open is told ESTALE at
-// his next write or read. A file that is closed before costs no open.
+// time, which it must survive. If that happens earlier (one that waited for the reserved name, say), who made it can open it all the same: the server
+// keeps it open for a while. A file that is closed before costs no open.
 //
 // A file that was made through this layer (with O_EXCL, or unborn before), and that nobody else has opened or asked about since, may also have
 // changes of its attributes delayed: its times, owner, mode. They follow the run, and go with it as one request (File.WriteSet): what

@@ -92,7 +92,7 @@ func (w *ward) Reserve(ctx context.Context, dir volume.ID, name string, n volume
 	if err == nil && w.mu.reserved[at] != nil {
 		err = syscall.EOPNOTSUPP
 	}
-	if _, e := w.FS.Getxattr(ctx, dir, "system.posix_acl_default"); err == nil && e == nil {
+	if _, e := w.FS.Getxattr(ctx, dir, volume.ACLDefault); err == nil && e == nil {
 		err = syscall.EOPNOTSUPP
 	}
 	if err == nil {

@@ -14,8 +14,8 @@ func (r *Remote) Make(ctx context.Context, dir volume.ID, name string, n volume.
 	if err := checkNode(wire.OpMake, name, &n); err != nil {
 		return volume.Attr{}, err
 	}
-	if n.Bears() || r.promised(n.ID) {
-		return r.bear(ctx, dir, name, n)
+	if reserved := r.promised(n.ID); reserved || n.Bears() {
+		return r.bear(ctx, dir, name, n, reserved)
 	}
 	c := r.newCall(ctx, wire.OpMake)
 	c.frame = (&wire.MakeArgs{Dir: dir, Name: name, Node: n}).Append(c.frame)
@@ -23,7 +23,7 @@ func (r *Remote) Make(ctx context.Context, dir volume.ID, name string, n volume.
 }
 
 // bear is Make of a file with what is in it.
-func (r *Remote) bear(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
+func (r *Remote) bear(ctx context.Context, dir volume.ID, name string, n volume.Node, reserved bool) (volume.Attr, error) {
 	if err := n.CheckBears(wire.OpMake.String(), name); err != nil {
 		return volume.Attr{}, err
 	}
@@ -34,7 +34,7 @@ func (r *Remote) bear(ctx context.Context, dir volume.ID, name string, n volume.
 	if !known {
 		return r.bearInSteps(ctx, dir, name, n)
 	}
-	if r.promised(n.ID) {
+	if reserved {
 		defer r.kept(n.ID)
 		if a, twice, err := r.bearWhole(ctx, dir, name, n, true); volume.ErrnoOf(err) != syscall.EOPNOTSUPP || twice {
 			return a, err

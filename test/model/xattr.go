@@ -13,8 +13,8 @@ import (
 
 // Names with a meaning.
 const (
-	aclAccess  = "system.posix_acl_access"
-	aclDefault = "system.posix_acl_default"
+	aclAccess  = volume.ACLAccess
+	aclDefault = volume.ACLDefault
 	capability = "security.capability" // goes with the first write, as Linux has it
 	own        = "trusted.mortar."     // does not exist for callers
 )
