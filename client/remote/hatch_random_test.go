@@ -75,7 +75,7 @@ func TestLocalReadsOfTheDead(t *testing.T) {
 	kill := startBrick(t, b)
 	r := connectNear(t, b.id, true)
 	f := hello(t, r, "a")
-	eventually(t, "the file is borrowed", func() bool { readIs(t, f, "hello"); return b.held(t) == 1 })
+	eventually(t, "the file is borrowed", func() bool { readIs(t, f, "hello"); return len(b.held(t)) == 1 })
 	_, err := f.WriteAt(t.Context(), []byte("HELLO"), 0, 0)
 	must(t, err)
 	readIs(t, f, "HELLO")
@@ -95,7 +95,7 @@ func TestLocalReadsOfTheDead(t *testing.T) {
 	must(t, b.Store.Close())
 	startBrick(t, b)
 	readIs(t, f, "other")
-	eventually(t, "the file is borrowed again", func() bool { readIs(t, f, "other"); return b.held(t) == 1 })
+	eventually(t, "the file is borrowed again", func() bool { readIs(t, f, "other"); return len(b.held(t)) == 1 })
 }
 
 // rest waits for at most d.

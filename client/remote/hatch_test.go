@@ -181,8 +181,8 @@ func (b *nearBrick) lends(t testing.TB, objects int) *window.Window {
 	return w
 }
 
-// held counts this process's descriptors of files on the brick.
-func (b *nearBrick) held(t testing.TB) (n int) {
+// held are the files on the brick of which this process has descriptors.
+func (b *nearBrick) held(t testing.TB) (files []string) {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
 	must(t, err)
@@ -193,10 +193,10 @@ func (b *nearBrick) held(t testing.TB) (n int) {
 			continue
 		}
 		if info, err := os.Stat(fd); err == nil && info.Mode().IsRegular() {
-			n++
+			files = append(files, strings.TrimPrefix(to, b.path))
 		}
 	}
-	return n
+	return files
 }
 
 func TestLocalReads(t *testing.T) {
@@ -239,13 +239,13 @@ func TestLocalReadsGivenBack(t *testing.T) {
 	serveNear(t, b)
 	r := connectNear(t, b.id, true)
 	f := hello(t, r, "a")
-	before := b.held(t)
+	before := len(b.held(t))
 	b.untilLocal(t, f, "hello")
-	if n := b.held(t); n != before+1 {
+	if n := len(b.held(t)); n != before+1 {
 		t.Errorf("%d descriptors more, want 1", n-before)
 	}
 	r.SetLocalIO(false)
-	if n := b.held(t); n != before {
+	if n := len(b.held(t)); n != before {
 		t.Errorf("%d descriptors more when it is turned off", n-before)
 	}
 	for range 50 {
@@ -257,7 +257,7 @@ func TestLocalReadsGivenBack(t *testing.T) {
 	b.untilLocal(t, f, "hello")
 	must(t, f.Close())
 	readIs(t, hello(t, r, "b"), "hello") // tells the brick
-	eventually(t, "nothing more is held", func() bool { return b.held(t) == before })
+	eventually(t, "nothing more is held", func() bool { return len(b.held(t)) == before })
 	g := hello(t, connectNear(t, b.id, false), "c")
 	for range 50 {
 		if !b.asked(t, g, "hello") {
@@ -341,7 +341,7 @@ func TestLocalReadsEnd(t *testing.T) {
 	s := serveNear(t, b)
 	r := connectNear(t, b.id, true)
 	f := hello(t, r, "a")
-	before := b.held(t)
+	before := len(b.held(t))
 	for range 3 {
 		b.untilLocal(t, f, "hello")
 		s.SetBackend(b)
@@ -350,9 +350,10 @@ func TestLocalReadsEnd(t *testing.T) {
 		}
 	}
 	b.untilLocal(t, f, "hello")
-	if n := b.held(t); n > before+1 {
-		t.Errorf("%d descriptors are held, %d at first", n, before)
-	}
+	eventually(t, "one descriptor more than at first is held", func() bool { return len(b.held(t)) == before+1 })
 	must(t, r.Close())
-	eventually(t, "nothing is held", func() bool { return b.held(t) < before })
+	if all := s.Clients(); len(all) > 0 {
+		t.Errorf("sessions of a client that is closed: %+v", all)
+	}
+	eventually(t, "nothing is held", func() bool { return len(b.held(t)) < before })
 }

@@ -15,7 +15,7 @@ import (
 // manage keeps a link until Close.
 func (r *Remote) manage() {
 	backoff, futile := time.Duration(0), ""
-	for r.closing.Err() == nil {
+	for !r.ended() {
 		l, w, told := r.seek(futile)
 		if l == nil {
 			continue // the targets have changed, or it is over
@@ -38,6 +38,14 @@ func (r *Remote) manage() {
 		r.pause(rand.N(backoff + backoffMin))
 		backoff = min(2*backoff+backoffMin, backoffAsked)
 	}
+}
+
+// ended reports whether Close has begun. The brick hangs up when it is told so, and must not be called again, for that
+// would be a new session, which it keeps until its grace is over.
+func (r *Remote) ended() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.closed
 }
 
 // pause waits for d, or less when the targets change.
