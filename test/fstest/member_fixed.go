@@ -242,6 +242,39 @@ var fixedTests = []memberTest{
 			}
 		}
 	}},
+	{"keep what was discarded under another name", func(e *memberEnv) {
+		other, k := volume.Key{Set: 1, Intent: 1}, volume.Key{Set: 1, Intent: 2}
+		drop := map[string]func(f *memberEnv, id volume.ID) error{
+			"unlink":  func(f *memberEnv, id volume.ID) error { return e.m.Unlink(f.ctx, e.dir, "f") },
+			"rename":  func(f *memberEnv, id volume.ID) error { return e.m.Rename(f.ctx, e.dir, "g", e.dir, "f", 0) },
+			"put":     func(f *memberEnv, id volume.ID) error { return e.m.Put(f.ctx, e.dir, "f", aPointer, id, k) },
+			"discard": func(f *memberEnv, id volume.ID) error { return e.m.Discard(f.ctx, e.dir, "f", id, k) },
+		}
+		for name, do := range drop {
+			id := e.file(e.dir, "was", "kept")
+			e.place(e.dir, "f", id)
+			e.file(e.dir, "g", "")
+			keeping := e.fixed(5, true)
+			e.ok(e.m.Discard(keeping.ctx, e.dir, "was", id, other))
+			e.nameless() // it has the name that it was renamed to
+			e.ok(do(keeping, id))
+			e.nameless(id)
+			if got := e.content(id); got != "kept" {
+				e.Errorf("%s: content %q", name, got)
+			}
+			e.ok(e.m.Purge(keeping.ctx, other))
+			e.ok(e.m.Purge(keeping.ctx, k))
+			if got := e.content(id); got != "kept" {
+				e.Errorf("%s: content %q after the discards are purged", name, got)
+			}
+			e.ok(e.m.Release(e.ctx, id))
+			e.gone(id)
+			e.nameless()
+			for _, x := range e.namesIn(e.dir) {
+				e.ok(e.m.Unlink(e.ctx, e.dir, x))
+			}
+		}
+	}},
 	{"keep what has a name", func(e *memberEnv) {
 		id := e.file(e.dir, "f", "")
 		e.place(e.dir, "g", id)
