@@ -146,3 +146,20 @@ func TestReplacedSoonAfterItsRenaming(t *testing.T) {
 		t.Errorf("nobody came back for it: %v", err)
 	}
 }
+
+// TestGoneThoughAMemberHasItOpen opens a file by its ID after it has lost its last name, while nobody had it open, at a primary that as a backup
+// has written to it, and has it open for that still. It is not to be had: the other members do not keep it.
+func TestGoneThoughAMemberHasItOpen(t *testing.T) {
+	t.Parallel()
+	c := begunCluster(t, 3, onBricks)
+	first, s := c.primary(10 * time.Second)
+	f, id := newFile(t, s, "a", "hello")
+	must(t, f.Close())
+	must(t, s.Discard(t.Context(), volume.Root, "a", id, volume.Key{Set: 1, Intent: 1}))
+	first.end(true)
+	_, s = c.otherThan(first, 8*time.Second)
+	if f, err := s.Open(t.Context(), id, volume.Read); volume.ErrnoOf(err) != estale {
+		t.Errorf("it was opened: %v", err)
+		must(t, f.Close())
+	}
+}
