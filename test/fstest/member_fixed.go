@@ -242,6 +242,21 @@ var fixedTests = []memberTest{
 			}
 		}
 	}},
+	{"a new reign", func(e *memberEnv) {
+		id := e.file(e.dir, "f", "")
+		set := func(at, mtime int64) {
+			_, err := e.m.Setattr(e.fixed(at, false).ctx, id, volume.Change{Mask: volume.SetMtime, Mtime: now(mtime)})
+			e.ok(err)
+		}
+		set(1010, 7)
+		set(1005, 8) // it comes late
+		e.mtime(id, 7)
+		e.m.NewReign()
+		set(1005, 9) // by another clock
+		e.mtime(id, 9)
+		set(1004, 10)
+		e.mtime(id, 9)
+	}},
 	{"keep what was discarded under another name", func(e *memberEnv) {
 		other, k := volume.Key{Set: 1, Intent: 1}, volume.Key{Set: 1, Intent: 2}
 		drop := map[string]func(f *memberEnv, id volume.ID) error{
