@@ -28,18 +28,18 @@ func (o *Owner) tellTimes(ctx context.Context, v *view, id volume.ID, c volume.C
 	if err != nil || !a.IsDir() {
 		return err
 	}
-	copy, err := o.store.Copy(ctx, id)
+	now, err := o.store.Copy(ctx, id)
 	if err != nil {
 		return err
 	}
-	copy.Home = o.self
+	now.Home = o.self
 	c.Mask &= explicitTimes
 	return first(each(o.others(v), func(set volume.SetID) error {
 		for {
 			if !v.several(set) && !v.up(set) {
 				return nil
 			}
-			_, err := o.tell(ctx, v, set, &step{op: opRefresh, copy: &copy, change: &c})
+			_, err := o.tell(ctx, v, set, &step{op: opRefresh, copy: &now, change: &c})
 			if !isUnsure(err) {
 				return err
 			}
