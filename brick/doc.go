@@ -73,7 +73,7 @@
 // What the primary of a replicated set has decided of an operation comes in its context
 // (volume.Fixed). Times: after a change, which the kernel dates, mtime is set to what was
 // decided last of the file or directory, in whatever order changes that are
-// under way at a time arrive here (fixedTimes). Names: what loses the last while it is open at
+// under way at a time arrive here (fixedTimes), anew with each primary (NewReign). Names: what loses the last while it is open at
 // the primary is moved to .mortar/open and held there, until Release; so is what
 // Install makes and Place clears. Orphans removes nothing that is held. That something is
 // held is kept in memory: after a start, what is in .mortar/open waits for Orphans, or, once Hold is called, for Release.

@@ -105,6 +105,16 @@ func (x *fixedTimes) keep(id volume.ID, mtime volume.Time, apply func(mtime volu
 	return apply(mtime)
 }
 
+// NewReign implements volume.Member.
+func (s *Store) NewReign() {
+	for i := range s.times.shards {
+		sh := &s.times.shards[i]
+		sh.mu.Lock()
+		sh.mu.young, sh.mu.old = nil, nil
+		sh.mu.Unlock()
+	}
+}
+
 // forget makes the object's next change count whenever it was decided.
 func (x *fixedTimes) forget(id volume.ID, apply func() error) error {
 	s := x.shard(id)

@@ -118,9 +118,13 @@ const (
 )
 
 // fate tells which link this is of an object that is as info says; the stripe is locked.
-// What a primary decided holds, but for what is open here.
-func (s *Store) fate(st *objectStripe, id volume.ID, info *sys.Info, fx fixed) lastLink {
+// What a primary decided holds, but for what is open here. What is to be kept when its last name goes is moved to
+// .mortar/open though a discard keeps it, too: by that alone nobody finds it who opens it again.
+func (s *Store) fate(st *objectStripe, id volume.ID, info *sys.Info, isName bool, fx fixed) lastLink {
+	e := st.extra[id]
 	switch {
+	case isName && fx.Keep && !e.kept && lastName(info, e):
+		return lastOpen
 	case info.Nlink > 2: // the index's and this one
 		return notLast
 	case st.open[id] != nil, fx.Keep, !fx.is && s.mayBeClaimed(info):
@@ -155,7 +159,7 @@ func (s *Store) removeLink(fd int, name string, f *found, fx fixed) error {
 	if err != nil {
 		return err
 	}
-	switch s.fate(st, f.ID, &info, fx) {
+	switch s.fate(st, f.ID, &info, fd != s.discardFD, fx) {
 	case notLast:
 		if err := s.sys.Unlink(fd, name, 0); err != nil || fd != s.discardFD {
 			return err

@@ -149,7 +149,7 @@ func (s *Store) renameOver(r *rename) error {
 	if err != nil {
 		return err
 	}
-	switch s.fate(st, id, &info, r.fx) {
+	switch s.fate(st, id, &info, true, r.fx) {
 	case notLast:
 		return s.callRename(r)
 	case lastOpen:

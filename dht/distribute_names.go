@@ -44,8 +44,14 @@ func (d *Distribute) Lookup(ctx context.Context, dir volume.ID, name string) (vo
 		if !isErrno(err, syscall.ESTALE) {
 			return b, err
 		}
-		// Removed, replaced or moved since the owner answered: it says which.
-		if try >= triesMax {
+		// Removed, replaced or moved since the owner answered: it says which. Or somebody had begun to replace it when the owner failed
+		// over, and that will be undone where it lies.
+		if try == triesMax {
+			bound, cancel := bounded(ctx)
+			defer cancel()
+			ctx = bound
+		}
+		if try >= triesMax && !waited(ctx, lookAgain) {
 			return volume.Attr{}, &volume.Error{Op: "lookup", Where: name, Errno: syscall.EIO, Reason: volume.Damaged, Err: err}
 		}
 	}

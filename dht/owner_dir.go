@@ -74,6 +74,9 @@ func (o *Owner) ensureLocked(ctx context.Context, v *view, dir volume.ID, home v
 
 // makeCopy makes a copy, whatever stands in its way as far as it has no right to.
 func (o *Owner) makeCopy(ctx context.Context, v *view, parent volume.ID, name string, c volume.Copy, depth int, sure bool) error {
+	if v.home(c.ID) != o.self {
+		c.BirthTime = untouched // it may be made when the directory has got an earlier time than its birth
+	}
 	for try := 0; ; try++ {
 		err := o.store.MakeCopy(ctx, parent, name, c)
 		switch {

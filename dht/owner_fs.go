@@ -275,8 +275,11 @@ func (o *Owner) Setattr(ctx context.Context, id volume.ID, c volume.Change) (vol
 	if err := o.atHome(ctx, v, "setattr", id); err != nil {
 		return volume.Attr{}, err
 	}
+	if err := o.tellTimes(ctx, v, id, c); err != nil {
+		return volume.Attr{}, err
+	}
 	a, err := o.store.Setattr(ctx, id, c)
-	if err == nil && !v.single && a.IsDir() {
+	if err == nil && !v.single && a.IsDir() && c.Mask&^explicitTimes != 0 {
 		o.refreshOthers(ctx, v, id, timesOf(c, a))
 	}
 	return a, err

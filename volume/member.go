@@ -44,6 +44,10 @@ type Member interface {
 	// written or hole, otherwise 64 bits of a hash that is the same
 	// on all members. The last block is what there is of it. Errors: ESTALE, EISDIR.
 	Sums(ctx context.Context, id ID, first int64, n, size int) ([]uint64, error)
+
+	// NewReign tells that another primary decides from now on, and that all that was decided before
+	// is applied or never will be. What it decides is later, whatever its clock says (Fixed.Now).
+	NewReign()
 }
 
 // Object is an object as Describe tells and Install makes it.

@@ -240,6 +240,7 @@ func (f *follower) obey(fence uint64, epoch Epoch, r *reader) ([]byte, error) {
 	f.mu.promise = f.mu.promise.Give(Process{o.state.Primary, life, epoch}, now())
 	f.mu.gone = false
 	f.files.close()
+	f.s.member.NewReign()
 	t, err := f.s.ledger.tail(f.s.cfg.Boot)
 	if err != nil {
 		return nil, err

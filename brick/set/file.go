@@ -102,7 +102,7 @@ func (s store) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.F
 		return nil, err
 	}
 	defer s.r.s.locks.unlock(at)
-	local, err := s.member().Open(ctx, id, f&localFlags)
+	local, err := s.openHere(ctx, id, f)
 	if err == nil && cut {
 		ch := volume.Change{Mask: volume.SetSize | volume.SetMtimeNow}
 		if f&volume.KillPriv != 0 {
@@ -127,6 +127,23 @@ func (s store) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.F
 		return nil, err
 	}
 	return s.opened(local, id, f), nil
+}
+
+// openHere opens the primary's own file, if all members have the object.
+func (s store) openHere(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {
+	local, err := s.member().Open(ctx, id, f&localFlags)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := s.r.nobodys(ctx, local)
+	if err == nil && gone {
+		err = &volume.Error{Op: "open", Where: id.String(), Errno: syscall.ESTALE}
+	}
+	if err != nil {
+		_ = local.Close()
+		return nil, err
+	}
+	return local, nil
 }
 
 func (r *reign) noteDiscard(k volume.Key, id volume.ID) {

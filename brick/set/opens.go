@@ -51,16 +51,27 @@ func (r *reign) noteBorn(id volume.ID) {
 }
 
 // keepOpen notes that all members were told to keep an object, if it has lost its last
-// name, until its last handle is closed.
+// name, until its last handle is closed, or who may come back for it has not.
 func (r *reign) keepOpen(id volume.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case r.mu.opens[id] > 0:
+	if r.mu.opens[id] > 0 || r.awaitedLocked(id) {
 		r.mu.kept[id] = true
-	case !r.awaitedLocked(id):
+	} else {
 		r.releaseLocked(id)
 	}
+}
+
+// nobodys reports whether a file that could be opened here has no name and is kept for nobody: then it is still here because this member has
+// it open for its own sake, to apply changes to it as a backup or to heal, and the others need not have it any more. Nothing changes its names meanwhile.
+func (r *reign) nobodys(ctx context.Context, f volume.File) (bool, error) {
+	a, err := f.Getattr(ctx)
+	if err != nil || a.Nlink > 0 {
+		return false, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.opens[a.ID] == 0 && !r.mu.kept[a.ID], nil
 }
 
 // releaseLocked lets an object go soon that is kept and not open any more. That waits for what is under

@@ -1,6 +1,7 @@
 package set
 
 import (
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,5 +110,56 @@ func TestUnlinkedBeforeItIsOpenedAgain(t *testing.T) {
 			must(t, err)
 			return len(ids) == 0
 		})
+	}
+}
+
+// TestReplacedSoonAfterItsRenaming has a file that somebody has open renamed, as over several sets, so that its former name is
+// kept aside for a while, and its new name replaced within that while. It is there for who opens it again, whoever has become the primary.
+func TestReplacedSoonAfterItsRenaming(t *testing.T) {
+	t.Parallel()
+	c := begunCluster(t, 3, onBricks)
+	first, s := c.primary(10 * time.Second)
+	_, id := newFile(t, s, "old", "hello")
+	_, err := s.Link(t.Context(), id, volume.Root, "new")
+	must(t, err)
+	k := volume.Key{Set: 1, Intent: 1}
+	must(t, s.Discard(t.Context(), volume.Root, "old", id, k))
+	_, err = s.Make(t.Context(), volume.Root, "next", volume.Node{Mode: syscall.S_IFREG | 0o644})
+	must(t, err)
+	must(t, s.Rename(t.Context(), volume.Root, "next", volume.Root, "new", 0))
+
+	first.end(true)
+	second, s := c.otherThan(first, 8*time.Second)
+	if got := content(t, s, id); got != "hello" {
+		t.Errorf("after a failover: %q", got)
+	}
+	must(t, s.Purge(t.Context(), k))
+	first.start()
+	c.allInSync(10 * time.Second)
+	second.end(true)
+	_, s = c.otherThan(second, 8*time.Second)
+	if got := content(t, s, id); got != "hello" {
+		t.Errorf("after another: %q", got)
+	}
+	must(t, s.Orphans(t.Context()))
+	if _, err := s.Getattr(t.Context(), id); volume.ErrnoOf(err) != estale {
+		t.Errorf("nobody came back for it: %v", err)
+	}
+}
+
+// TestGoneThoughAMemberHasItOpen opens a file by its ID after it has lost its last name, while nobody had it open, at a primary that as a backup
+// has written to it, and has it open for that still. It is not to be had: the other members do not keep it.
+func TestGoneThoughAMemberHasItOpen(t *testing.T) {
+	t.Parallel()
+	c := begunCluster(t, 3, onBricks)
+	first, s := c.primary(10 * time.Second)
+	f, id := newFile(t, s, "a", "hello")
+	must(t, f.Close())
+	must(t, s.Discard(t.Context(), volume.Root, "a", id, volume.Key{Set: 1, Intent: 1}))
+	first.end(true)
+	_, s = c.otherThan(first, 8*time.Second)
+	if f, err := s.Open(t.Context(), id, volume.Read); volume.ErrnoOf(err) != estale {
+		t.Errorf("it was opened: %v", err)
+		must(t, f.Close())
 	}
 }

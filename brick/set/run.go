@@ -283,6 +283,7 @@ func (s *Set) promote(ctx context.Context, st spec.SetState, rev Revision, v Ver
 	}
 	s.log.Info("this member becomes the primary", "set", s.cfg.Set, "epoch", st.Epoch, "why", v.Why)
 	s.say("taking over")
+	s.member.NewReign()
 	r := newReign(s, st, rev)
 	s.mu.Lock()
 	s.mu.reign = r

@@ -182,7 +182,7 @@ func (r *Remote) settle(l *link, ln *lane, c *call, err error) (answered, over b
 	r.mu.Lock()
 	c.lane = nil
 	pending := r.mu.pending[c.number] == c
-	if pending && err == nil && c.op == wire.OpLock && r.mu.link != l {
+	if pending && err == nil && r.mu.link != l && (c.op == wire.OpLock || c.op == wire.OpOpen || c.op == wire.OpCreate) {
 		err = errLate
 	}
 	if pending && err == nil {
@@ -208,8 +208,8 @@ func (r *Remote) settle(l *link, ln *lane, c *call, err error) (answered, over b
 	return false, !pending
 }
 
-// errLate is why an answer about a lock is not taken: what this client has may have been declared
-// to the next server meanwhile. The call is sent again there.
+// errLate is why an answer about a lock, or an open file, is not taken: what this client has may have been declared
+// to the next server, and opened there, meanwhile. The call is sent again there.
 var errLate = errors.New("the answer came when its link was given up")
 
 func (r *Remote) malformed(op wire.Op) error {

@@ -328,3 +328,30 @@ func load(ctx context.Context, t *testing.T, r *remote.Remote, name string, stop
 		}
 	}
 }
+
+// A file is open at the new server though the answer of the former was looked at when the others had been opened again. It was among
+// the open files then, and unknown there: EBADF from all that was asked of it.
+func TestOpenedAtTheLastMoment(t *testing.T) {
+	s := newReplicas(t)
+	r := s.remote(t)
+	f, a, err := r.Create(t.Context(), volume.Root, "f", regular, volume.Write)
+	if err == nil {
+		_, err = f.WriteAt(t.Context(), []byte("content"), 0, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, err := remote.OpenLate(t.Context(), r, a.ID, volume.Read, func() {
+		failovers["crashes"](s, r, 0, 1)
+		if _, err := f.Getattr(t.Context()); err != nil { // it is connected again
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 10)
+	if n, err := late.ReadAt(t.Context(), p, 0); err != nil || string(p[:n]) != "content" {
+		t.Errorf("%q, %v", p[:n], err)
+	}
+}

@@ -18,8 +18,8 @@ import (
 // source is a small tree on a local disk: dir holds it, archive is a tar of it, listing what find says of it.
 type source struct{ dir, archive, listing string }
 
-// listingOf prints what must be the same of each file; of directories not the size.
-const listingOf = `LC_ALL=C; cd "$1" && find . \( -type d -printf '%P %y %m %T@\n' \) -o -printf '%P %y %m %s %T@ %n %l\n' | sort`
+// listingOf prints what must be the same of each file; of directories not the size. It fails if find does, not just if sort does.
+const listingOf = `LC_ALL=C; cd "$1" && all=$(find . \( -type d -printf '%P %y %m %T@\n' \) -o -printf '%P %y %m %s %T@ %n %l\n') && echo "$all" | sort`
 
 // programDeadline bounds one program, a mount's time-outs and a busy machine included.
 const programDeadline = 3 * time.Minute
@@ -115,8 +115,9 @@ func (p *Programs) run(what, name string, args ...string) (string, bool) {
 	if err != nil {
 		said := strings.TrimSpace(out.String()[:min(out.Len(), 500)] + "\n" + errs.String())
 		err = fmt.Errorf("%s: %w", said, err)
-		// rm takes what it can't look at for a file, and says no more than what comes of that.
-		if strings.Contains(said, "Input/output error") || name == "rm" && strings.HasSuffix(said, ": Is a directory") {
+		// rm takes what it can't look at for a file, and what it can't list for empty (coreutils 9.1), and says no more than what comes of that.
+		rmSays := name == "rm" && (strings.HasSuffix(said, ": Is a directory") || strings.HasSuffix(said, ": Directory not empty"))
+		if strings.Contains(said, "Input/output error") || rmSays {
 			err = fmt.Errorf("%s: %w", said, syscall.EIO)
 		}
 	}

@@ -242,6 +242,54 @@ var fixedTests = []memberTest{
 			}
 		}
 	}},
+	{"a new reign", func(e *memberEnv) {
+		id := e.file(e.dir, "f", "")
+		set := func(at, mtime int64) {
+			_, err := e.m.Setattr(e.fixed(at, false).ctx, id, volume.Change{Mask: volume.SetMtime, Mtime: now(mtime)})
+			e.ok(err)
+		}
+		set(1010, 7)
+		set(1005, 8) // it comes late
+		e.mtime(id, 7)
+		e.m.NewReign()
+		set(1005, 9) // by another clock
+		e.mtime(id, 9)
+		set(1004, 10)
+		e.mtime(id, 9)
+	}},
+	{"keep what was discarded under another name", func(e *memberEnv) {
+		other, k := volume.Key{Set: 1, Intent: 1}, volume.Key{Set: 1, Intent: 2}
+		drop := map[string]func(f *memberEnv, id volume.ID) error{
+			"unlink":  func(f *memberEnv, id volume.ID) error { return e.m.Unlink(f.ctx, e.dir, "f") },
+			"rename":  func(f *memberEnv, id volume.ID) error { return e.m.Rename(f.ctx, e.dir, "g", e.dir, "f", 0) },
+			"put":     func(f *memberEnv, id volume.ID) error { return e.m.Put(f.ctx, e.dir, "f", aPointer, id, k) },
+			"discard": func(f *memberEnv, id volume.ID) error { return e.m.Discard(f.ctx, e.dir, "f", id, k) },
+		}
+		for name, do := range drop {
+			id := e.file(e.dir, "was", "kept")
+			e.place(e.dir, "f", id)
+			e.file(e.dir, "g", "")
+			keeping := e.fixed(5, true)
+			e.ok(e.m.Discard(keeping.ctx, e.dir, "was", id, other))
+			e.nameless() // it has the name that it was renamed to
+			e.ok(do(keeping, id))
+			e.nameless(id)
+			if got := e.content(id); got != "kept" {
+				e.Errorf("%s: content %q", name, got)
+			}
+			e.ok(e.m.Purge(keeping.ctx, other))
+			e.ok(e.m.Purge(keeping.ctx, k))
+			if got := e.content(id); got != "kept" {
+				e.Errorf("%s: content %q after the discards are purged", name, got)
+			}
+			e.ok(e.m.Release(e.ctx, id))
+			e.gone(id)
+			e.nameless()
+			for _, x := range e.namesIn(e.dir) {
+				e.ok(e.m.Unlink(e.ctx, e.dir, x))
+			}
+		}
+	}},
 	{"keep what has a name", func(e *memberEnv) {
 		id := e.file(e.dir, "f", "")
 		e.place(e.dir, "g", id)

@@ -21,6 +21,15 @@ func (m moment) present() volume.Time {
 // was decided: who seems later had a clock that was set back.
 const lateness = 60
 
+// NewReign implements volume.Member.
+func (s *Store) NewReign() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.mu.objects {
+		o.at = volume.Time{}
+	}
+}
+
 // date sets the mtime, unless one was set that was decided later.
 func (o *object) date(m moment, mtime volume.Time) {
 	if m.as != nil {
