@@ -123,19 +123,21 @@ func (l *Log) olderFirst() [2]int {
 // Make makes the segments, which are not there, durably, and begins. That takes as long as it takes to write both.
 // Nobody else may use the log until it has returned. After an error there is nothing of them.
 func (l *Log) Make() error {
-	for i := range l.mu.segs {
-		if err := l.make(i); err != nil {
-			l.Close()
-			l.unlink()
-			return err
-		}
+	err := l.make(0)
+	if err == nil {
+		err = l.make(1)
 	}
-	if err := l.cfg.Sys.Fsync(l.cfg.Dir); err != nil {
+	if err == nil {
+		err = l.cfg.Sys.Fsync(l.cfg.Dir)
+	}
+	if err == nil {
+		err = l.Begin()
+	}
+	if err != nil {
 		l.Close()
-		l.unlink()
-		return err
+		_ = l.unlink()
 	}
-	return l.Begin()
+	return err
 }
 
 // make makes one segment, full of zeros: under another name until it is durable.
