@@ -16,7 +16,7 @@ import (
 )
 
 // smallSegment is the size of a segment that is soon full.
-const smallSegment = 160 << 10
+const smallSegment = 96 << 10
 
 // imagined is a file as the calls that were made should have left it.
 type imagined struct {
@@ -448,7 +448,7 @@ func crashTime() time.Duration {
 
 func playLives(t *testing.T, at string, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	l := &life{t: t, r: r, path: fmt.Sprintf("%s/%d", at, seed), disk: sys.NewLossy(sys.Real{}, r)}
+	l := &life{t: t, r: r, path: fmt.Sprintf("%s/%d", at, seed), disk: sys.NewLossy(sys.Real{}, rand.New(rand.NewPCG(seed, 2)))}
 	defer func() {
 		if t.Failed() {
 			t.Logf("MORTAR_SEED=%d: %q", seed, l.trace)

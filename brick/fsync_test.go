@@ -56,15 +56,23 @@ type syncs struct {
 }
 
 func (c *syncs) note(what string, fd int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	name, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	call := what + " " + filepath.Base(strings.TrimSuffix(name, " (deleted)"))
+	c.mu.Lock()
 	c.calls = append(c.calls, call)
-	if c.fail != nil {
-		return c.fail(call)
+	fail := c.fail
+	c.mu.Unlock()
+	if fail != nil {
+		return fail(call)
 	}
 	return nil
+}
+
+// before has fail called before each call from now on; nil: nothing.
+func (c *syncs) before(fail func(call string) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail = fail
 }
 
 // since returns what was recorded since it was called last, each call once, without what follows "fsync-" of a name.
@@ -260,6 +268,75 @@ func TestIdleLeaves(t *testing.T) {
 	}
 }
 
+// TestBaseIsQuiet: an fsync while something is under way with the file, or begins, does not put it into logged mode.
+func TestBaseIsQuiet(t *testing.T) {
+	c := &syncs{Sys: sys.Real{}}
+	s := openBrick(t, newBrick(t), Options{sys: c, fsyncIdle: time.Hour})
+	warmed(t, s, "first")
+	id := create(t, s, volume.Root, "f", "")
+	h, err := s.Open(ctx, id, volume.Read|volume.Write)
+	check(t, err)
+	defer h.Close()
+	write := func() error { _, err := h.WriteAt(ctx, []byte("x"), 0, 0); return err }
+	fsync := func() error { return h.Sync(ctx, false) }
+	check(t, fsync())
+	for _, sc := range []struct {
+		at           string
+		outer, inner func() error
+	}{{"fsync ", fsync, write}, {"write ", write, fsync}, {"fsync ", fsync, func() error {
+		_, err := h.Setattr(ctx, volume.Change{Mask: volume.SetMode, Mode: 0o600})
+		return err
+	}}} {
+		c.before(func(call string) error {
+			if call != sc.at+id.String() {
+				return nil
+			}
+			c.before(nil)
+			return sc.inner()
+		})
+		check(t, sc.outer())
+		if logged(s, id) {
+			t.Errorf("it is logged although something happened at %s", sc.at)
+		}
+	}
+	for range 2 {
+		check(t, fsync())
+	}
+	if !logged(s, id) {
+		t.Error("it is not logged although nothing happened")
+	}
+}
+
+// TestEmptied: what is in a segment that was emptied is in the objects.
+func TestEmptied(t *testing.T) {
+	disk := sys.NewLossy(sys.Real{}, rand.New(rand.NewPCG(1, 1)))
+	f := &sys.Faulty{Sys: disk}
+	path := newBrick(t)
+	s := openBrick(t, path, Options{sys: f, Boot: "one", segment: smallSegment, fsyncIdle: time.Hour})
+	h := warmed(t, s, "f")
+	want := []byte{}
+	for i := range 4 * smallSegment / 4096 {
+		p := bytes.Repeat([]byte{byte(i)}, 100)
+		_, err := h.Append(ctx, p, volume.WriteFullSync)
+		check(t, err)
+		want = append(want, p...)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if _, full := s.fsyncs.log.ToEmpty(); !full {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the segment is not emptied")
+		}
+	}
+	crashed(t, f, s)
+	check(t, disk.Lose())
+	s = openBrick(t, path, Options{Boot: "two"})
+	if got := contents(t, s, h.ID()); got != string(want) {
+		t.Errorf("%d bytes differ from %d from byte %d", len(got), len(want), differs([]byte(got), want))
+	}
+}
+
 // TestBounded: no more objects are logged, nor remembered, than are meant to be.
 func TestBounded(t *testing.T) {
 	s := openBrick(t, newBrick(t), Options{fsyncIdle: time.Hour})
@@ -342,14 +419,12 @@ func TestLogFails(t *testing.T) {
 		f, g := warmed(t, s, "f"), warmed(t, s, "g")
 		_, err := g.WriteAt(ctx, []byte("x"), 0, volume.WriteFullSync)
 		check(t, err)
-		c.mu.Lock()
-		c.fail = func(call string) error {
+		c.before(func(call string) error {
 			if call == what {
 				return unix.EIO
 			}
 			return nil
-		}
-		c.mu.Unlock()
+		})
 		c.since()
 		_, err = f.WriteAt(ctx, []byte("x"), 0, volume.WriteFullSync)
 		check(t, err)
@@ -376,14 +451,12 @@ func TestLogStaysWhenFsyncFails(t *testing.T) {
 		_, err := h.WriteAt(ctx, []byte("promised"), 0, volume.WriteFullSync)
 		check(t, err)
 	}
-	c.mu.Lock()
-	c.fail = func(call string) error {
+	c.before(func(call string) error {
 		if call == "fsync "+f.ID().String() || strings.HasPrefix(call, "fdatasync fsync") {
 			return unix.EIO
 		}
 		return nil
-	}
-	c.mu.Unlock()
+	})
 	_, err := g.WriteAt(ctx, []byte("refused"), 0, volume.WriteFullSync)
 	wants(t, err, unix.EIO)
 	wants(t, f.Sync(ctx, false), unix.EIO)
