@@ -261,6 +261,9 @@ func TestUnlinkStopped(t *testing.T) {
 		f.Crash(n)
 		err = s.Unlink(ctx, volume.Root, "f")
 		failed := f.Failed()
+		if failed == "" {
+			check(t, err)
+		}
 		crashed(t, f, s)
 		if err := os.Truncate(path+"/f", 0); !os.IsNotExist(err) { // what of it was not synced is lost
 			check(t, err)
