@@ -2,17 +2,54 @@ package brick
 
 import (
 	"fmt"
+	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/mortarfs/mortar/volume"
 	"golang.org/x/sys/unix"
 )
 
-func benchStore(b *testing.B) *Store {
+func benchStore(b *testing.B) *Store { return benchStoreWith(b, Options{}) }
+
+func benchStoreWith(b *testing.B, opt Options) *Store {
 	path := onImage(b, "ext4", 2048) + "/brick"
 	check(b, unix.Mkdir(path, 0o755))
 	check(b, Init(ctx, path, testIdentity))
-	return openBrick(b, path, Options{})
+	return openBrick(b, path, opt)
+}
+
+// BenchmarkAppendSync appends 512 bytes to each of some files and syncs them, with and without the log of fsyncs.
+func BenchmarkAppendSync(b *testing.B) {
+	for name, opt := range map[string]Options{"log": {}, "none": {noLog: true}} {
+		for _, files := range []int{1, 8} {
+			b.Run(fmt.Sprintf("%s/%d", name, files), func(b *testing.B) {
+				s := benchStoreWith(b, opt)
+				var work sync.WaitGroup
+				each := func(n int) {
+					for i := range files {
+						work.Go(func() {
+							h, _, err := s.Create(ctx, volume.Root, fmt.Sprint(i), volume.Node{Mode: unix.S_IFREG | 0o644}, volume.Write)
+							check(b, err)
+							defer h.Close()
+							for range n {
+								_, err := h.Append(ctx, make([]byte, 512), 0)
+								check(b, err)
+								check(b, h.Sync(ctx, false))
+							}
+						})
+					}
+					work.Wait()
+				}
+				each(3)
+				for !opt.noLog && !s.fsyncs.log.Usable() {
+					runtime.Gosched()
+				}
+				b.ResetTimer()
+				each(b.N)
+			})
+		}
+	}
 }
 
 func BenchmarkCreate4K(b *testing.B) {

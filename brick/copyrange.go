@@ -46,6 +46,11 @@ func (h *file) copyFrom(ctx context.Context, op string, src *file, from, off, n 
 			return 0, err
 		}
 	}
+	end, err := h.s.alter(op, h.o.id)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
 	done, err := h.copySteps(ctx, src, from, off, n)
 	if done == 0 && apart(err) {
 		done, err = h.copyBytes(ctx, op, src, from, off, n)

@@ -212,6 +212,7 @@ func (s *Store) takeOut(op string, d *dir, name string, f *found, k volume.Key, 
 	if counts {
 		ids = append(ids, f.ID)
 	}
+	defer s.touch(ids...)()
 	defer s.objs.lock(ids...)()
 	undo := func() {}
 	if counts {

@@ -16,6 +16,8 @@
 //	                             another member; a directory with all that is in it
 //	BRICK/.mortar/discard/       what intents have taken out of the tree (discard.go)
 //	BRICK/.mortar/log/journal    the owner's journal (journal.go)
+//	BRICK/.mortar/log/fsync-0    small writes that fsync has promised: the two segments of a log that is made when it is
+//	BRICK/.mortar/log/fsync-1    wanted first (package fsynclog); where they are missing, fsync is the kernel's
 //	BRICK/.mortar/tmp/           what is under way; emptied at Open
 //
 // IDs are 32 hexadecimal digits. Attributes make files into objects (integers big-endian):
@@ -58,6 +60,40 @@
 // A lookup by name that finds the index leading elsewhere corrects it. Setattr with
 // several kinds of changes at once is the exception: a crash may keep the first of them.
 //
+// # Fsync
+//
+// To fsync a file that has grown costs a commit of the file system's journal, to overwrite blocks in place and force those a
+// third of it. So files that are written a little and synced, again and again, are in logged mode: each write goes to
+// the file and then, as a record with the mtime, to the log; a Sync forces the log, once for all who wait (fsync.go, sync.go).
+// What is promised that way is in the file, too, but perhaps not on its disk; after a boot the log is replayed (fsync_log.go).
+//
+// A file gets into the mode by real fsyncs in a row with little written between them. The last of them is its base: all of the file
+// is durable but what the log has since. It leaves the mode before it is changed in another way than by a small write: it is
+// fsynced really, then the log gets a mark, which is forced, that voids its records; then comes the change. So it does when it was idle for some
+// seconds, when much is written without a Sync, and when the log is full. What changes attributes or names alone makes the next Sync a real
+// one, which voids the records before it as well. Who leaves soon after he came has to prove himself for longer the next time.
+//
+// Why a replay harms nothing, whatever of the file is on the disk: as long as the log has records of a file that count, all that
+// was done to its contents, size and mtime since the first of them is in the log, in the order in which it was done to the
+// file (fsynced.order is held over both). So the file with all records written over it is what it was; with the first of them, up to a torn end, it has
+// in each byte what some write put there, and none of the promised is missing, for a force covers all records before it. What is not in the log,
+// large writes, truncations, times that were set, comes after a mark that is on the disk: unforced, the mark could be lost and the truncation
+// not, and records would come to lie behind a hole that nobody has made. And after the end of the process alone, or an orderly
+// boot, all records are there, of writes that were not synced as well: nothing that was acknowledged is undone. Only a write that was
+// under way may be there in part.
+//
+// A base, or the end of what a mark voids, is where nothing is in doubt: fsyncs knows each change of a file that is under way, of
+// any file, from its beginning to its end, and an fsync during which one was under way that the log does not have, or began, is no base.
+//
+// At Open, in the boot of the records, the page cache is what it was, and newer than the log can be: what has records is fsynced really.
+// In another, they are replayed and fsynced. Then, and when the store is closed in an orderly way, the log is empty: a brick can be carried elsewhere.
+// Objects are found by the index; so one that loses its last name while the log has something of it goes by way of .mortar/open: as long as it
+// has a name, the index has it. What comes to have the ID of a removed one has the old one's records voided first.
+//
+// When a segment is full the other is gone on with; what the full one has is fsynced in the background, and it is emptied.
+// If the log can't be written it is given up: all that it has is fsynced and the log removed. If an fsync fails, then and always, the log
+// stays as it is for the next boot, and nothing that it has something of can be synced any more (rememberFailed): the log may be older.
+//
 // # Finding things
 //
 // A directory is found by its ID among the open ones (dirCache), or by its place
@@ -91,10 +127,13 @@
 //	    dir.attr (in order of IDs)
 //	      object stripes (in order of numbers)
 //	        object.size
-//	          fixedTimes: utimensat(2) is made under it
-//	          caches, listings, tables: leaves
+//	          fsynced.order
+//	            fixedTimes: utimensat(2) is made under it
+//	            fsynclog.Log's, under which records are written
+//	            fsyncs, caches, listings, tables: leaves
 //
-// object.size is taken without a stripe, but stripes are never taken under it
-// except to note a failed fsync, and nobody waits for it under a stripe.
-// System calls are made under all but the leaves. Nothing waits for a client.
+// object.size and fsynced.order are taken without a stripe, but stripes are never taken under them
+// except to note or see a failed fsync, and nobody waits for them under a stripe.
+// System calls are made under all but the leaves. Nothing waits for a client. Who holds fsynced.order may wait for a full segment to be
+// emptied, which takes none of these locks.
 package brick

@@ -3,6 +3,7 @@ package brick
 import (
 	"context"
 
+	"github.com/mortarfs/mortar/brick/fsynclog"
 	"github.com/mortarfs/mortar/brick/internal/sys"
 	"github.com/mortarfs/mortar/volume"
 	"golang.org/x/sys/unix"
@@ -73,19 +74,33 @@ func (h *file) syncFlags() int {
 	return 0
 }
 
-// writeFixed is write, which leaves the mtime that the primary decided on, if it did.
+// writeFixed is write, which leaves the mtime that the primary decided on, if it did, and makes durable what the handle's
+// flags ask for: small writes by a Sync, which may go by way of the log of fsyncs.
 func (h *file) writeFixed(fx fixed, op string, p []byte, off int64) (int, error) {
 	flags := h.syncFlags()
-	if !fx.is || flags != unix.RWF_SYNC {
-		n, err := h.write(op, p, off, flags)
+	after := len(p) <= fsynclog.DataMax || fx.is && flags == unix.RWF_SYNC // the time belongs to what O_SYNC makes durable
+	if flags != 0 && after {
+		if err := h.syncFailed(op); err != nil {
+			return 0, err
+		}
+	}
+	n, err := h.writeNoted(op, p, off, func() (int, error) {
+		with := flags
+		if after {
+			with = 0
+		}
+		n, err := h.write(op, p, off, with)
 		h.s.stamp(fx, h.o.id, h.wr)
 		return n, err
+	})
+	if flags == 0 || !after {
+		return n, err
 	}
-	// The time belongs to what O_SYNC makes durable.
-	n, err := h.write(op, p, off, 0)
-	h.s.stamp(fx, h.o.id, h.wr)
-	if err == nil {
-		err = h.s.syncFD(op, h.o.id, h.wr, false)
+	switch volume.ErrnoOf(err) {
+	case 0:
+		err = h.s.syncObject(op, h.o.id, h.wr, flags == unix.RWF_DSYNC)
+	case unix.EIO:
+		h.markFailed("write", err)
 	}
 	return n, err
 }
@@ -171,12 +186,25 @@ func (h *file) append(ctx context.Context, p []byte, f volume.WriteFlags) (int64
 	n, err := h.writeFixed(fixedOf(ctx), op, p, end)
 	if err != nil && n > 0 && volume.ErrnoOf(err) != unix.EIO {
 		// All or nothing: who appends again would leave a torn record before it.
-		if e := h.s.sys.Ftruncate(h.wr, end); e != nil {
+		if e := h.truncate(ctx, op, end); e != nil {
 			return 0, h.fail(op, unix.EIO)
 		}
-		h.s.stamp(fixedOf(ctx), h.o.id, h.wr)
 	}
 	return end, err
+}
+
+// truncate sets the file's size; h.o.size is held for writing.
+func (h *file) truncate(ctx context.Context, op string, size int64) error {
+	end, err := h.s.alter(op, h.o.id)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := h.s.sys.Ftruncate(h.o.wr, size); err != nil {
+		return h.fail(op, err)
+	}
+	h.s.stamp(fixedOf(ctx), h.o.id, h.o.wr)
+	return nil
 }
 
 // killPriv clears what withoutPriv does not leave.
@@ -189,7 +217,9 @@ func (h *file) killPriv(ctx context.Context, op string) error {
 	mode := info.Mode
 	if err == nil {
 		if mode = withoutPriv(info.Mode, info.GID, volume.CredOf(ctx)); mode != info.Mode {
+			end := h.s.touch(h.o.id)
 			err = h.s.sys.Fchmod(h.o.wr, mode&0o7777)
+			end()
 		}
 	}
 	if err != nil || mode&unix.S_ISGID != 0 { // which the next writer may have to clear
@@ -223,11 +253,7 @@ func (h *file) cut(ctx context.Context, op string, kill bool) error {
 			return err
 		}
 	}
-	if err := h.s.sys.Ftruncate(h.o.wr, 0); err != nil {
-		return h.fail(op, err)
-	}
-	h.s.stamp(fixedOf(ctx), h.o.id, h.o.wr)
-	return nil
+	return h.truncate(ctx, op, 0)
 }
 
 // Getattr returns the object's attributes.
@@ -292,7 +318,12 @@ func (h *file) Allocate(ctx context.Context, mode uint32, off, length int64) err
 	}
 	h.o.size.Lock()
 	defer h.o.size.Unlock()
-	err := h.s.sys.Fallocate(h.wr, mode, off, length)
+	end, err := h.s.alter(op, h.o.id)
+	if err != nil {
+		return err
+	}
+	defer end()
+	err = h.s.sys.Fallocate(h.wr, mode, off, length)
 	if err == nil && volume.CredOf(ctx).UID != 0 {
 		err = h.killPriv(ctx, op)
 	}
@@ -327,53 +358,4 @@ func (h *file) Seek(ctx context.Context, off int64, whence int) (int64, error) {
 	return n, nil
 }
 
-// Sync makes the file durable. Once it has failed it fails for good: the kernel
-// forgets what it could not write, so a second try would lie.
-func (h *file) Sync(ctx context.Context, dataOnly bool) error {
-	const op = "fsync"
-	if err := start(ctx, op); err != nil {
-		return err
-	}
-	return h.s.syncFD(op, h.o.id, h.anyFD(), dataOnly)
-}
-
-// syncFD syncs an object by its descriptor and remembers a failure.
-func (s *Store) syncFD(op string, id volume.ID, fd int, dataOnly bool) error {
-	if err := s.failedBefore(op, id); err != nil {
-		return err
-	}
-	call := s.sys.Fsync
-	if dataOnly {
-		call = s.sys.Fdatasync
-	}
-	if err := call(fd); err != nil {
-		s.rememberFailed(op, id, err)
-		return s.failedBefore(op, id)
-	}
-	return nil
-}
-
-func (s *Store) failedBefore(op string, id volume.ID) error {
-	st := s.objs.stripe(id)
-	st.RLock()
-	defer st.RUnlock()
-	if _, failed := st.failed[id]; failed {
-		return damaged(op, id.String(), "an earlier write to the disk failed")
-	}
-	return nil
-}
-
-func (s *Store) rememberFailed(op string, id volume.ID, err error) {
-	st := s.objs.stripe(id)
-	st.Lock()
-	if st.failed == nil {
-		st.failed = make(map[volume.ID]struct{})
-	}
-	st.failed[id] = struct{}{}
-	st.Unlock()
-	s.sick(op, err)
-}
-
-func (h *file) syncFailed(op string) error        { return h.s.failedBefore(op, h.o.id) }
-func (h *file) markFailed(what string, err error) { h.s.rememberFailed(what, h.o.id, err) }
-func (h *file) Flush(ctx context.Context) error   { return start(ctx, "flush") }
+func (h *file) Flush(ctx context.Context) error { return start(ctx, "flush") }

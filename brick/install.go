@@ -76,6 +76,13 @@ func (s *Store) installOver(op string, t *target, o *volume.Object) error {
 		}
 		defer func() { t.d.in.known = false }()
 	}
+	if t.isRegular() {
+		end, err := s.alter(op, t.ID)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	if t.isRegular() && t.info.Size != o.Attr.Size {
 		if err := s.truncate(t, o.Attr.Size); err != nil {
 			return s.failAttr(op, t, t.ID.String(), err)
@@ -158,8 +165,12 @@ func (s *Store) dressXattrs(proc string, want []volume.Xattr) error {
 // to .mortar/open, with its index entry made as by bearOther. EEXIST: it is here by now.
 func (s *Store) installNew(op string, o *volume.Object) error {
 	id, typ := o.Attr.ID, o.Attr.Type()
+	end, err := s.alter(op, id) // one of this ID may have been removed of which the log of fsyncs has something
+	if err != nil {
+		return err
+	}
+	defer end()
 	tmp := s.tmpName(noteNew + id.String())
-	var err error
 	switch typ {
 	case unix.S_IFDIR:
 		err = s.sys.Mkdir(s.tmpFD, tmp, 0o700)

@@ -183,6 +183,11 @@ func (s *Store) Make(ctx context.Context, dir volume.ID, name string, n volume.N
 // short of the last has one link, by which a lookup knows it (mendIndex). It
 // returns a descriptor for reading and writing. The name and d.attr are locked.
 func (s *Store) bearFile(b *birth) (int, found, error) {
+	end, err := s.alter(b.op, b.node.ID) // as in installNew
+	if err != nil {
+		return -1, found{}, err
+	}
+	defer end()
 	fd, err := s.sys.Open(b.d.fd, ".", unix.O_TMPFILE|unix.O_RDWR, b.mode)
 	if err != nil {
 		return -1, found{}, s.failIn(b.op, b.d, b.name, err)

@@ -56,6 +56,7 @@ func (s *Store) link(op string, t *target, d *dir, name string) (volume.Attr, er
 	if err != nil {
 		return volume.Attr{}, fail(op, name, err)
 	}
+	defer s.touch(t.ID)()
 	extra := st.extra[t.ID].links()
 	if info.Nlink <= 1+extra {
 		if st.open[t.ID] == nil && !st.extra[t.ID].held && !s.waiting.Load() {
@@ -112,9 +113,10 @@ func (s *Store) Unlink(ctx context.Context, dir volume.ID, name string) error {
 type lastLink int
 
 const (
-	notLast  lastLink = iota // other names or discards keep it
-	lastOpen                 // it goes on in .mortar/open
-	last                     // it ends
+	notLast    lastLink = iota // other names or discards keep it
+	lastOpen                   // it goes on in .mortar/open
+	lastLogged                 // it ends, by way of .mortar/open: as long as it has a name, the log of fsyncs must find it by the index
+	last                       // it ends
 )
 
 // fate tells which link this is of an object that is as info says; the stripe is locked.
@@ -129,6 +131,8 @@ func (s *Store) fate(st *objectStripe, id volume.ID, info *sys.Info, isName bool
 		return notLast
 	case st.open[id] != nil, fx.Keep, !fx.is && s.mayBeClaimed(info):
 		return lastOpen
+	case s.inLiveLog(id):
+		return lastLogged
 	}
 	return last
 }
@@ -153,13 +157,15 @@ func (s *Store) removeLink(fd int, name string, f *found, fx fixed) error {
 		return err
 	}
 	st := s.objs.stripe(f.ID)
+	defer s.touch(f.ID)()
 	st.Lock()
 	defer st.Unlock()
 	info, err := s.sys.Stat(fd, name, noFollow)
 	if err != nil {
 		return err
 	}
-	switch s.fate(st, f.ID, &info, fd != s.discardFD, fx) {
+	fate := s.fate(st, f.ID, &info, fd != s.discardFD, fx)
+	switch fate {
 	case notLast:
 		if err := s.sys.Unlink(fd, name, 0); err != nil || fd != s.discardFD {
 			return err
@@ -168,11 +174,14 @@ func (s *Store) removeLink(fd int, name string, f *found, fx fixed) error {
 			st.hush(f.ID, info, after)
 		}
 		return nil
-	case lastOpen:
+	case lastOpen, lastLogged:
 		if err := s.sys.Rename(fd, name, s.openFD, f.ID.String(), 0); err != nil {
 			return err
 		}
 		st.keep(f.ID, fx)
+		if fate == lastLogged {
+			s.endKept(st, f.ID)
+		}
 		return nil
 	}
 	index := indexPath(f.ID)

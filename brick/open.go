@@ -30,12 +30,20 @@ type Options struct {
 	// (see Store.Unhealthy). It must not call the store.
 	Unhealthy func(error)
 
+	// Boot is the ID of the kernel's boot, at most 72 bytes; "": what the kernel says. After another boot what the log of fsyncs
+	// has is written to its objects, for the page cache is not what it was.
+	Boot string
+
 	// Bounds of caches; 0: the default.
 	Directories int // open directories, each a descriptor: a quarter of RLIMIT_NOFILE, at most 8192
 	Inodes      int // known inodes, about 100 bytes each: 1<<18
 	Listed      int // names in sorted indexes, about 60 bytes each: 1<<20
 
-	sys sys.Sys // for tests; nil: sys.Real
+	// For tests.
+	sys       sys.Sys       // nil: sys.Real
+	noLog     bool          // fsync is always the real one
+	segment   int64         // of the log of fsyncs, bytes; 0: fsynclog.SegmentSize
+	fsyncIdle time.Duration // 0: fsyncIdle
 }
 
 // Open opens the brick at path, mends what a crash has left unfinished, and
@@ -150,7 +158,10 @@ func (s *Store) open0(op string) error {
 		s.sys.Close(logFD)
 		return fmt.Errorf("%s/%s/%s: %w", volume.Reserved, logDir, journalFile, err)
 	}
-	return s.sweep(op)
+	if err := s.sweep(op); err != nil {
+		return err
+	}
+	return s.openLog(op, logFD)
 }
 
 func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) + "/" }
@@ -177,8 +188,10 @@ func (s *Store) tmpName(prefix string) string {
 }
 
 // Close gives the brick up. No call may be under way and every File closed:
-// what is open still and has no name stays in .mortar/open, as after a crash.
+// what is open still and has no name stays in .mortar/open, as after a crash. What
+// fsync has promised is durable in the objects then: the log of fsyncs is empty.
 func (s *Store) Close() error {
+	s.closeLog()
 	for i := range s.objs.stripes {
 		st := &s.objs.stripes[i]
 		st.Lock()

@@ -195,9 +195,7 @@ func (h *file) Close() error {
 		if last {
 			delete(st.open, o.id)
 			if e := st.extra[o.id]; e.kept && !e.held {
-				if err := s.removeKept(st, o.id); err != nil {
-					s.log.Warn("an unlinked file stays until the next start", "brick", s.path, "id", o.id, "err", err)
-				}
+				s.endKept(st, o.id)
 			}
 		}
 		st.Unlock()
@@ -216,6 +214,13 @@ func (s *Store) closeObject(o *object) {
 		if fd >= 0 {
 			s.sys.Close(fd)
 		}
+	}
+}
+
+// endKept is removeKept for what nobody can do anything about.
+func (s *Store) endKept(st *objectStripe, id volume.ID) {
+	if err := s.removeKept(st, id); err != nil {
+		s.log.Warn("an unlinked file stays until the next start", "brick", s.path, "id", id, "err", err)
 	}
 }
 

@@ -134,6 +134,7 @@ func (s *Store) clearOther(d *dir, name string, f *found) error {
 		d.list.remove(name)
 		return nil
 	}
+	defer s.touch(f.ID)()
 	st := s.objs.stripe(f.ID)
 	st.Lock()
 	defer st.Unlock()
@@ -163,6 +164,7 @@ func (s *Store) placeOver(op string, p *put, f *found) error {
 	if p.d.in.gone {
 		return stale(op, p.d.id)
 	}
+	defer s.touch(f.ID, p.e.ID)()
 	defer s.objs.lock(f.ID, p.e.ID)()
 	tmp := s.tmpName("place")
 	if err := s.putAt(op, p, s.tmpFD, tmp); err != nil {

@@ -74,6 +74,7 @@ func (s *Store) putNew(op string, p *put) error {
 	if p.d.in.gone {
 		return stale(op, p.d.id)
 	}
+	defer s.touch(p.e.ID)()
 	defer s.objs.lock(p.e.ID)()
 	if err := s.putAt(op, p, p.d.fd, p.name); err != nil {
 		return err

@@ -133,6 +133,7 @@ func (s *Store) renameOther(op string, r *rename) error {
 		return err
 	}
 	defer unlock()
+	defer s.touch(r.old.ID, r.target.ID)()
 	if r.flags&volume.RenameExchange != 0 || !r.replaces || r.target.isPointer() {
 		return s.callRename(r)
 	}
@@ -149,10 +150,11 @@ func (s *Store) renameOver(r *rename) error {
 	if err != nil {
 		return err
 	}
-	switch s.fate(st, id, &info, true, r.fx) {
+	fate := s.fate(st, id, &info, true, r.fx)
+	switch fate {
 	case notLast:
 		return s.callRename(r)
-	case lastOpen:
+	case lastOpen, lastLogged:
 		if err := s.sys.Link(s.indexFD, index, s.openFD, id.String(), 0); err != nil && err != unix.EEXIST {
 			return err
 		}
@@ -161,6 +163,9 @@ func (s *Store) renameOver(r *rename) error {
 			return err
 		}
 		st.keep(id, r.fx)
+		if fate == lastLogged {
+			s.endKept(st, id)
+		}
 		return nil
 	}
 	if err := s.sys.Unlink(s.indexFD, index, 0); err != nil && err != unix.ENOENT {

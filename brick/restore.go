@@ -74,6 +74,7 @@ func (s *Store) putBack(op string, d *dir, name string, r *discarded, k volume.K
 	if d.in.gone {
 		return stale(op, d.id)
 	}
+	defer s.touch(r.what.ID)()
 	st := s.objs.stripe(r.what.ID)
 	st.Lock()
 	defer st.Unlock()

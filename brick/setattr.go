@@ -31,6 +31,13 @@ func (s *Store) Setattr(ctx context.Context, id volume.ID, c volume.Change) (vol
 	if err := checkChange(op, &t, &c); err != nil {
 		return volume.Attr{}, err
 	}
+	if t.isRegular() {
+		end, err := s.beginSetattr(op, id, c.Mask)
+		if err != nil {
+			return volume.Attr{}, err
+		}
+		defer end()
+	}
 	err = s.change(&t, &c, volume.CredOf(ctx), fixedOf(ctx))
 	if t.d != nil {
 		t.d.in.known = false
@@ -42,6 +49,15 @@ func (s *Store) Setattr(ctx context.Context, id volume.ID, c volume.Change) (vol
 		return volume.Attr{}, fail(op, id.String(), err)
 	}
 	return s.look(op, &t)
+}
+
+// beginSetattr tells the log of fsyncs of a change of a regular file's attributes.
+func (s *Store) beginSetattr(op string, id volume.ID, mask volume.Mask) (end func(), err error) {
+	const times = volume.SetAtime | volume.SetAtimeNow | volume.SetMtime | volume.SetMtimeNow
+	if mask&(volume.SetSize|times) != 0 {
+		return s.alter(op, id)
+	}
+	return s.touch(id), nil
 }
 
 // beginDirChange makes sure that the directory is there and, if what is about

@@ -44,6 +44,7 @@ type Store struct {
 	discards discardTable
 	journal  *journal
 	settle   group
+	fsyncs   fsyncs
 	locks    locks.Table // of who uses the Store without a server, which has its own
 
 	// waiting is set from Open until Orphans: clients may still come back to

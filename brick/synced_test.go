@@ -33,7 +33,7 @@ func (r *recorder) Fdatasync(fd int) error {
 // TestWriteSynced: a write that is to make the file durable does so after it has written.
 func TestWriteSynced(t *testing.T) {
 	r := &recorder{}
-	s := openBrick(t, newBrick(t), Options{sys: r})
+	s := openBrick(t, newBrick(t), Options{sys: r, noLog: true})
 	id := create(t, s, volume.Root, "f", "contents")
 	h, err := s.Open(ctx, id, volume.Read|volume.Write)
 	check(t, err)

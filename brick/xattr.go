@@ -124,9 +124,11 @@ func (s *Store) changeAttr(op string, t *target, name string, change func() erro
 		t.d.in.known = false
 	}
 	st := s.objs.stripe(t.ID)
+	end := s.touch(t.ID)
 	st.RLock() // for hush: nothing but the ctime would tell of the change
 	err := change()
 	st.RUnlock()
+	end()
 	if acl {
 		s.dirty(t)
 	}
@@ -192,7 +194,7 @@ func (s *Store) Sync(ctx context.Context, id volume.ID) error {
 		return s.failAttr(op, &t, id.String(), err)
 	}
 	defer s.sys.Close(fd)
-	return s.syncFD(op, id, fd, false)
+	return s.syncObject(op, id, fd, false)
 }
 
 // syncIndex makes the part of the index durable in which an object's place is.

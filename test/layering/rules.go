@@ -54,7 +54,8 @@ var rules = []rule{
 	{folder: "volume/manage/api", rooms: []string{"volume", "volume/spec"}, outside: rpc},
 	{folder: "volume/manage/quorum", outside: join(system, rpc, config)},
 
-	{folder: "brick", rooms: []string{"volume", "volume/locks", "brick/internal"}, outside: join(system, hashing)},
+	{folder: "brick", rooms: []string{"volume", "volume/locks", "brick/internal", "brick/fsynclog"}, outside: join(system, hashing)},
+	{folder: "brick/fsynclog", rooms: []string{"volume", "brick/internal"}, outside: system},
 	{folder: "brick/internal", rooms: []string{"volume"}, outside: system},
 	{folder: "brick/wire", rooms: []string{"volume"}, outside: join(system, rpc)},
 	{folder: "brick/window", rooms: []string{"volume"}, outside: system},
