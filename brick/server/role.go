@@ -24,6 +24,7 @@ type role struct {
 	tending     atomic.Bool // late claims are being ended
 	began       time.Time
 	names       *names
+	goers       goers
 
 	namesTending atomic.Bool // who did not come back is being taken out of the record
 
@@ -38,7 +39,7 @@ func (s *Server) newRole(set Backend, boot wire.SessionID, l Lockers) *role {
 	lockers, namers := splitRecord(s.recorded(l))
 	return &role{
 		set: set, incarnation: rand.Uint64() | 1, boot: boot, lockers: l, claims: newClaims(lockers, s.conf.Grace),
-		began: time.Now(), names: newNames(namers),
+		began: time.Now(), names: newNames(namers), goers: goers{hurry: make(chan struct{}, 1)},
 	}
 }
 
