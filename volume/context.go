@@ -87,8 +87,8 @@ func LayoutOf(ctx context.Context) LayoutVersion {
 // knows it anyway and the caller would ask next. A caller that wants it puts one into the
 // context and looks at it when the call has succeeded.
 type Beside struct {
-	// Dir are the attributes of the directory in which Create, Make, Link or
-	// Unlink changed a name, as Getattr would have given them right after; its
+	// Dir are the attributes of the directory in which Create, Make, Link, Unlink or
+	// Rmdir changed a name, as Getattr would have given them right after; its
 	// ID is zero if they were not told.
 	Dir Attr
 

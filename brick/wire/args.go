@@ -278,7 +278,7 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 	case OpRename: // the one that it is in now
 		r.ID()
 		r.Text(volume.NameMax)
-	case OpCreate, OpMake, OpBear, OpUnlink, OpRemove:
+	case OpCreate, OpMake, OpBear, OpUnlink, OpRemove, OpRmdir:
 	default:
 		return dir, false
 	}
