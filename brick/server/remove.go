@@ -89,6 +89,7 @@ type goer struct {
 // itself: when there are enough, somebody waits for one, or the first has waited for goingFor.
 type goers struct {
 	hurry chan struct{} // has one when they are to be removed now
+	work  sync.WaitGroup
 	mu    struct {
 		sync.Mutex
 		waiting []*goer
@@ -114,10 +115,14 @@ func (g *goers) now() {
 func (s *Server) removeLater(of *role, g *goer) bool {
 	of.goers.mu.Lock()
 	defer of.goers.mu.Unlock()
-	if !of.goers.mu.at && !s.goes(func() { s.removeAll(of) }) {
-		return false
+	if !of.goers.mu.at {
+		of.goers.work.Add(1)
+		if !s.goes(func() { defer of.goers.work.Done(); s.removeAll(of) }) {
+			of.goers.work.Done()
+			return false
+		}
+		of.goers.mu.at = true
 	}
-	of.goers.mu.at = true
 	of.goers.mu.waiting = append(of.goers.mu.waiting, g)
 	if len(of.goers.mu.waiting) == togetherMin {
 		of.goers.now()
@@ -163,9 +168,17 @@ func (s *Server) removeAll(of *role) {
 	}
 }
 
-// removed notes how the removal of a name ended that was answered for.
+// removed notes how the removal of a name ended that was answered for. If this server serves no more it is for the next one to
+// make it: nobody who waits for the name goes on here, and all sessions end.
 func (s *session) removed(v *reservation, err error) {
-	if err != nil && volume.ReasonOf(err) != volume.NotPrimary && s.srv.running.Err() == nil {
+	switch {
+	case err == nil:
+	case s.srv.running.Err() != nil:
+		return
+	case volume.ReasonOf(err) == volume.NotPrimary:
+		s.srv.end(s, "the set is not served here any more", again)
+		return
+	default:
 		s.srv.log.Error("a name could not be removed", "name", v.name.Name, "client", s.name, "err", err)
 		s.mu.Lock()
 		if len(s.mu.unmade) < wire.UnmadeMax {

@@ -64,7 +64,8 @@ func (s *Server) SetBackend(b Backend) (wait func()) {
 	next := s.newRole(b, boot, l)
 	s.mu.Lock()
 	s.mu.role.frame.close()
-	defer s.mu.role.names.close()
+	old := s.mu.role
+	defer old.names.close()
 	s.mu.role = next
 	var ended []*session
 	for _, all := range []map[wire.SessionID]*session{s.mu.sessions, s.mu.leaving} {
@@ -82,6 +83,7 @@ func (s *Server) SetBackend(b Backend) (wait func()) {
 		for _, sess := range ended {
 			<-sess.drained
 		}
+		old.goers.work.Wait() // sessions that are drained begin no more
 	}
 }
 

@@ -150,10 +150,7 @@ func (r *Remote) Unlink(ctx context.Context, dir volume.ID, name string) error {
 		if err := checkName(wire.OpRemove, name); err != nil {
 			return err
 		}
-		defer r.removing.Add(-1)
-		if r.removing.Add(1) == 1 { // who removes several at a time need not have the answers before
-			return r.removeLater(ctx, dir, name)
-		}
+		return r.removeLater(ctx, dir, name)
 	}
 	return r.remove(ctx, wire.OpUnlink, dir, name)
 }

@@ -61,8 +61,6 @@ type Remote struct {
 	localIO atomic.Bool  // see SetLocalIO
 	late    atomic.Bool  // see SetLate
 
-	removing atomic.Int32 // Unlinks under way, where late
-
 	slots   chan struct{} // one in it for each request in flight
 	closing context.Context
 	stop    context.CancelFunc
