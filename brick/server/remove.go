@@ -99,7 +99,7 @@ type goers struct {
 
 const (
 	goingFor    = 2 * time.Millisecond
-	togetherMin = 16 // names that are enough
+	togetherMin = 8  // names that are enough
 	togetherMax = 32 // names that are removed together
 )
 
