@@ -67,7 +67,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("volume %s is not started; start it with: mortar volume start %s", cfg.Volume, cfg.Volume)
 	}
 	sets := NewSets(0, cfg.Name, cfg.Logger)
-	fs := dht.New(dht.Config{Map: m, Sets: sets.Update(m), Logger: cfg.Logger, Believe: min(cfg.AttrTimeout/4, believeMax)})
+	fs := dht.New(dht.Config{Map: m, Sets: sets.Update(m, cfg.writeBehind(m)), Logger: cfg.Logger, Believe: min(cfg.AttrTimeout/4, believeMax)})
 	follow, cancel := context.WithCancel(context.Background())
 	c := &Client{fs: fs, behind: behind.New(fs), sets: sets, cancel: cancel}
 	c.behind.SetEnabled(cfg.writeBehind(m))
@@ -78,7 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 // follow applies newer maps until ctx ends or the volume is gone.
 func (c *Client) follow(ctx context.Context, cfg Config) {
 	err := api.FollowMap(ctx, cfg.Daemons, cfg.Volume, func(m *spec.Map) {
-		if err := c.fs.Update(m, c.sets.Update(m)); err != nil {
+		if err := c.fs.Update(m, c.sets.Update(m, cfg.writeBehind(m))); err != nil {
 			cfg.Logger.Error("a new map of the volume can't be used; going on with the last", "version", m.Version, "error", err)
 		}
 		c.behind.SetEnabled(cfg.writeBehind(m))

@@ -36,9 +36,10 @@ func NewSets(self volume.SetID, name string, log *slog.Logger) *Sets {
 	return s
 }
 
-// Update makes the remotes agree with m and returns them as a map of its own.
+// Update makes the remotes agree with m and returns them as a map of its own. late: see remote.SetLate; it is for
+// who uses the volume, not for its bricks.
 // A set that is not in m any more loses its connection.
-func (s *Sets) Update(m *spec.Map) map[volume.SetID]volume.Set {
+func (s *Sets) Update(m *spec.Map, late bool) map[volume.SetID]volume.Set {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[volume.SetID]volume.Set{}
@@ -59,6 +60,7 @@ func (s *Sets) Update(m *spec.Map) map[volume.SetID]volume.Set {
 			r.SetLocalIO(localIO(m))
 			r.SetTargets(members, primary)
 		}
+		r.SetLate(late && len(m.Sets) == 1)
 		out[set.ID] = r
 	}
 	for id, r := range maps.Clone(s.mu.remotes) {

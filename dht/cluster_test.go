@@ -305,7 +305,7 @@ func (l *link) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	return l.tell(ctx, dir, fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Unlink(ctx, dir, name) }))
 }
 func (l *link) Rmdir(ctx context.Context, dir volume.ID, name string) error {
-	return fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Rmdir(ctx, dir, name) })
+	return l.tell(ctx, dir, fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Rmdir(ctx, dir, name) }))
 }
 func (l *link) Rename(ctx context.Context, od volume.ID, on string, nd volume.ID, nn string, f volume.RenameFlags) error {
 	return l.tell(ctx, nd, fwd0(ctx, l, func(ctx context.Context, o *Owner) error { return o.Rename(ctx, od, on, nd, nn, f) }))

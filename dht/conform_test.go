@@ -56,14 +56,41 @@ func TestTold(t *testing.T) {
 			}
 		}
 	}
-	_, one := c.fs.heard.begin(ctx, volume.Root)
-	_, two := c.fs.heard.begin(ctx, volume.Root)
-	for i, change := range []*change{one, two} {
-		change.beside.Dir.ID = volume.Root
-		c.fs.heard.changed(change, v.ids[0])
-		if knows := c.fs.heard.knows(volume.Root, v.ids[0]); knows != (i == 0) {
-			t.Errorf("change %d of two at a time: known: %v", i, knows)
+	later := volume.TimeOf(time.Now().Add(time.Hour))
+	for _, tt := range []struct {
+		what    string
+		tells   [3]bool // of three changes under way at a time
+		forgets bool    // something else is changed meanwhile
+		knows   bool
+	}{
+		{"all tell", [3]bool{true, true, true}, false, true},
+		{"the first does not", [3]bool{false, true, true}, false, false},
+		{"the last does not", [3]bool{true, true, false}, false, false},
+		{"something else is changed", [3]bool{true, true, true}, true, false},
+	} {
+		if _, err := c.fs.Getattr(ctx, volume.Root); err != nil {
+			t.Fatal(err)
 		}
+		var all [3]*change
+		for i := range all {
+			_, all[i] = c.fs.heard.begin(ctx, volume.Root, false)
+		}
+		if tt.forgets {
+			c.fs.heard.forget(volume.Root)
+		}
+		for i, change := range all {
+			if tt.tells[i] { // the second was made last
+				change.beside.Dir = volume.Attr{ID: volume.Root, Mtime: volume.Time{Sec: later.Sec - int64((i-1)*(i-1))}}
+			}
+			c.fs.heard.changed(change, v.ids[0])
+		}
+		if knows := c.fs.heard.knows(volume.Root, v.ids[0]); knows != tt.knows {
+			t.Errorf("%s: known: %v", tt.what, knows)
+		}
+		if parts, _ := c.fs.heard.ask(volume.Root); tt.knows && parts[v.ids[0]].Mtime.Sec != later.Sec {
+			t.Errorf("%s: the time is that of an earlier change", tt.what)
+		}
+		c.fs.heard.forget(volume.Root)
 	}
 }
 
@@ -74,9 +101,6 @@ func TestToldByOne(t *testing.T) {
 	ctx, set := t.Context(), c.ids[0]
 	a, err := c.fs.Make(ctx, volume.Root, "d", volume.Node{Mode: syscall.S_IFDIR | 0o700})
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.fs.Getattr(ctx, a.ID); err != nil {
 		t.Fatal(err)
 	}
 	steps := []struct {
@@ -92,6 +116,11 @@ func TestToldByOne(t *testing.T) {
 		}},
 		{"rename", func() error { return c.fs.Rename(ctx, a.ID, "f", a.ID, "g", 0) }},
 		{"unlink", func() error { return c.fs.Unlink(ctx, a.ID, "g") }},
+		{"mkdir", func() error {
+			_, err := c.fs.Make(ctx, a.ID, "sub", volume.Node{Mode: syscall.S_IFDIR | 0o700})
+			return err
+		}},
+		{"rmdir", func() error { return c.fs.Rmdir(ctx, a.ID, "sub") }},
 	}
 	for _, s := range steps {
 		if err := s.do(); err != nil {

@@ -112,7 +112,7 @@ func (d *Distribute) Make(ctx context.Context, dir volume.ID, name string, n vol
 	var a volume.Attr
 	err := d.withVersion(ctx, "make", dir, name, &n, func(ctx context.Context, v *view, s volume.Set) (err error) {
 		at := v.owner(dir, name)
-		making, change := d.heard.begin(ctx, dir)
+		making, change := d.heard.begin(ctx, dir, v.single)
 		a, err = d.make(making, s, dir, name, n)
 		if home := v.home(dir); home == at {
 			d.heard.changed(change, at)
@@ -143,7 +143,7 @@ func (d *Distribute) Create(ctx context.Context, dir volume.ID, name string, n v
 	var a volume.Attr
 	err := d.withVersion(ctx, "create", dir, name, &n, func(ctx context.Context, v *view, s volume.Set) (err error) {
 		for try := 0; ; try++ {
-			creating, change := d.heard.begin(ctx, dir)
+			creating, change := d.heard.begin(ctx, dir, v.single)
 			file, a, err = d.create(creating, s, dir, name, n, f)
 			change.only = err == nil && file != nil // else it may be a pointer
 			d.heard.changed(change, v.owner(dir, name))
@@ -206,9 +206,10 @@ func (d *Distribute) Link(ctx context.Context, id, dir volume.ID, name string) (
 // Unlink implements volume.FS.
 func (d *Distribute) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	return d.nameOp(ctx, "unlink", dir, name, func(ctx context.Context, s volume.Set) error {
-		key, owner := nameID(dir, name), d.view.Load().owner(dir, name)
+		v := d.view.Load()
+		key, owner := nameID(dir, name), v.owner(dir, name)
 		held, known := d.held.get(key)
-		removing, change := d.heard.begin(ctx, dir)
+		removing, change := d.heard.begin(ctx, dir, v.single)
 		err := d.remove(ctx, s, dir, name, func() error { return s.Unlink(removing, dir, name) })
 		if change.only = known; known && held != owner {
 			d.heard.changed(change, owner, held)
@@ -223,8 +224,16 @@ func (d *Distribute) Unlink(ctx context.Context, dir volume.ID, name string) err
 // Rmdir implements volume.FS.
 func (d *Distribute) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 	return d.nameOp(ctx, "rmdir", dir, name, func(ctx context.Context, s volume.Set) error {
-		err := d.remove(ctx, s, dir, name, func() error { return s.Rmdir(ctx, dir, name) })
-		d.heard.forgetAll()
+		v := d.view.Load()
+		was, seen := d.seen.get(nameID(dir, name))
+		removing, change := d.heard.begin(ctx, dir, v.single)
+		err := d.remove(ctx, s, dir, name, func() error { return s.Rmdir(removing, dir, name) })
+		if seen && v.single {
+			d.heard.forget(was.id)
+			d.heard.changed(change, v.owner(dir, name))
+		} else {
+			d.heard.forgetAll()
+		}
 		return err
 	})
 }
@@ -257,8 +266,8 @@ func (d *Distribute) renaming(ctx context.Context, old, new nameKey, f volume.Re
 	if !known && !d.heard.isScattered(old.dir) {
 		lies, known = from, true
 	}
-	_, left := d.heard.begin(ctx, old.dir)
-	ctx, entered := d.heard.begin(ctx, new.dir)
+	_, left := d.heard.begin(ctx, old.dir, v.single)
+	ctx, entered := d.heard.begin(ctx, new.dir, v.single)
 	return ctx, func(err error) {
 		d.held.drop(nameID(old.dir, old.name))
 		d.held.drop(nameID(new.dir, new.name))

@@ -33,7 +33,8 @@ const heardMax = 1 << 12
 type said struct {
 	since time.Time // of the oldest answer in parts
 	age   uint64    // heard.age when parts were said
-	turn  uint64    // grows when something is forgotten: an answer to an older question is not kept
+	turn  uint64    // grows when something is forgotten or changed: an answer to an older question is not kept
+	lost  uint64    // grows when something is forgotten: nor is what a change from before told
 	parts map[volume.SetID]volume.Attr
 
 	// scattered: some of its names were seen to be pointers, so a change of one
@@ -42,6 +43,31 @@ type said struct {
 }
 
 func (h *heard) shard(id volume.ID) *heardShard { return &h.shards[cacheHash(id)%16] }
+
+// of returns what is said of a directory; the shard is locked.
+func (mu *heardShard) of(id volume.ID) *said {
+	if s := mu.m[id]; s != nil {
+		return s
+	}
+	if mu.m == nil {
+		mu.m = map[volume.ID]*said{}
+	}
+	if len(mu.m) >= heardMax/16 {
+		for old := range mu.m { // any one: its like comes up again soon enough
+			delete(mu.m, old)
+			break
+		}
+	}
+	s := &said{}
+	mu.m[id] = s
+	return s
+}
+
+func (s *said) forget() {
+	s.parts = nil
+	s.turn++
+	s.lost++
+}
 
 // ask returns what is still believed of a directory, to be completed by
 // asking, and the turn to come back with. parts is the caller's.
@@ -53,23 +79,9 @@ func (h *heard) ask(id volume.ID) (parts map[volume.SetID]volume.Attr, turn uint
 	mu := h.shard(id)
 	mu.Lock()
 	defer mu.Unlock()
-	s := mu.m[id]
-	if s == nil {
-		if mu.m == nil {
-			mu.m = map[volume.ID]*said{}
-		}
-		if len(mu.m) >= heardMax/16 {
-			for old := range mu.m { // any one: its like comes up again soon enough
-				delete(mu.m, old)
-				break
-			}
-		}
-		s = &said{}
-		mu.m[id] = s
-	}
+	s := mu.of(id)
 	if h.old(s) {
-		s.parts = nil
-		s.turn++
+		s.forget()
 	}
 	maps.Copy(parts, s.parts)
 	return parts, s.turn
@@ -130,8 +142,7 @@ func (h *heard) forget(id volume.ID) {
 	mu.Lock()
 	defer mu.Unlock()
 	if s := mu.m[id]; s != nil {
-		s.turn++
-		s.parts = nil
+		s.forget()
 	}
 }
 
@@ -139,14 +150,18 @@ func (h *heard) forget(id volume.ID) {
 // may tell how the directory is afterwards.
 type change struct {
 	dir    volume.ID
-	turn   uint64 // when the request began
+	began  time.Time
+	age    uint64 // heard.age then
+	lost   uint64 // said.lost then
+	told   bool   // it was asked what the set tells
+	alone  bool   // the set is the only one
 	beside volume.Beside
 	only   bool // it is known which sets it concerns, though the directory be scattered
 }
 
-// begin returns a change and the context to make it with. It must be ended by changed.
-func (h *heard) begin(ctx context.Context, dir volume.ID) (context.Context, *change) {
-	c := &change{dir: dir}
+// begin returns a change and the context to make it with. It must be ended by changed. alone: the volume has one set.
+func (h *heard) begin(ctx context.Context, dir volume.ID, alone bool) (context.Context, *change) {
+	c := &change{dir: dir, alone: alone}
 	if h.believe == 0 {
 		return ctx, c
 	}
@@ -154,16 +169,17 @@ func (h *heard) begin(ctx context.Context, dir volume.ID) (context.Context, *cha
 	mu.Lock()
 	defer mu.Unlock()
 	s := mu.m[dir]
-	if s == nil || s.parts == nil {
-		return ctx, c
+	if !alone && (s == nil || s.parts == nil) {
+		return ctx, c // what the others say is not known
 	}
-	c.turn = s.turn
+	s = mu.of(dir)
+	c.began, c.age, c.lost, c.told = time.Now(), h.age.Load(), s.lost, true
 	return volume.WithBeside(ctx, &c.beside), c
 }
 
 // changed drops what these sets said of the directory, of a scattered one what
-// all said. What the first told with its answer is remembered in place of that, unless
-// another change came meanwhile: which of the two was told of last is not known.
+// all said. What the first told with its answer is remembered in place of that, unless something was forgotten meanwhile. Of
+// changes that were under way at a time the one was made last that tells the latest time of modification.
 func (h *heard) changed(c *change, sets ...volume.SetID) {
 	if h.believe == 0 {
 		return
@@ -175,18 +191,36 @@ func (h *heard) changed(c *change, sets ...volume.SetID) {
 	if s == nil {
 		return
 	}
-	alone := s.turn == c.turn
 	s.turn++
-	if s.scattered && !c.only || s.parts == nil || h.old(s) {
+	told := c.told && c.beside.Dir.ID == c.dir && s.lost == c.lost && h.age.Load() == c.age
+	if s.scattered && !c.only || h.old(s) || !told && c.alone {
 		s.parts = nil
+	}
+	if !told {
+		s.lost++ // which of two changes was made last is not known, if the other one tells
+	}
+	switch {
+	case s.parts == nil && told && c.alone:
+		s.since, s.age = c.began, c.age
+		s.parts = map[volume.SetID]volume.Attr{sets[0]: c.beside.Dir}
+		return
+	case s.parts == nil:
 		return
 	}
 	kept := maps.Clone(s.parts)
-	for _, set := range sets {
-		delete(kept, set)
+	for _, set := range sets[1:] {
+		if set != sets[0] {
+			delete(kept, set)
+		}
 	}
-	if alone && c.beside.Dir.ID == c.dir {
+	switch was, there := kept[sets[0]]; {
+	case !told:
+		delete(kept, sets[0])
+	case !there || was.Mtime.Before(c.beside.Dir.Mtime):
 		kept[sets[0]] = c.beside.Dir
+		if c.alone {
+			s.since = c.began
+		}
 	}
 	s.parts = kept
 }

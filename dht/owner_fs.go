@@ -159,6 +159,25 @@ func (o *Owner) makeHere(ctx, decides context.Context, v *view, k nameKey, n vol
 	}
 }
 
+// Present implements volume.Dater. Of a name whose object may lie in another set this one does not date all that is changed.
+func (o *Owner) Present() (volume.Time, bool) {
+	if !o.view.Load().single {
+		return volume.Time{}, false
+	}
+	return volume.PresentOf(o.store)
+}
+
+// UnlinkAll implements volume.Remover, where the volume has one set.
+func (o *Owner) UnlinkAll(ctx context.Context, all []volume.Removal) {
+	if o.view.Load().single {
+		volume.UnlinkAll(ctx, o.store, all)
+		return
+	}
+	for i := range all {
+		all[i].Unlink(ctx, o)
+	}
+}
+
 // Unlink implements volume.FS.
 func (o *Owner) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	v, err := o.admit(ctx, "unlink", dir, name)

@@ -16,6 +16,7 @@ type (
 	layoutKey  struct{}
 	requestKey struct{}
 	fixedKey   struct{}
+	dateKey    struct{}
 )
 
 // valued is a context that carries one value more. It hands on AfterFunc, which package context's own does not: that looks
@@ -86,8 +87,8 @@ func LayoutOf(ctx context.Context) LayoutVersion {
 // knows it anyway and the caller would ask next. A caller that wants it puts one into the
 // context and looks at it when the call has succeeded.
 type Beside struct {
-	// Dir are the attributes of the directory in which Create, Make, Link or
-	// Unlink changed a name, as Getattr would have given them right after; its
+	// Dir are the attributes of the directory in which Create, Make, Link, Unlink or
+	// Rmdir changed a name, as Getattr would have given them right after; its
 	// ID is zero if they were not told.
 	Dir Attr
 
@@ -167,6 +168,30 @@ type Fixed struct {
 // WithFixed returns a context whose operation is applied as f says.
 func WithFixed(ctx context.Context, f Fixed) context.Context {
 	return with(ctx, fixedKey{}, f)
+}
+
+// A Dater is a Store that dates changes itself, and can make one later as of when it was answered for.
+type Dater interface {
+	// Present returns the time of a change that is made now, later than that of any made before; ok is false if
+	// changes are not dated here.
+	Present() (now Time, ok bool)
+}
+
+// PresentOf returns what s dates a change with that is made now, if it is a Dater.
+func PresentOf(s any) (now Time, ok bool) {
+	if d, is := s.(Dater); is {
+		return d.Present()
+	}
+	return now, false
+}
+
+// WithDate returns a context whose change is dated as a Dater has said before (Fixed.Now), not with the time when it is made.
+func WithDate(ctx context.Context, at Time) context.Context { return with(ctx, dateKey{}, at) }
+
+// DateOf returns the context's date, and whether it has one.
+func DateOf(ctx context.Context) (at Time, ok bool) {
+	at, ok = ctx.Value(dateKey{}).(Time)
+	return at, ok
 }
 
 // FixedOf returns the context's Fixed, and whether it has one.

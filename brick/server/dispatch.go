@@ -94,5 +94,7 @@ var handlers = [wire.Ops]handler{
 	wire.OpBear:        bear,
 	wire.OpReserve:     reserve,
 	wire.OpSettle:      settle,
+	wire.OpRemove:      remove,
+	wire.OpAwait:       await,
 	wire.OpCopy:        copyRange,
 }

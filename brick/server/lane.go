@@ -249,6 +249,9 @@ func (s *Server) tell(r *request, reply []byte) {
 		return
 	}
 	if a, err := r.sess.role.set.Getattr(r, dir); err == nil {
+		if !r.going.Object.IsZero() {
+			a.Mtime, a.Ctime = r.going.At, r.going.At
+		}
 		r.aside = wire.AppendTold(make([]byte, 0, 512), &a)
 	}
 }

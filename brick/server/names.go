@@ -31,6 +31,8 @@ import (
 // whatever was reserved before is over then. (The earlier server, perhaps cut off by now, can't have granted any later: it
 // served by a lease, which had run out before there was another one.) What is made under a reservation
 // is not held back.
+//
+// A name that is removed is reserved likewise while that is done, so its client can have the answer before: see remove.
 type names struct {
 	busy atomic.Int32  // reservations, and 1 while the gate is closed: 0 costs requests nothing
 	gate chan struct{} // closed when all concerned have settled
@@ -57,10 +59,11 @@ type held struct {
 // reservation is a name that is kept. Its fields are guarded by names.mu.
 type reservation struct {
 	name   wire.DirName
-	id     volume.ID // of the file to be made
+	id     volume.ID // of the file to be made, or that loses the name
 	sess   wire.SessionID
 	until  time.Time
 	making bool // that is under way: it is over when that is
+	going  bool // the name goes
 	over   chan struct{}
 }
 
@@ -167,13 +170,56 @@ func (n *names) settled(id wire.SessionID) {
 func (n *names) reserve(sess wire.SessionID, name wire.DirName, id volume.ID, now time.Time) *reservation {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.mu.open || n.mu.by[name] != nil || len(n.mu.by) >= reservedMax {
+	if !n.mu.open {
 		return nil
 	}
-	v := &reservation{name: name, id: id, sess: sess, until: now.Add(volume.ReserveTime), over: make(chan struct{})}
-	n.mu.by[name] = v
+	return n.enterLocked(&reservation{name: name, id: id, sess: sess, until: now.Add(volume.ReserveTime)})
+}
+
+// goes enters a name that goes, until end; nil: it is reserved, or there are too many, or the gate is closed, which does
+// not matter for what was answered by another server (again).
+func (n *names) goes(sess wire.SessionID, name wire.DirName, again bool) *reservation {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.mu.open && !again {
+		return nil
+	}
+	return n.enterLocked(&reservation{name: name, sess: sess, making: true, going: true})
+}
+
+func (n *names) enterLocked(v *reservation) *reservation {
+	if n.mu.by[v.name] != nil || len(n.mu.by) >= reservedMax {
+		return nil
+	}
+	v.over = make(chan struct{})
+	n.mu.by[v.name] = v
 	n.busy.Add(1)
 	return v
+}
+
+// leads notes which object loses the name, and reports whether the session has no more than so many such names.
+func (n *names) leads(v *reservation, id volume.ID, most int) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	v.id = id
+	for _, o := range n.mu.by {
+		if o.going && o.sess == v.sess {
+			most--
+		}
+	}
+	return most >= 0
+}
+
+// going returns the names of a session that go.
+func (n *names) going(sess wire.SessionID) (all []*reservation) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, v := range n.mu.by {
+		if v.going && v.sess == sess {
+			all = append(all, v)
+		}
+	}
+	return all
 }
 
 // end ends a reservation.
@@ -234,14 +280,14 @@ func (n *names) inWay(about ...wire.Concern) (all []*reservation) {
 	defer n.mu.Unlock()
 	for i := range about {
 		c := &about[i]
-		if c.Dir.IsZero() && !c.All {
+		if c.Dir.IsZero() && c.Of.IsZero() && !c.All {
 			if v := n.mu.by[c.Name]; v != nil {
 				all = append(all, v)
 			}
 			continue
 		}
 		for name, v := range n.mu.by {
-			if c.Touches(name) {
+			if c.Touches(name) || v.going && v.id == c.Of {
 				all = append(all, v)
 			}
 		}
@@ -285,14 +331,14 @@ func (r *request) narrowed(c *wire.Concern) (about []wire.Concern) {
 // takeNames waits until nothing is in a request's way; done is to be called when it has been executed.
 func (r *request) takeNames() (done func(), err error) {
 	n := r.sess.role.names
-	if r.op == wire.OpUnlink && n.some.Load() {
+	if (r.op == wire.OpUnlink || r.op == wire.OpRemove) && n.some.Load() {
 		n.parts(r.sess.id, wire.ConcernOf(r.op, r.body).Name)
 	}
 	if n.busy.Load() == 0 && r.op != wire.OpBear {
 		return func() {}, nil
 	}
-	c := wire.ConcernOf(r.op, r.body)
-	if c.None() {
+	c := r.concern()
+	if c.None() || r.op == wire.OpRemove && !c.Of.IsZero() { // this is what the gate is closed for
 		return func() {}, nil
 	}
 	if id, reserved := r.bearsReserved(); reserved {
@@ -304,11 +350,24 @@ func (r *request) takeNames() (done func(), err error) {
 		}
 	}
 	for _, v := range n.inWay(r.narrowed(&c)...) {
+		if v.going {
+			r.sess.role.goers.now()
+		}
 		if err := n.await(r, v.over); err != nil {
 			return nil, err
 		}
 	}
 	return func() {}, nil
+}
+
+// concern returns what a request is about.
+func (r *request) concern() wire.Concern {
+	c := wire.ConcernOf(r.op, r.body)
+	if r.op == wire.OpFileGetattr {
+		args := wire.NewReader(r.body)
+		c.Of = r.sess.fileID(args.U64())
+	}
+	return c
 }
 
 // bearsReserved reports whether a request makes a file whose name is said to be reserved, and which.

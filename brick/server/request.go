@@ -24,6 +24,7 @@ type request struct {
 	aside           []byte         // whole frames to send before the reply
 	tail            []byte         // what ends the reply
 	ident           volume.Request // zero for what changes nothing
+	going           wire.Going     // of a Remove that was answered before it is made
 
 	// Guarded by session.mu.
 	reply     []byte        // whole frame, once answered, if it must be remembered

@@ -24,6 +24,7 @@ type role struct {
 	tending     atomic.Bool // late claims are being ended
 	began       time.Time
 	names       *names
+	goers       goers
 
 	namesTending atomic.Bool // who did not come back is being taken out of the record
 
@@ -38,7 +39,7 @@ func (s *Server) newRole(set Backend, boot wire.SessionID, l Lockers) *role {
 	lockers, namers := splitRecord(s.recorded(l))
 	return &role{
 		set: set, incarnation: rand.Uint64() | 1, boot: boot, lockers: l, claims: newClaims(lockers, s.conf.Grace),
-		began: time.Now(), names: newNames(namers),
+		began: time.Now(), names: newNames(namers), goers: goers{hurry: make(chan struct{}, 1)},
 	}
 }
 
@@ -63,7 +64,8 @@ func (s *Server) SetBackend(b Backend) (wait func()) {
 	next := s.newRole(b, boot, l)
 	s.mu.Lock()
 	s.mu.role.frame.close()
-	defer s.mu.role.names.close()
+	old := s.mu.role
+	defer old.names.close()
 	s.mu.role = next
 	var ended []*session
 	for _, all := range []map[wire.SessionID]*session{s.mu.sessions, s.mu.leaving} {
@@ -81,6 +83,7 @@ func (s *Server) SetBackend(b Backend) (wait func()) {
 		for _, sess := range ended {
 			<-sess.drained
 		}
+		old.goers.work.Wait() // sessions that are drained begin no more
 	}
 }
 

@@ -83,7 +83,9 @@ type Server struct {
 	log      *slog.Logger
 	members  *role // of members' sessions
 	grpc     *grpc.Server
-	quit     chan struct{} // closed by Stop
+	quit     chan struct{}   // closed by Stop
+	running  context.Context // ends with Stop
+	cancel   context.CancelFunc
 	access   atomic.Pointer[Access]
 	readOnly atomic.Bool
 	wg       sync.WaitGroup
@@ -135,6 +137,7 @@ func New(conf Config) *Server {
 	s.mu.leaving = map[wire.SessionID]*session{}
 	s.access.Store(&Access{})
 	s.mu.greeting = map[net.Conn]struct{}{}
+	s.running, s.cancel = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(wire.ServerOptions(conf.TLS, service{s})...)
 	s.grpc.RegisterService(wire.Describe(), service{s})
 	s.wg.Go(s.janitor)
@@ -173,6 +176,7 @@ func (s *Server) Stop() {
 		}
 		s.mu.Unlock()
 		close(s.quit)
+		s.cancel()
 		s.grpc.Stop()
 		for _, sess := range s.sessions() {
 			s.end(sess, "the server stops", again)

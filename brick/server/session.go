@@ -42,6 +42,7 @@ type session struct {
 		ended    bool
 		locker   lockerState
 		named    bool               // it is recorded as one that may have reserved names
+		unmade   []wire.Unmade      // names that could not be removed though it was answered so
 		tickets  map[uint64]*ticket // in queues of locks
 		told     []uint64           // tickets that have their lock
 		declared []locks.Entry      // so far
@@ -313,6 +314,16 @@ func (s *session) open(r *request, number uint64, f volume.File) error {
 		return volume.Errorf(r.op.String(), "", syscall.EIO, "the handle is in use or the session has ended")
 	}
 	return nil
+}
+
+// fileID returns the object that is open under a handle, zero if there is none.
+func (s *session) fileID(number uint64) (id volume.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.mu.handles[number]; h != nil {
+		id = h.file.ID()
+	}
+	return id
 }
 
 // isOpen reports whether a handle is in use.

@@ -149,7 +149,7 @@ func (f *follower) enter(fence, number uint64, m message, epoch Epoch) error {
 		return unavailable("member", "the primary of epoch %d has not introduced itself", epoch)
 	case fence != f.mu.fence:
 		return unavailable("member", "it was sent before this member was fenced")
-	case (m == msgApply || m == msgConfig) && !f.mu.admitted:
+	case (m == msgApply || m == msgApplyAll || m == msgConfig) && !f.mu.admitted:
 		return unavailable("member", "not aligned with the primary of epoch %d", epoch)
 	case m.once() && !f.mu.heard.first(number):
 		return unavailable("member", "it has come before")
@@ -186,6 +186,8 @@ func (s *Set) Handle(ctx context.Context, msg, data []byte) ([]byte, error) {
 	switch {
 	case m == msgApply:
 		return nil, f.apply(ctx, epoch, r, data)
+	case m == msgApplyAll:
+		return nil, f.applyAll(ctx, epoch, r)
 	case m == msgBeat:
 		f.finish(r.u64())
 		return f.fill(ctx), nil

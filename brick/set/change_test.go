@@ -146,7 +146,7 @@ func TestMemberMessagesGolden(t *testing.T) {
 	}, []any{q, rep})
 	sessions := [][16]byte{{1}, {2, 15: 3}}
 	trip("sessions", func(w *writer) { w.sessions(sessions) }, func(r *reader) any { return r.sessions() }, sessions)
-	for m := msgApply; m <= msgLockers; m++ {
+	for m := msgApply; m <= msgApplyAll; m++ {
 		lines = append(lines, fmt.Sprintf("begin %d %x", m, begin(m, 0x0102).b))
 	}
 	golden(t, "testdata/member-messages", lines)
@@ -185,7 +185,7 @@ func FuzzChange(f *testing.F) {
 
 // FuzzHandle gives a member any message at all.
 func FuzzHandle(f *testing.F) {
-	for m := msgApply; m <= msgLockers; m++ {
+	for m := msgApply; m <= msgApplyAll; m++ {
 		f.Add(append(begin(m, 1).b, sampleChanges()[0].append(nil)...), []byte("data"))
 	}
 	w := begin(msgFence, 1)

@@ -113,6 +113,8 @@ var onces = []once{
 	}},
 	{"unlink", "unlink", func(t *testing.T, f *front, w *onceWorld) error { return f.Unlink(w.ctx, volume.Root, "file") },
 		func(t *testing.T, f *front, w *onceWorld) { w.free(t, f, "file") }},
+	{"unlink together", "unlink", func(t *testing.T, f *front, w *onceWorld) error { return f.unlinkTogether(w.ctx, volume.Root, "file") },
+		func(t *testing.T, f *front, w *onceWorld) { w.free(t, f, "file") }},
 	{"rmdir", "rmdir", func(t *testing.T, f *front, w *onceWorld) error { return f.Rmdir(w.ctx, volume.Root, "dir") },
 		func(t *testing.T, f *front, w *onceWorld) { w.free(t, f, "dir") }},
 	{"rename", "rename", func(t *testing.T, f *front, w *onceWorld) error {
@@ -161,7 +163,7 @@ var moments = []struct {
 		lucky, unheard := c.nodes[(p.i+1)%len(c.nodes)], make(chan struct{})
 		c.t.Cleanup(func() { close(unheard) })
 		c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
-			if message(msg[frontSize]) == msgApply && to != lucky {
+			if m := message(msg[frontSize]); (m == msgApply || m == msgApplyAll) && to != lucky {
 				return unheard
 			}
 			return nil
@@ -306,7 +308,7 @@ func TestTorn(t *testing.T) {
 				c.weather = &weather{hold: func(from, to *node, msg []byte) <-chan struct{} {
 					switch m := message(msg[frontSize]); {
 					case from != p:
-					case m == msgApply && missed.CompareAndSwap(false, true):
+					case (m == msgApply || m == msgApplyAll) && missed.CompareAndSwap(false, true):
 						b.proc.pause() // it does not come, and the primary notices by the beats
 						go func() { pause(t.Context(), silence+2*beatEvery); b.proc.resume() }()
 						return never

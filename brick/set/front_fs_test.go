@@ -34,7 +34,15 @@ func (f *front) Link(ctx context.Context, id, dir volume.ID, name string) (volum
 }
 
 func (f *front) Unlink(ctx context.Context, dir volume.ID, name string) error {
+	if f.next.Load()%2 == 0 {
+		return f.unlinkTogether(ctx, dir, name)
+	}
 	return plain(ctx, f, decide, func(ctx context.Context, s *served) error { return s.store.Unlink(ctx, dir, name) })
+}
+
+// unlinkTogether is Unlink together with whatever else is removed so at the time.
+func (f *front) unlinkTogether(ctx context.Context, dir volume.ID, name string) error {
+	return plain(ctx, f, decide, func(ctx context.Context, s *served) error { return s.unlinkTogether(ctx, dir, name) })
 }
 
 func (f *front) Rmdir(ctx context.Context, dir volume.ID, name string) error {

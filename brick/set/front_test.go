@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,8 @@ type served struct {
 	quiet *sync.Cond
 	calls int
 	files map[volume.File]bool
+
+	removals []*removal // under way, and those that wait for them
 }
 
 func (p *process) service(r Reign) (Service, error) {
@@ -83,6 +86,40 @@ func (s *served) leave() {
 	defer s.mu.Unlock()
 	s.calls--
 	s.quiet.Broadcast()
+}
+
+// unlinkTogether has a name removed with those that others come with meanwhile, by the first of them.
+func (s *served) unlinkTogether(ctx context.Context, dir volume.ID, name string) error {
+	mine := &removal{Removal: volume.Removal{Of: ctx, Dir: dir, Name: name}, done: make(chan struct{})}
+	s.mu.Lock()
+	s.removals = append(s.removals, mine)
+	first := len(s.removals) == 1
+	s.mu.Unlock()
+	for first {
+		s.mu.Lock()
+		some := slices.Clone(s.removals)
+		s.mu.Unlock()
+		all := make([]volume.Removal, len(some))
+		for i, r := range some {
+			all[i] = r.Removal
+		}
+		s.store.(volume.Remover).UnlinkAll(ctx, all)
+		for i, r := range some {
+			r.Err = all[i].Err
+			close(r.done)
+		}
+		s.mu.Lock()
+		s.removals = s.removals[len(some):]
+		first = len(s.removals) > 0
+		s.mu.Unlock()
+	}
+	<-mine.done
+	return mine.Err
+}
+
+type removal struct {
+	volume.Removal
+	done chan struct{}
 }
 
 // keep notes an open file, which Stop closes.

@@ -159,7 +159,7 @@ func TestLentAbandoned(t *testing.T) {
 	p, s := c.primary(10 * time.Second)
 	f, l := lent(t, c, p, s, "a", "hello")
 	r := p.set.reignNow()
-	fl := r.takeOff(&change{kind: doWrite, id: f.ID(), len: 1})
+	fl := r.takeOff(&change{kind: doWrite, id: f.ID(), len: 1})[0]
 	r.appliedHere(fl)
 	r.abandon(fl)
 	if _, ok := l.text(); ok {
@@ -170,7 +170,7 @@ func TestLentAbandoned(t *testing.T) {
 	if _, ok := l.text(); !ok {
 		t.Error("a change that all have shows")
 	}
-	fl = r.takeOff(&change{kind: doWrite, id: f.ID(), len: 1})
+	fl = r.takeOff(&change{kind: doWrite, id: f.ID(), len: 1})[0]
 	r.appliedHere(fl)
 	r.abandon(fl)
 	r.mu.Lock()
@@ -179,7 +179,7 @@ func TestLentAbandoned(t *testing.T) {
 	if _, ok := l.text(); !ok {
 		t.Error("a change that all have by alignment shows")
 	}
-	fl = r.takeOff(&change{kind: doWrite, id: f.ID(), len: 1})
+	fl = r.takeOff(&change{kind: doWrite, id: f.ID(), len: 1})[0]
 	r.appliedHere(fl)
 	r.depose("the test says so")
 	r.land(fl)

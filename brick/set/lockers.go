@@ -165,10 +165,11 @@ func (l LockerRecord) RemoveLocker(ctx context.Context, id [16]byte) error {
 }
 
 func (r *reign) setLocker(ctx context.Context, id [16]byte, in bool) error {
-	fl := r.takeOff(&change{kind: doSync}) // which touches nothing
-	if fl == nil {
+	flights := r.takeOff(&change{kind: doSync}) // which touches nothing
+	if flights == nil {
 		return r.refuse("lock")
 	}
+	fl := flights[0]
 	err := r.s.lockers.set(id, in)
 	r.appliedHere(fl)
 	if err != nil {

@@ -29,6 +29,7 @@ import (
 //	join     member → primary    member: asks to be taken back
 //	torn     primary → member    keys in which it is about to be made equal; none: it is
 //	lockers  primary → backup    version, sessions that may hold locks
+//	applyall primary → backup    several times: uint32 length │ what apply has; without data
 //	who      to anyone           nothing → boot, whether what was not synced is lost, the newest epoch seen
 type message uint8
 
@@ -43,6 +44,7 @@ const (
 	msgWho
 	msgTorn
 	msgLockers
+	msgApplyAll
 	msgHealFrom = distantFirst
 )
 

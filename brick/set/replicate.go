@@ -24,14 +24,12 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 	if err := r.space.admit(ctx, r, c); err != nil {
 		return err
 	}
-	c.request = volume.RequestOf(ctx)
-	c.cred = volume.CredOf(ctx)
-	c.cred.PID = 0 // of no use on another machine
-	c.now = r.present()
-	fl := r.takeOff(c)
-	if fl == nil {
+	r.prepare(ctx, c)
+	flights := r.takeOff(c)
+	if flights == nil {
 		return r.refuse(op)
 	}
+	fl := flights[0]
 	ctx = context.WithoutCancel(ctx)
 	msg := r.message(fl, c)
 	var sending delivery
@@ -52,13 +50,31 @@ func (r *reign) change(ctx context.Context, c *change, do func(ctx context.Conte
 	if c.kind != doWrite && err == nil {
 		r.send(&sending, fl, msg, c.data)
 	}
-	if e := sending.wait(); e != nil { // not all have it, and it stays in flight until they are made equal
+	return r.conclude(ctx, fl, c, err, sending.wait())
+}
+
+// prepare fills in what a change has of the request that it is made for.
+func (r *reign) prepare(ctx context.Context, c *change) {
+	c.request = volume.RequestOf(ctx)
+	c.cred = volume.CredOf(ctx)
+	c.cred.PID = 0 // of no use on another machine
+	if at, dated := volume.DateOf(ctx); dated {
+		c.now = at
+	} else {
+		c.now = r.present()
+	}
+}
+
+// conclude ends a change that was applied here with err, and brought to the others with sent.
+func (r *reign) conclude(ctx context.Context, fl *flight, c *change, err, sent error) error {
+	op := c.kind.String()
+	if sent != nil { // not all have it, and it stays in flight until they are made equal
 		if r.deposed() {
 			r.land(fl)
 			return r.refuse(op)
 		}
 		r.abandon(fl)
-		return unavailable(op, "%w", e)
+		return unavailable(op, "%w", sent)
 	}
 	if err != nil && (c.kind == doWrite || mayHaveHappened(err)) { // the others have what this member has not, or perhaps not what it has
 		if e := r.levelAll(ctx, fl, c.request); e != nil {
@@ -93,8 +109,8 @@ func (r *reign) present() volume.Time {
 	}
 }
 
-// takeOff enters a change among those under way; nil: the reign is over.
-func (r *reign) takeOff(c *change) *flight {
+// takeOff enters changes among those under way, at once, for a pause begins when all that took off are applied; nil: the reign is over.
+func (r *reign) takeOff(cs ...*change) []*flight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for r.mu.paused > 0 && r.mu.why == "" {
@@ -103,10 +119,14 @@ func (r *reign) takeOff(c *change) *flight {
 	if r.mu.why != "" {
 		return nil
 	}
-	fl := &flight{seq: r.seq.Add(1), config: r.mu.config, keys: c.touches(), backups: r.mu.backups}
-	r.launchLocked(fl)
-	fl.mark = r.finishedLocked()
-	return fl
+	flights := make([]*flight, len(cs))
+	for i, c := range cs {
+		fl := &flight{seq: r.seq.Add(1), config: r.mu.config, keys: c.touches(), backups: r.mu.backups}
+		r.launchLocked(fl)
+		fl.mark = r.finishedLocked()
+		flights[i] = fl
+	}
+	return flights
 }
 
 // appliedHere notes that a change is applied at the primary, or has failed there.
@@ -150,7 +170,12 @@ func (r *reign) message(fl *flight, c *change) []byte {
 	if len(fl.backups) == 0 {
 		return nil
 	}
-	w := begin(msgApply, r.epoch)
+	return fl.encode(begin(msgApply, r.epoch).b, c)
+}
+
+// encode appends a flight's change as backups get it.
+func (fl *flight) encode(b []byte, c *change) []byte {
+	w := writer{b}
 	w.u64(fl.config)
 	w.u64(fl.seq)
 	w.u64(fl.mark)

@@ -13,9 +13,16 @@ import (
 // about; changes go to all members.
 type store struct{ r *reign }
 
-var _ volume.Store = store{}
+var (
+	_ volume.Store   = store{}
+	_ volume.Dater   = store{}
+	_ volume.Remover = store{}
+)
 
 func (r *reign) store() volume.Store { return store{r} }
+
+// Present implements volume.Dater.
+func (s store) Present() (volume.Time, bool) { return s.r.present(), true }
 
 // waitMax bounds the waiting for a lock without a deadline.
 const waitMax = 30 * time.Second

@@ -278,7 +278,7 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 	case OpRename: // the one that it is in now
 		r.ID()
 		r.Text(volume.NameMax)
-	case OpCreate, OpMake, OpBear, OpUnlink:
+	case OpCreate, OpMake, OpBear, OpUnlink, OpRemove, OpRmdir:
 	default:
 		return dir, false
 	}
@@ -290,7 +290,7 @@ func ChangedDir(op Op, args []byte) (dir volume.ID, ok bool) {
 // anything that people see, times of access apart, or prepares for that (Reserve).
 func Changes(op Op, args []byte) bool {
 	switch op {
-	case OpSetattr, OpMake, OpBear, OpReserve, OpCreate, OpLink, OpUnlink, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
+	case OpSetattr, OpMake, OpBear, OpReserve, OpCreate, OpLink, OpUnlink, OpRemove, OpRmdir, OpRename, OpSetxattr, OpRemovexattr,
 		OpWrite, OpWriteSet, OpAppend, OpFileSetattr, OpAllocate, OpCopy:
 		return true
 	case OpOpen:

@@ -12,11 +12,14 @@ type DirName struct {
 type Concern struct {
 	Name DirName   // one; zero: none
 	Dir  volume.ID // all in a directory, whose attributes count as well; zero: none
+	Of   volume.ID // those of an object; zero: none
 	All  bool      // any, for all that can be told from the arguments
 }
 
 // None reports whether there are none.
-func (c *Concern) None() bool { return c.Name.Dir.IsZero() && c.Dir.IsZero() && !c.All }
+func (c *Concern) None() bool {
+	return c.Name.Dir.IsZero() && c.Dir.IsZero() && c.Of.IsZero() && !c.All
+}
 
 // Touches reports whether a name is among them.
 func (c *Concern) Touches(n DirName) bool { return c.All || c.Dir == n.Dir || c.Name == n }
@@ -27,13 +30,17 @@ func ConcernOf(op Op, args []byte) (c Concern) {
 	switch op {
 	case OpRmdir, OpRename, OpStep: // also about what is in the directory that goes
 		c.All = true
-	case OpLink: // after what is linked
-		r.ID()
+	case OpLink:
+		c.Of = r.ID()
 		fallthrough
-	case OpLookup, OpMake, OpBear, OpCreate, OpUnlink, OpReserve:
+	case OpLookup, OpMake, OpBear, OpCreate, OpUnlink, OpReserve, OpRemove:
 		c.Name.Dir, c.Name.Name = r.ID(), r.Text(volume.NameMax)
+		if op == OpRemove {
+			c.Of = r.ID()
+		}
 	case OpGetattr, OpSetattr, OpReadDir, OpGetxattr, OpSetxattr, OpListxattr, OpRemovexattr, OpSync:
 		c.Dir = r.ID()
+		c.Of = c.Dir
 	}
 	if r.Bad() {
 		return Concern{}

@@ -88,12 +88,12 @@
 // newer version of them is a newer Version; which one is spoken is settled by
 // Hello and Welcome. Version 2 has the operation Peer and adds fields at the end of Hello and Welcome;
 // version 3 has volume.WriteSynced among the flags of Write and Append; version 4 the operations WriteSet, Lock, TestLock,
-// Reclaim, Bear, Reserve, Settle and Copy, volume.SetMinimalACL among the bits of a change, the attempt in Hello, and hatches. Clients of earlier versions are served as before. Every length has a limit, checked before anything is
+// Reclaim, Bear, Reserve, Settle, Remove, Await and Copy, volume.SetMinimalACL among the bits of a change, the attempt in Hello, and hatches. Clients of earlier versions are served as before. Every length has a limit, checked before anything is
 // allocated by it. A frame must be used up exactly by its body.
 //
 // # Why not protobuf
 //
-// The arguments of 37 operations are mostly an ID, a name and some integers.
+// The arguments of 39 operations are mostly an ID, a name and some integers.
 // Written by hand, encoding is one append after the other into the buffer that is
 // sent, decoding yields the very arguments of a volume.FS method, without a
 // message object between them, a length is checked against the limit of its field

@@ -44,6 +44,8 @@ const (
 	OpReserve
 	OpSettle
 	OpCopy
+	OpRemove // Unlink, which may be answered before it is made
+	OpAwait
 	opEnd // one above the last
 )
 
@@ -54,7 +56,7 @@ var opNames = [Ops]string{
 	"none", "lookup", "getattr", "setattr", "make", "create", "open", "readlink", "link", "unlink", "rmdir", "rename",
 	"readdir", "getxattr", "setxattr", "listxattr", "removexattr", "sync", "statfs", "step",
 	"read", "write", "append", "fgetattr", "fsetattr", "allocate", "seek", "fsync", "flush", "peer",
-	"write and setattr", "lock", "testlock", "reclaim", "bear", "reserve", "settle", "copy",
+	"write and setattr", "lock", "testlock", "reclaim", "bear", "reserve", "settle", "copy", "remove", "await",
 }
 
 func (o Op) String() string {
@@ -73,7 +75,7 @@ func (o Op) Valid() bool { return o > 0 && o < opEnd }
 func (o Op) Repeatable() bool {
 	switch o {
 	case OpLookup, OpGetattr, OpReadlink, OpReadDir, OpGetxattr, OpListxattr, OpStatfs, OpStep, OpPeer,
-		OpRead, OpFileGetattr, OpSeek, OpTestLock, OpReserve, OpSettle:
+		OpRead, OpFileGetattr, OpSeek, OpTestLock, OpReserve, OpSettle, OpAwait:
 		return true
 	}
 	return false

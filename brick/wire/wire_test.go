@@ -61,6 +61,8 @@ var arguments = map[Op]argument{
 	OpReclaim:     &ReclaimArgs{true, []HeldLock{{idA, wireLock}, {idB, wireLock}}},
 	OpBear:        &bearList{BearArgs{MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Parent: 9, Then: chg}}, true}},
 	OpReserve:     &MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Parent: 9}},
+	OpRemove:      &RemoveArgs{idA, "name", Going{idB, volume.Time{Sec: 5, Nsec: 6}}},
+	OpAwait:       &AwaitArgs{77},
 }
 
 // writeSetList is WriteSetArgs without data.
@@ -399,7 +401,7 @@ func golden4(*testing.T) []byte {
 	w := WriteSetArgs{WriteArgs{77, 5, 1}, volume.Change{Mask: volume.SetMinimalACL, Mode: 0o640}}
 	line("write-set", EndFrame(append(w.Append(AppendRequest(nil, OpWriteSet, 0x1122, Header{})), "data"...), 0))
 	line("bear", EndFrame(append(arguments[OpBear].Append(AppendRequest(nil, OpBear, 0x1122, Header{})), "data"...), 0))
-	for _, op := range []Op{OpLock, OpTestLock, OpReclaim, OpReserve, OpCopy} {
+	for _, op := range []Op{OpLock, OpTestLock, OpReclaim, OpReserve, OpCopy, OpRemove, OpAwait} {
 		line(op.String(), EndFrame(arguments[op].Append(AppendRequest(nil, op, 0x1122, Header{})), 0))
 	}
 	line("state", AppendLockState(nil, LockQueued))

@@ -29,6 +29,7 @@ type call struct {
 	sent       bool        // it was handed to a connection: it may have been executed
 	polls      bool        // it waits for a lock
 	lock       volume.Lock // of a Lock
+	parting    *parting    // of a Remove
 	repeatable bool        // it may be sent to a brick that does not know whether it was executed
 	twice      bool        // it was
 	lane       *lane       // on which it is under way; the caller alone uses it
@@ -182,7 +183,7 @@ func (r *Remote) settle(l *link, ln *lane, c *call, err error) (answered, over b
 	r.mu.Lock()
 	c.lane = nil
 	pending := r.mu.pending[c.number] == c
-	if pending && err == nil && r.mu.link != l && (c.op == wire.OpLock || c.op == wire.OpOpen || c.op == wire.OpCreate) {
+	if pending && err == nil && r.mu.link != l && (c.op == wire.OpLock || c.op == wire.OpOpen || c.op == wire.OpCreate || c.parting != nil) {
 		err = errLate
 	}
 	if pending && err == nil {
@@ -208,8 +209,8 @@ func (r *Remote) settle(l *link, ln *lane, c *call, err error) (answered, over b
 	return false, !pending
 }
 
-// errLate is why an answer about a lock, or an open file, is not taken: what this client has may have been declared
-// to the next server, and opened there, meanwhile. The call is sent again there.
+// errLate is why an answer about a lock, an open file, or that a name will be removed, is not taken: what this client has may have
+// been declared to the next server, and opened there, meanwhile. The call is sent again there.
 var errLate = errors.New("the answer came when its link was given up")
 
 func (r *Remote) malformed(op wire.Op) error {
@@ -415,6 +416,11 @@ func (r *Remote) acceptLocked(c *call) error {
 	}
 	if ok && c.op == wire.OpLock {
 		r.lockedLocked(c)
+	}
+	if ok && c.parting != nil {
+		if err := r.removedLocked(c); err != nil {
+			return err
+		}
 	}
 	r.takeLocked(c, ok)
 	return nil

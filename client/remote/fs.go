@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"syscall"
 
@@ -145,6 +146,12 @@ func (r *Remote) Link(ctx context.Context, id, dir volume.ID, name string) (volu
 
 // Unlink is volume.FS's.
 func (r *Remote) Unlink(ctx context.Context, dir volume.ID, name string) error {
+	if r.late.Load() && r.speaks(wire.ReserveSince) {
+		if err := checkName(wire.OpRemove, name); err != nil {
+			return err
+		}
+		return r.removeLater(ctx, dir, name)
+	}
 	return r.remove(ctx, wire.OpUnlink, dir, name)
 }
 
@@ -265,7 +272,8 @@ func (r *Remote) Removexattr(ctx context.Context, id volume.ID, name string) err
 func (r *Remote) Sync(ctx context.Context, id volume.ID) error {
 	c := r.newCall(ctx, wire.OpSync)
 	c.frame = (&wire.IDArgs{ID: id}).Append(c.frame)
-	return r.nothing(ctx, c)
+	err := r.nothing(ctx, c)
+	return cmp.Or(r.unmadeIn(id), err)
 }
 
 // Statfs is volume.FS's.

@@ -62,6 +62,8 @@ func replyOf(c *call, o *wire.Outcome) []byte {
 		return wire.AppendCreated(b, o.Attr.Held == 0, &o.Attr)
 	case wire.OpMake, wire.OpBear, wire.OpLink, wire.OpSetattr, wire.OpFileSetattr:
 		return wire.AppendAttr(b, &o.Attr)
+	case wire.OpRemove:
+		return wire.AppendGoing(b, wire.Going{})
 	case wire.OpAppend:
 		return wire.AppendNumber(b, o.Offset)
 	case wire.OpWrite, wire.OpWriteSet:

@@ -59,6 +59,7 @@ type Remote struct {
 
 	bound   atomic.Int64 // network.timeout now; see SetTimeout
 	localIO atomic.Bool  // see SetLocalIO
+	late    atomic.Bool  // see SetLate
 
 	slots   chan struct{} // one in it for each request in flight
 	closing context.Context
@@ -86,12 +87,15 @@ type Remote struct {
 		debts     map[debtKey]*debt   // what is to be given up as soon as the brick is back
 		paying    bool                // pay runs
 		promises  map[volume.ID]*promise
-		reserves  bool           // there may have been any
-		settled   uint64         // the server that was told that there are none from before
-		closes    []uint64       // handles that the next request tells the brick to close
-		boot      wire.SessionID // of the brick's machine, as last heard
-		server    uint64         // whose session it is, likewise
-		version   uint16         // of the protocol, likewise; 0: not known
+		partings  map[*parting]bool
+		awaiting  bool                        // awaitPartings runs
+		unmade    map[volume.ID]syscall.Errno // directories in which a name could not be removed that was said to be
+		reserves  bool                        // there may have been any
+		settled   uint64                      // the server that was told that there are none from before
+		closes    []uint64                    // handles that the next request tells the brick to close
+		boot      wire.SessionID              // of the brick's machine, as last heard
+		server    uint64                      // whose session it is, likewise
+		version   uint16                      // of the protocol, likewise; 0: not known
 	}
 }
 

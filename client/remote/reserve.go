@@ -101,12 +101,23 @@ func (r *Remote) settleNamesLocked(l *link) {
 	for _, p := range r.mu.promises {
 		open = append(open, p)
 	}
+	var gone []*parting
+	for p := range r.mu.partings {
+		if p.server != r.mu.server {
+			gone = append(gone, p)
+		}
+	}
 	server := r.mu.server
-	l.wg.Go(func() { r.settleNames(l, open, server) })
+	l.wg.Go(func() { r.settleNames(l, open, gone, server) })
 }
 
 // settleNames waits for the promises that there were, each for as long as it may matter, and tells the brick.
-func (r *Remote) settleNames(l *link, open []*promise, server uint64) {
+func (r *Remote) settleNames(l *link, open []*promise, gone []*parting, server uint64) {
+	for _, p := range gone {
+		if !r.settleParting(l, p) {
+			return
+		}
+	}
 	for _, p := range open {
 		t := time.NewTimer(time.Until(p.until))
 		select {
@@ -129,4 +140,19 @@ func (r *Remote) settleNames(l *link, open []*promise, server uint64) {
 	if r.mu.link == l {
 		r.mu.settled = server
 	}
+}
+
+// settleParting makes sure that the brick has removed a name that another one had answered for. False: the link has failed.
+func (r *Remote) settleParting(l *link, p *parting) bool {
+	err := r.partAgain(l.ctx, p)
+	if l.ctx.Err() != nil {
+		return false
+	}
+	if err != nil {
+		r.log.Error("a name could not be removed that was said to be", "name", p.name, "err", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.mu.partings, p)
+	return true
 }

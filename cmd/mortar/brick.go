@@ -200,7 +200,7 @@ func newPart(o brickOptions, life string, store *brick.Store, sets *client.Sets,
 			return newMember(o, life, store, sets, m)
 		}
 	}
-	owner, err := dht.NewOwner(dht.OwnerConfig{Self: o.set, Map: m, Store: store, Peers: sets.Update(m), Logger: o.log})
+	owner, err := dht.NewOwner(dht.OwnerConfig{Self: o.set, Map: m, Store: store, Peers: sets.Update(m, false), Logger: o.log})
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func (b *singleBrick) run(ctx context.Context) {
 	tasks.Wait()
 }
 
-func (b *singleBrick) update(m *spec.Map) error { return b.owner.Update(m, b.sets.Update(m)) }
+func (b *singleBrick) update(m *spec.Map) error { return b.owner.Update(m, b.sets.Update(m, false)) }
 
 func (b *singleBrick) close() {}
 

@@ -87,7 +87,7 @@ func (b *memberBrick) update(m *spec.Map) error {
 	if err := b.set.Update(m, peers); err != nil {
 		return err
 	}
-	others := b.sets.Update(m)
+	others := b.sets.Update(m, false)
 	b.mu.Lock()
 	owner := b.mu.owner
 	b.mu.Unlock()
@@ -117,7 +117,7 @@ type service struct {
 // serve is set.Config.Serve.
 func (b *memberBrick) serve(r set.Reign) (set.Service, error) {
 	m := b.m.Load()
-	owner, err := dht.NewOwner(dht.OwnerConfig{Self: b.o.set, Map: m, Store: r.Store, Peers: b.sets.Update(m), Logger: b.o.log, Boot: r.Boot})
+	owner, err := dht.NewOwner(dht.OwnerConfig{Self: b.o.set, Map: m, Store: r.Store, Peers: b.sets.Update(m, false), Logger: b.o.log, Boot: r.Boot})
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (b *memberBrick) serve(r set.Reign) (set.Service, error) {
 	b.mu.owner = owner
 	b.mu.Unlock()
 	if now := b.m.Load(); now.Version > m.Version {
-		if err := owner.Update(now, b.sets.Update(now)); err != nil {
+		if err := owner.Update(now, b.sets.Update(now, false)); err != nil {
 			cancel()
 			return nil, err
 		}

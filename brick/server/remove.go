@@ -1,0 +1,238 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mortarfs/mortar/brick/wire"
+	"github.com/mortarfs/mortar/volume"
+)
+
+// A program that removes a tree asks for one name after the other, and waits each time for all members of the
+// set. So a name may be removed a little later than it is answered (OpRemove): its session is recorded and the name reserved, as
+// for a file that is to be made, until the Backend has removed it. Whoever asks meanwhile waits, about the name, its directory
+// (whose times change, and which may be removed when it is empty), or the object; its own client too. So nobody can
+// tell the difference as long as this server lives. If another one takes its place, the client says once more what
+// of that it has not heard to be made (Await); everybody else's requests wait until then, or for volume.ReserveTime.
+//
+// What is lost is a name's removal that was answered, and not synced (Sync of its directory waits), if the server and the client
+// end at the same moment: as on a disk.
+//
+// An object that has more than one name is another matter: the others lead to its attributes, which tell how many.
+
+// goingMax bounds the names of a session that go at a time.
+const goingMax = 64
+
+func remove(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.RemoveArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	var err error
+	if a.Going.Object.IsZero() {
+		err = r.remove(a.Dir, a.Name)
+	} else {
+		err = r.removeAgain(&a)
+	}
+	if b = wire.AppendStatus(b, err); err == nil {
+		b = wire.AppendGoing(b, r.going)
+	}
+	return b, true
+}
+
+// remove removes a name, or has it removed later: then it notes so in r.going.
+func (r *request) remove(dir volume.ID, name string) error {
+	of := r.sess.role
+	at := func() error { return of.set.Unlink(r, dir, name) }
+	date, dated := volume.PresentOf(of.set)
+	if !dated || r.sess.id[len(r.sess.id)-1] != 0 || r.sess.becomeNamer(r) != nil {
+		return at()
+	}
+	v := of.names.goes(r.sess.id, wire.DirName{Dir: dir, Name: name}, false)
+	if v == nil {
+		return at()
+	}
+	here := true
+	defer func() {
+		if here {
+			of.names.end(v)
+		}
+	}()
+	if r.sess.srv.concerned(of, r, v.name) {
+		return at()
+	}
+	a, err := of.set.Lookup(r, dir, name)
+	switch {
+	case err != nil:
+		return err
+	case a.IsDir(), a.Held != 0, a.Nlink > 1, !of.names.leads(v, a.ID, goingMax):
+		return at()
+	}
+	if !r.sess.srv.removeLater(of, &goer{v: v, sess: r.sess, of: volume.WithDate(r, date)}) {
+		return at()
+	}
+	here = false
+	r.going = wire.Going{Object: a.ID, At: date}
+	return nil
+}
+
+// goer is a name that was answered for.
+type goer struct {
+	v    *reservation
+	sess *session
+	of   context.Context // the request
+}
+
+// goers are a role's names that go. One goroutine removes them while there are any, many together, which costs less than each by
+// itself: when there are enough, somebody waits for one, or the first has waited for goingFor.
+type goers struct {
+	hurry chan struct{} // has one when they are to be removed now
+	work  sync.WaitGroup
+	mu    struct {
+		sync.Mutex
+		waiting []*goer
+		at      bool // somebody removes
+	}
+}
+
+const (
+	goingFor    = 2 * time.Millisecond
+	togetherMin = 8  // names that are enough
+	togetherMax = 32 // names that are removed together
+)
+
+// now has what waits removed.
+func (g *goers) now() {
+	select {
+	case g.hurry <- struct{}{}:
+	default: // it is known
+	}
+}
+
+// removeLater has a name removed; false: the server stops.
+func (s *Server) removeLater(of *role, g *goer) bool {
+	of.goers.mu.Lock()
+	defer of.goers.mu.Unlock()
+	if !of.goers.mu.at {
+		of.goers.work.Add(1)
+		if !s.goes(func() { defer of.goers.work.Done(); s.removeAll(of) }) {
+			of.goers.work.Done()
+			return false
+		}
+		of.goers.mu.at = true
+	}
+	of.goers.mu.waiting = append(of.goers.mu.waiting, g)
+	if len(of.goers.mu.waiting) == togetherMin {
+		of.goers.now()
+	}
+	return true
+}
+
+// next waits for names to be removed together and takes them, none: the caller is done.
+func (g *goers) next(stop context.Context) (some []*goer) {
+	t := time.NewTimer(goingFor)
+	defer t.Stop()
+	hurried := false
+	select {
+	case <-g.hurry:
+		hurried = true
+	case <-t.C:
+	case <-stop.Done():
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := min(len(g.mu.waiting), togetherMax)
+	some, g.mu.waiting = g.mu.waiting[:n:n], g.mu.waiting[n:]
+	g.mu.at = n > 0
+	if left := len(g.mu.waiting); left >= togetherMin || hurried && left > 0 {
+		g.now()
+	}
+	return some
+}
+
+// removeAll removes names until there are none.
+func (s *Server) removeAll(of *role) {
+	for some := of.goers.next(s.running); len(some) > 0; some = of.goers.next(s.running) {
+		all := make([]volume.Removal, len(some))
+		for i, g := range some {
+			all[i] = volume.Removal{Of: g.of, Dir: g.v.name.Dir, Name: g.v.name.Name}
+		}
+		ctx, cancel := context.WithTimeout(s.running, s.conf.MaxTimeout)
+		volume.UnlinkAll(ctx, of.set, all)
+		cancel()
+		for i, g := range some {
+			g.sess.removed(g.v, all[i].Err)
+		}
+	}
+}
+
+// removed notes how the removal of a name ended that was answered for. If this server serves no more it is for the next one to
+// make it: nobody who waits for the name goes on here, and all sessions end.
+func (s *session) removed(v *reservation, err error) {
+	switch {
+	case err == nil:
+	case s.srv.running.Err() != nil:
+		return
+	case volume.ReasonOf(err) == volume.NotPrimary:
+		s.srv.end(s, "the set is not served here any more", again)
+		return
+	default:
+		s.srv.log.Error("a name could not be removed", "name", v.name.Name, "client", s.name, "err", err)
+		s.mu.Lock()
+		if len(s.mu.unmade) < wire.UnmadeMax {
+			s.mu.unmade = append(s.mu.unmade, wire.Unmade{Dir: v.name.Dir, Errno: volume.ErrnoOf(err)})
+		}
+		s.mu.Unlock()
+	}
+	s.role.names.end(v)
+}
+
+// removeAgain removes a name that a server before has answered for, if it is there yet.
+func (r *request) removeAgain(a *wire.RemoveArgs) error {
+	of, name := r.sess.role, wire.DirName{Dir: a.Dir, Name: a.Name}
+	v := of.names.goes(r.sess.id, name, true)
+	for v == nil {
+		in := of.names.inWay(wire.Concern{Name: name})
+		if len(in) == 0 { // too many are reserved
+			return &volume.Error{Op: r.op.String(), Where: a.Name, Errno: syscall.EAGAIN}
+		}
+		if err := of.names.await(r, in[0].over); err != nil {
+			return err
+		}
+		v = of.names.goes(r.sess.id, name, true)
+	}
+	defer of.names.end(v)
+	switch at, err := of.set.Lookup(r, a.Dir, a.Name); {
+	case volume.ErrnoOf(err) == syscall.ENOENT || volume.ErrnoOf(err) == syscall.ESTALE:
+		return nil
+	case err != nil:
+		return err
+	case at.ID != a.Going.Object:
+		return nil
+	}
+	return of.set.Unlink(volume.WithDate(r, a.Going.At), a.Dir, a.Name)
+}
+
+// await answers when all has been made of what was answered before.
+func await(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
+	var a wire.AwaitArgs
+	if !a.Parse(args) {
+		return nil, false
+	}
+	s := r.sess
+	if a.Server != s.role.incarnation {
+		return wire.AppendStatus(b, &volume.Error{Op: r.op.String(), Errno: syscall.ESTALE}), true
+	}
+	for _, v := range s.role.names.going(s.id) {
+		if err := s.role.names.await(r, v.over); err != nil {
+			return wire.AppendStatus(b, err), true
+		}
+	}
+	s.mu.Lock()
+	unmade := s.mu.unmade
+	s.mu.unmade = nil
+	s.mu.Unlock()
+	return wire.AppendUnmade(wire.AppendStatus(b, nil), unmade), true
+}
