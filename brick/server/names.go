@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -48,14 +47,6 @@ type names struct {
 	}
 }
 
-// held is a file that was born, and is kept open for a while.
-type held struct {
-	file  volume.File
-	name  wire.DirName // that it was born with
-	sess  wire.SessionID
-	until time.Time
-}
-
 // reservation is a name that is kept. Its fields are guarded by names.mu.
 type reservation struct {
 	name   wire.DirName
@@ -65,70 +56,6 @@ type reservation struct {
 	making bool // that is under way: it is over when that is
 	going  bool // the name goes
 	over   chan struct{}
-}
-
-// A file that its maker has open is made without being opened, which he does when he finds that it stays open. If who waits for
-// the name removes it before, it is to stay for him. So it is kept open here, for as long as that may take, but not more than heldMax;
-// and not if he removes it himself, who knows what he has open: what is open when its name goes costs a change more.
-const (
-	heldFor = time.Second
-	heldMax = 1 << 10
-)
-
-// hold keeps a file open for a while.
-func (n *names) hold(h held) {
-	n.mu.Lock()
-	var old []volume.File
-	if n.mu.over {
-		old = append(old, h.file)
-	} else {
-		n.mu.held = append(n.mu.held, h)
-		old = n.releaseLocked(0, max(len(n.mu.held)-heldMax, 0))
-	}
-	n.mu.Unlock()
-	closeFiles(old)
-}
-
-// parts closes what is held of a name that its maker removes.
-func (n *names) parts(sess wire.SessionID, name wire.DirName) {
-	n.mu.Lock()
-	var old []volume.File
-	if i := slices.IndexFunc(n.mu.held, func(h held) bool { return h.sess == sess && h.name == name }); i >= 0 {
-		old = n.releaseLocked(i, i+1)
-	}
-	n.mu.Unlock()
-	closeFiles(old)
-}
-
-// release closes the files whose time is over.
-func (n *names) release(now time.Time) {
-	n.mu.Lock()
-	due := 0
-	for due < len(n.mu.held) && !now.Before(n.mu.held[due].until) {
-		due++
-	}
-	old := n.releaseLocked(0, due)
-	n.mu.Unlock()
-	closeFiles(old)
-}
-
-// releaseLocked takes files out, which are to be closed: those from one place to another.
-func (n *names) releaseLocked(from, to int) (old []volume.File) {
-	for _, h := range n.mu.held[from:to] {
-		old = append(old, h.file)
-	}
-	n.mu.held = slices.Delete(n.mu.held, from, to)
-	n.some.Store(len(n.mu.held) > 0)
-	return old
-}
-
-// close closes all that is held, and what comes to be, at the end of the role.
-func (n *names) close() {
-	n.mu.Lock()
-	n.mu.over = true
-	old := n.releaseLocked(0, len(n.mu.held))
-	n.mu.Unlock()
-	closeFiles(old)
 }
 
 // reservedMax bounds the reservations of a role: there are as many as files that have just been made.
