@@ -212,7 +212,11 @@ func (r *request) removeAgain(a *wire.RemoveArgs) error {
 	case at.ID != a.Going.Object:
 		return nil
 	}
-	return of.set.Unlink(volume.WithDate(r, a.Going.At), a.Dir, a.Name)
+	ctx := context.Context(r)
+	if dir, err := of.set.Getattr(r, a.Dir); err != nil || dir.Mtime.Before(a.Going.At) {
+		ctx = volume.WithDate(r, a.Going.At)
+	} // else something was changed in it later, under the server before, which this Backend may not remember
+	return of.set.Unlink(ctx, a.Dir, a.Name)
 }
 
 // await answers when all has been made of what was answered before.

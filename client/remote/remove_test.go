@@ -148,6 +148,11 @@ func TestRemovedNameOutlivesServer(t *testing.T) {
 		release := l.holds()
 		l.unlinks(l.remote, name, 0)
 		<-l.backend.held
+		date := *l.backend.dated.Load()
+		later := round%2 == 1
+		if later { // something that is made in the directory has a later date
+			l.create(t, name+"later").Close()
+		}
 		l.aProxy.refuse.Store(true)
 		l.aProxy.cut()
 		l.server.Stop() // with the removal not made
@@ -163,6 +168,9 @@ func TestRemovedNameOutlivesServer(t *testing.T) {
 		l.aProxy.refuse.Store(false)
 		if err := <-got; volume.ErrnoOf(err) != syscall.ENOENT {
 			t.Fatal(err)
+		}
+		if again := l.backend.dated.Load(); (again == nil) != later || again != nil && *again != date {
+			t.Errorf("the removal was dated %v, then %v; later: %v", date, again, later)
 		}
 	}
 }

@@ -29,6 +29,7 @@ type backend struct {
 	unlinks atomic.Int64
 	appends atomic.Int64
 	closes  atomic.Int64
+	dated   atomic.Pointer[volume.Time]   // of the last Unlink; nil: it was not
 	hold    atomic.Pointer[chan struct{}] // if not nil, Unlink, Append and ReadAt wait for it or their context
 	held    chan struct{}                 // gets a value when one begins to wait
 }
@@ -61,6 +62,10 @@ func (b *backend) Present() (volume.Time, bool) { return volume.TimeOf(time.Now(
 
 func (b *backend) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	b.unlinks.Add(1)
+	b.dated.Store(nil)
+	if at, dated := volume.DateOf(ctx); dated {
+		b.dated.Store(&at)
+	}
 	if err := b.wait(ctx); err != nil {
 		return err
 	}
