@@ -29,12 +29,13 @@ import (
 // path up again at once, and what its LOOKUPs find is opened before they are
 // answered, so that it stays for the OPEN that follows. The same goes for a stat, which is
 // LOOKUP and GETATTR where the kernel believes no attributes (attribute-timeout=0). What is gone by then is
-// looked up anew, here, where each try takes less than any replacement.
+// looked up anew, here, until a try was faster than the next replacement.
 
 const (
 	recentFor = 20 * time.Millisecond // from the reply to LOOKUP until OPEN is here
 	holdFor   = time.Second           // a thread may have to wait so long for a processor, on a busy machine
 	holdMax   = 1024                  // files kept at once; more are not
+	holdTries = 5 * time.Second       // for how long a name is looked up that is replaced all the time; on a busy machine a try may take as long as many replacements
 )
 
 // recent remembers who looked up which names lately, in a hash table without
@@ -86,7 +87,7 @@ func (r *recent) byOthers(dir *node, name string, thread uint32, now int64) bool
 // baffled remembers threads whose OPEN or GETATTR was answered ESTALE, for holdFor: those
 // that come to one place displace each other. A place is one word: thread and
 // when, in milliseconds.
-type baffled [64]atomic.Uint64
+type baffled [1024]atomic.Uint64
 
 func baffledWord(thread uint32, now int64) uint64 {
 	return uint64(thread)<<32 | uint64(now/int64(time.Millisecond))&(1<<32-1)
@@ -109,18 +110,14 @@ func (f *front) stale(s gofuse.Status, h *gofuse.InHeader) gofuse.Status {
 	return s
 }
 
-// holdTries is how often a name that is replaced all the time is looked up.
-const holdTries = 8
-
 // lookupHeld is Lookup for a thread that is about to open, or look at, what it finds.
 func (f *front) lookupHeld(c *call, dir *node, name string) (a volume.Attr, err error) {
-	for range holdTries {
+	for end := f.now() + int64(holdTries); ; {
 		a, err = f.fs.Lookup(c, dir.id, name)
-		if err != nil || !a.IsRegular() || f.holdFile(c, a.ID) {
-			break
+		if err != nil || !a.IsRegular() || f.holdFile(c, a.ID) || f.now() > end || c.Err() != nil {
+			return a, err
 		}
 	}
-	return a, err
 }
 
 // hold keeps what a name leads to open for a while. Failures don't matter.

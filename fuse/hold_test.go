@@ -74,6 +74,29 @@ func TestReplacedWhileOpenWaits(t *testing.T) {
 	must(t, f.Close())
 }
 
+// TestReplacedFasterThanAsked: what the second try finds may be gone each time before it can be kept, as on a machine where a request takes
+// as long as many replacements, until once it is not.
+func TestReplacedFasterThanAsked(t *testing.T) {
+	fs := model.New()
+	ctx := t.Context()
+	replace := func() {
+		put(t, fs, "temp", "")
+		must(t, fs.Rename(ctx, volume.Root, "temp", volume.Root, "target", 0))
+	}
+	put(t, fs, "target", "")
+	var opens atomic.Int64
+	m, _ := mount(t, &hookFS{FS: fs, open: func(volume.ID) {
+		if opens.Add(1) < 50 {
+			replace()
+		}
+	}}, "")
+	f := open(t, m+"/target", os.O_RDONLY)
+	must(t, f.Close())
+	if n := opens.Load(); n < 50 {
+		t.Errorf("it was opened after %d tries", n)
+	}
+}
+
 // TestReplacedUnderStat: the same for stat, where the kernel believes no
 // attributes: the name is replaced each time between its look-up and the question for attributes.
 func TestReplacedUnderStat(t *testing.T) {
