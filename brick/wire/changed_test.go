@@ -21,7 +21,8 @@ func TestChangedDir(t *testing.T) {
 		{OpLink, (&LinkArgs{other, dir, "n"}).Append(nil), true},
 		{OpRename, (&RenameArgs{OldDir: other, OldName: "long name", NewDir: dir, NewName: "n"}).Append(nil), true},
 		{OpRename, (&RenameArgs{OldDir: other, OldName: "long name", NewDir: dir}).Append(nil)[:20], false},
-		{OpRmdir, (&NameArgs{dir, "n"}).Append(nil), false},
+		{OpRmdir, (&NameArgs{dir, "n"}).Append(nil), true},
+		{OpRemove, (&RemoveArgs{Dir: dir, Name: "n"}).Append(nil), true},
 		{OpLookup, (&NameArgs{dir, "n"}).Append(nil), false},
 		{OpCreate, nil, false},
 	} {
