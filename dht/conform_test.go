@@ -94,6 +94,30 @@ func TestTold(t *testing.T) {
 	}
 }
 
+// TestToldAfterTimesWereSet: a directory whose time was set ahead has the present one after a change in it.
+func TestToldAfterTimesWereSet(t *testing.T) {
+	for _, sets := range []int{1, 3} {
+		c := newCluster(t, sets, false)
+		c.fs.heard.believe = time.Hour
+		ctx := t.Context()
+		ahead := volume.Time{Sec: 1 << 33}
+		for i := range 5 {
+			if _, err := c.fs.Setattr(ctx, volume.Root, volume.Change{Mask: volume.SetMtime, Mtime: ahead}); err != nil {
+				t.Fatal(err)
+			}
+			if a, err := c.fs.Getattr(ctx, volume.Root); err != nil || a.Mtime != ahead {
+				t.Fatalf("%v, %v", a.Mtime, err)
+			}
+			if _, err := c.fs.Make(ctx, volume.Root, fmt.Sprint(i), volume.Node{Mode: syscall.S_IFREG | 0o600}); err != nil {
+				t.Fatal(err)
+			}
+			if a, err := c.fs.Getattr(ctx, volume.Root); err != nil || a.Mtime == ahead {
+				t.Errorf("of %d sets: after a change the time is that which was set: %v", sets, err)
+			}
+		}
+	}
+}
+
 // TestToldByOne: on a volume of one set nobody need be asked about a directory that only this client changes.
 func TestToldByOne(t *testing.T) {
 	c := newCluster(t, 1, false)

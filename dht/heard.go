@@ -152,6 +152,7 @@ type change struct {
 	dir    volume.ID
 	began  time.Time
 	age    uint64 // heard.age then
+	turn   uint64 // said.turn then
 	lost   uint64 // said.lost then
 	told   bool   // it was asked what the set tells
 	alone  bool   // the set is the only one
@@ -173,7 +174,7 @@ func (h *heard) begin(ctx context.Context, dir volume.ID, alone bool) (context.C
 		return ctx, c // what the others say is not known
 	}
 	s = mu.of(dir)
-	c.began, c.age, c.lost, c.told = time.Now(), h.age.Load(), s.lost, true
+	c.began, c.age, c.turn, c.lost, c.told = time.Now(), h.age.Load(), s.turn, s.lost, true
 	return volume.WithBeside(ctx, &c.beside), c
 }
 
@@ -191,6 +192,7 @@ func (h *heard) changed(c *change, sets ...volume.SetID) {
 	if s == nil {
 		return
 	}
+	unmet := s.turn == c.turn // by another change
 	s.turn++
 	told := c.told && c.beside.Dir.ID == c.dir && s.lost == c.lost && h.age.Load() == c.age
 	if s.scattered && !c.only || h.old(s) || !told && c.alone {
@@ -216,7 +218,7 @@ func (h *heard) changed(c *change, sets ...volume.SetID) {
 	switch was, there := kept[sets[0]]; {
 	case !told:
 		delete(kept, sets[0])
-	case !there || was.Mtime.Before(c.beside.Dir.Mtime):
+	case unmet || !there || was.Mtime.Before(c.beside.Dir.Mtime):
 		kept[sets[0]] = c.beside.Dir
 		if c.alone {
 			s.since = c.began
