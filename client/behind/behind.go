@@ -88,6 +88,7 @@ type FS struct {
 		handed  map[volume.ID]bool               // objects whose runs were handed on meanwhile, and directories in which something was born
 		names   map[volume.ID]map[string]*object // that are unborn or latent, by directory and name
 		refused map[volume.ID]time.Time          // directories that are not asked for names until then
+		claims  map[place]chan struct{}          // names that somebody has claimed, until it is closed
 	}
 }
 
@@ -96,6 +97,7 @@ func New(fs volume.FS) *FS {
 	f := &FS{FS: fs}
 	f.mu.objects, f.mu.handed = map[volume.ID]*object{}, map[volume.ID]bool{}
 	f.mu.names, f.mu.refused = map[volume.ID]map[string]*object{}, map[volume.ID]time.Time{}
+	f.mu.claims = map[place]chan struct{}{}
 	f.reserver, _ = fs.(volume.Reserver)
 	return f
 }

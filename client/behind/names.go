@@ -41,6 +41,49 @@ func (f *FS) leave(o *object) {
 	}
 }
 
+// claim waits until nobody has claimed any of some names, and claims them until release. Who takes a name away has what was made under it
+// open below first, and who creates a file that is unborn has it found by its name when it is reserved: between the one's look and his removal the other
+// could come, be made when the removal waits for that, and lose its name before it is open.
+func (f *FS) claim(ctx context.Context, op string, names ...place) (release func(), err error) {
+	if f.reserver == nil {
+		return func() {}, nil
+	}
+	for {
+		taken, release := f.tryClaim(names)
+		if taken == nil {
+			return release, nil
+		}
+		select {
+		case <-taken:
+		case <-ctx.Done():
+			return nil, &volume.Error{Op: op, Where: names[0].name, Errno: volume.ErrnoOf(ctx.Err()), Err: ctx.Err()}
+		}
+	}
+}
+
+// tryClaim claims names; or returns what ends the claim of one of them.
+func (f *FS) tryClaim(names []place) (taken <-chan struct{}, release func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range names {
+		if c := f.mu.claims[p]; c != nil {
+			return c, nil
+		}
+	}
+	mine := make(chan struct{})
+	for _, p := range names {
+		f.mu.claims[p] = mine
+	}
+	return nil, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, p := range names {
+			delete(f.mu.claims, p)
+		}
+		close(mine)
+	}
+}
+
 // findName returns the object that was made, or is to be, under a name, nil if there is none to be found.
 func (f *FS) findName(dir volume.ID, name string) *object {
 	if f.named.Load() == 0 {
@@ -149,6 +192,11 @@ func (f *FS) Make(ctx context.Context, dir volume.ID, name string, n volume.Node
 
 // Unlink implements volume.FS.
 func (f *FS) Unlink(ctx context.Context, dir volume.ID, name string) error {
+	release, err := f.claim(ctx, "unlink", place{dir, name})
+	if err != nil {
+		return err
+	}
+	defer release()
 	f.rouseName(ctx, dir, name)
 	return f.FS.Unlink(ctx, dir, name)
 }
@@ -161,6 +209,11 @@ func (f *FS) Rmdir(ctx context.Context, dir volume.ID, name string) error {
 
 // Rename implements volume.FS. Either name may be a directory's, in which something is to be.
 func (f *FS) Rename(ctx context.Context, oldDir volume.ID, oldName string, newDir volume.ID, newName string, flags volume.RenameFlags) error {
+	release, err := f.claim(ctx, "rename", place{oldDir, oldName}, place{newDir, newName})
+	if err != nil {
+		return err
+	}
+	defer release()
 	f.bearAll()
 	f.rouseName(ctx, oldDir, oldName)
 	f.rouseName(ctx, newDir, newName)

@@ -52,6 +52,12 @@ func (f *FS) conceive(ctx context.Context, dir volume.ID, name string, n volume.
 		return nil, none, false
 	}
 	n.Mode = n.Mode&0o7777 | regular
+	release, err := f.claim(ctx, "create", place{dir, name})
+	if err != nil {
+		f.unborn.Add(-1)
+		return nil, none, false
+	}
+	defer release()
 	a, err := f.reserver.Reserve(ctx, dir, name, n)
 	if n.ID.IsZero() {
 		n.ID = a.ID

@@ -415,8 +415,8 @@ func (n *nursery) over() {
 	f := n.fs
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s := fmt.Sprint(len(f.mu.objects), len(f.mu.names), len(f.mu.handed), f.mu.looks, f.unborn.Load(), f.named.Load(), f.born.Load(),
-		f.runs.Load(), f.kept.Load()); s != "0 0 0 0 0 0 0 0 0" {
+	if s := fmt.Sprint(len(f.mu.objects), len(f.mu.names), len(f.mu.handed), len(f.mu.claims), f.mu.looks, f.unborn.Load(), f.named.Load(), f.born.Load(),
+		f.runs.Load(), f.kept.Load()); s != "0 0 0 0 0 0 0 0 0 0" {
 		n.t.Errorf("left behind: %s", s)
 	}
 }
