@@ -177,7 +177,7 @@ func deposeAt(t *testing.T, s scenario, at int64, applied bool) (hit bool) {
 		if hit {
 			old.stop()
 		}
-		w.again(s, changed)
+		w.again(s, before, changed)
 	})
 	return hit && !t.Failed()
 }
