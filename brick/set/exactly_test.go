@@ -93,6 +93,18 @@ var onces = []once{
 		}
 		return err
 	}, func(t *testing.T, f *front, w *onceWorld) { w.leads(t, f, "new", w.got) }},
+	{"create and cut", "setattr", func(t *testing.T, f *front, w *onceWorld) error {
+		h, a, err := f.Create(w.ctx, volume.Root, "file", volume.Node{Mode: 0o600}, volume.Write|volume.Truncate)
+		if w.got = a.ID; err == nil {
+			_, err = h.WriteAt(w.ctx, []byte("x"), 0, 0)
+		}
+		return err
+	}, func(t *testing.T, f *front, w *onceWorld) {
+		w.leads(t, f, "file", w.file)
+		if a, err := f.Getattr(w.ctx, w.file); err != nil || a.Size != 1 || w.got != w.file {
+			t.Errorf("%d bytes of %v: %v", a.Size, w.got, err)
+		}
+	}},
 	{"mkdir", "make", func(t *testing.T, f *front, w *onceWorld) error {
 		a, err := f.Make(w.ctx, volume.Root, "new", volume.Node{Mode: syscall.S_IFDIR | 0o700})
 		w.got = a.ID

@@ -211,9 +211,20 @@ func (l *ledger) dirtied(ctx context.Context, keys ...Key) (end func(), err erro
 // release notes that a change that was recorded has been applied, or won't be.
 func (l *ledger) release(d *noted) { l.dirty.Release(d.hold) }
 
-// decidable reports whether tookEffect can tell whether the change was applied. With a write that sets attributes it
-// can't: their former values are not known. What is made has its name last, and with it all that it was made with.
-func (c *change) decidable() bool { return decidable[c.kind] && (c.set.Mask == 0 || c.kind == doMake) }
+// decidable reports whether tookEffect can tell whether the change was applied. With a write that sets attributes, and most
+// changes of attributes, it can't: their former values are not known. What is made has its name last, and with it all that it was made with.
+func (c *change) decidable() bool {
+	if c.kind == doSetattr {
+		return c.cuts()
+	}
+	return decidable[c.kind] && (c.set.Mask == 0 || c.kind == doMake)
+}
+
+// cuts reports whether the change is what a Create makes that finds a file and cuts it.
+func (c *change) cuts() bool {
+	const cut = volume.SetSize | volume.SetMtimeNow
+	return c.kind == doSetattr && c.set.Size == 0 && c.set.Mask&^volume.ClearPriv == cut
+}
 
 var decidable = [kinds]bool{doMake: true, doLink: true, doUnlink: true, doRmdir: true, doRename: true, doSetxattr: true, doRemovexattr: true, doWrite: true}
 

@@ -201,6 +201,12 @@ func (r *reign) tookEffect(ctx context.Context, c *change) (done bool, err error
 		return err == nil && a.ID == c.id && !c.id.IsZero(), err // zero: there was nothing to rename
 	case doSetxattr, doRemovexattr:
 		return r.hasXattr(ctx, c)
+	case doSetattr: // a cut
+		a, err := m.Getattr(ctx, c.id)
+		if volume.ErrnoOf(err) == estale {
+			return false, nil
+		}
+		return err == nil && a.Size == 0 && a.Mtime == c.now, err
 	case doWrite:
 		if !c.appends {
 			return r.isWritten(ctx, c)
