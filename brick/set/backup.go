@@ -280,13 +280,20 @@ func (f *follower) settle(r *reader, data []byte) error {
 	for _, q := range forget {
 		f.s.replies.forget(q)
 	}
+	var doubted []volume.Request
 	for d := (&reader{b: data}); len(d.b) > 0 && !d.bad; {
 		if q, rep := d.reply(); !d.bad {
 			f.s.replies.note(q, rep.effect, rep.sure)
 			if err := f.s.ledger.hand(q, rep); err != nil {
 				return err
 			}
+			if !rep.sure {
+				doubted = append(doubted, q)
+			}
 		}
+	}
+	if err := f.s.ledger.doubt(doubted); err != nil {
+		return err
 	}
 	if !last {
 		return nil

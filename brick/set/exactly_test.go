@@ -303,6 +303,51 @@ func TestRepliesOutlive(t *testing.T) {
 	check(b)
 }
 
+// TestUndoneStaysUndone ends the primary's process when it has recorded a change, before it makes it, and ends the next one as soon as that
+// serves: the third knows as much of the request as the second, though the mark has passed its record.
+func TestUndoneStaysUndone(t *testing.T) {
+	t.Parallel()
+	for _, o := range []struct {
+		op    string // of the member's store
+		known bool   // that it was not executed
+		do    func(ctx context.Context, s volume.Store) error
+	}{
+		{"make", true, func(ctx context.Context, s volume.Store) error {
+			_, err := s.Make(ctx, volume.Root, "d", volume.Node{Mode: syscall.S_IFDIR | 0o700})
+			return err
+		}},
+		{"setattr", false, func(ctx context.Context, s volume.Store) error {
+			_, err := s.Setattr(ctx, volume.Root, volume.Change{Mask: volume.SetMode, Mode: 0o700})
+			return err
+		}},
+	} {
+		t.Run(o.op, func(t *testing.T) {
+			t.Parallel()
+			c := begunCluster(t, 1, inMemory)
+			p, s := c.primary(10 * time.Second)
+			q := volume.Request{Session: [16]byte{1}, Number: 1}
+			proc := p.proc
+			var end sync.Once
+			proc.setHook(func(op string, done bool) {
+				if op == o.op && !done {
+					end.Do(proc.kill)
+				}
+			})
+			if err := o.do(volume.WithRequest(t.Context(), q), s); err == nil {
+				t.Fatal("the primary did not end")
+			}
+			for life := range 3 {
+				p.end(true)
+				p.start()
+				c.primary(20 * time.Second)
+				if _, executed, known := p.set.Outcome(t.Context(), q); executed || known != o.known {
+					t.Fatalf("life %d: executed %v, known %v", life+2, executed, known)
+				}
+			}
+		})
+	}
+}
+
 // TestTorn loses the primary while it makes a member equal that has missed a change: half of it, without
 // the reply, is no state to serve from.
 func TestTorn(t *testing.T) {

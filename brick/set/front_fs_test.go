@@ -22,7 +22,7 @@ func (f *front) Getattr(ctx context.Context, id volume.ID) (volume.Attr, error) 
 }
 
 func (f *front) Setattr(ctx context.Context, id volume.ID, c volume.Change) (volume.Attr, error) {
-	return f.attr(ctx, repeat, func(ctx context.Context, s volume.Store) (volume.Attr, error) { return s.Setattr(ctx, id, c) })
+	return f.attr(ctx, prefer, func(ctx context.Context, s volume.Store) (volume.Attr, error) { return s.Setattr(ctx, id, c) })
 }
 
 func (f *front) Make(ctx context.Context, dir volume.ID, name string, n volume.Node) (volume.Attr, error) {
@@ -219,7 +219,8 @@ func (h *frontFile) WriteAt(ctx context.Context, p []byte, off int64, fl volume.
 
 func (h *frontFile) WriteSet(ctx context.Context, p []byte, off int64, fl volume.WriteFlags, c volume.Change) (int, error) {
 	p = bytes.Clone(p)
-	return fileCall(ctx, h, repeat, func(ctx context.Context, l volume.File) (int, error) { return l.WriteSet(ctx, p, off, fl, c) }, nil)
+	return fileCall(ctx, h, prefer, func(ctx context.Context, l volume.File) (int, error) { return l.WriteSet(ctx, p, off, fl, c) },
+		func(Outcome) int { return len(p) })
 }
 
 func (h *frontFile) CopyFrom(ctx context.Context, src volume.File, from, off, n int64, fl volume.WriteFlags) (int64, error) {
@@ -247,7 +248,8 @@ func (h *frontFile) Getattr(ctx context.Context) (volume.Attr, error) {
 }
 
 func (h *frontFile) Setattr(ctx context.Context, c volume.Change) (volume.Attr, error) {
-	return fileCall(ctx, h, repeat, func(ctx context.Context, l volume.File) (volume.Attr, error) { return l.Setattr(ctx, c) }, nil)
+	return fileCall(ctx, h, prefer, func(ctx context.Context, l volume.File) (volume.Attr, error) { return l.Setattr(ctx, c) },
+		func(o Outcome) volume.Attr { return o.Attr })
 }
 
 func (h *frontFile) Allocate(ctx context.Context, mode uint32, off, n int64) error {

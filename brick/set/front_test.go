@@ -238,6 +238,7 @@ type ask uint8
 const (
 	repeat ask = iota // freely
 	decide            // only if it was not executed
+	prefer            // if nobody knows that it was executed
 )
 
 // call carries an operation out. told makes its result of the outcome of one that was executed.
@@ -255,7 +256,7 @@ func call[T any](ctx context.Context, f *front, how ask, do func(ctx context.Con
 		if s == nil {
 			continue
 		}
-		if sent && how == decide {
+		if sent && how != repeat {
 			type outcome struct {
 				o               Outcome
 				executed, known bool
@@ -273,7 +274,7 @@ func call[T any](ctx context.Context, f *front, how ask, do func(ctx context.Con
 					return v, err
 				}
 				continue
-			case !o.known:
+			case !o.known && how == decide:
 				return v, fmt.Errorf("nobody knows what became of request %d", q.Number)
 			}
 			f.asked.Add(1)

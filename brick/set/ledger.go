@@ -249,22 +249,42 @@ func (l *ledger) void(epoch Epoch, n Seq) {
 }
 
 // forget notes that requests which the log tells of have not taken effect, for a start of this process: they
-// were undone.
+// were undone. It would be taken for what its record says as soon as the mark is above that.
 func (l *ledger) forget(qs []volume.Request) error {
+	return l.amend(qs, func(w *writer, _ effect) { w.bool(false) })
+}
+
+// doubt notes likewise that nobody knows whether requests have taken effect.
+func (l *ledger) doubt(qs []volume.Request) error {
+	return l.amend(qs, func(w *writer, e effect) {
+		w.bool(true)
+		w.effect(e)
+		w.bool(false) // more than replies takes for an outcome
+	})
+}
+
+// amend writes new outcomes of requests that the log tells of.
+func (l *ledger) amend(qs []volume.Request, outcome func(w *writer, e effect)) error {
 	if len(qs) == 0 {
 		return nil
 	}
-	undone := setOf(qs)
-	var at []oplog.Point
-	err := l.log.Replies(func(q volume.Request, p oplog.Point, _ []byte) {
-		if undone[q] {
-			at = append(at, p)
+	wanted := setOf(qs)
+	type noted struct {
+		at oplog.Point
+		effect
+	}
+	var all []noted
+	err := l.log.Replies(func(q volume.Request, p oplog.Point, was []byte) {
+		if wanted[q] {
+			r := &reader{b: was}
+			_ = r.bool()
+			all = append(all, noted{p, r.effect()})
 		}
 	})
-	w := &writer{}
-	w.bool(false)
-	for _, p := range at {
-		err = errors.Join(err, l.log.Amend(p, w.b))
+	for _, n := range all {
+		w := &writer{}
+		outcome(w, n.effect)
+		err = errors.Join(err, l.log.Amend(n.at, w.b))
 	}
 	return err
 }
@@ -345,10 +365,14 @@ func (l *ledger) unfinished(boot string) ([]entry, []Key, error) {
 
 // tail is what this member tells a primary that fences it.
 func (l *ledger) tail(boot string) (t tail, err error) {
-	entries, keys, err := l.unfinished(boot)
+	_, keys, err := l.unfinished(boot)
 	if err != nil {
 		return t, err
 	}
+	if t.requests, err = l.pending(); err != nil {
+		return t, err
+	}
+	t.requests = t.requests[:min(len(t.requests), requestsMax)]
 	t.boot, t.keys, t.lost = boot, keys, l.lost(boot)
 	if l.rebooted(boot) {
 		t.since = volume.TimeOf(l.dirty.Since())
@@ -360,12 +384,18 @@ func (l *ledger) tail(boot string) (t tail, err error) {
 	if size > tailMax {
 		t.keys, t.lost = nil, true
 	}
-	for _, e := range entries {
-		if e.change.request != (volume.Request{}) && len(t.requests) < requestsMax {
-			t.requests = append(t.requests, e.change.request)
+	return t, nil
+}
+
+// pending returns the requests of changes above the mark that did not fail.
+func (l *ledger) pending() (qs []volume.Request, err error) {
+	recs, err := l.log.Tail()
+	for _, rec := range recs {
+		if failed := len(rec.Outcome) == 1; !failed && rec.Request != (volume.Request{}) {
+			qs = append(qs, rec.Request)
 		}
 	}
-	return t, nil
+	return qs, err
 }
 
 // Limits of what a member tells of its log's end, so that it fits into an answer: bytes

@@ -3,6 +3,8 @@ package set
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -66,4 +68,41 @@ func TestAppliedButNotQueued(t *testing.T) {
 	absent.start()
 	c.allInSync(15 * time.Second)
 	c.equal()
+}
+
+// TestOutcomesOutlive: what was noted of requests counts after a start, wherever the mark is.
+func TestOutcomesOutlive(t *testing.T) {
+	dir := t.TempDir()
+	l, err := openLedger(dir, "m0", slog.New(slog.DiscardHandler))
+	must(t, err)
+	q := func(n uint64) volume.Request { return volume.Request{Session: [16]byte{1}, Number: n} }
+	id := volume.NewID(1)
+	for n := uint64(1); n <= 4; n++ {
+		c := &change{kind: doSetattr, id: id, set: volume.Change{Mask: volume.SetMode}, request: q(n)}
+		noted, err := l.record(t.Context(), 1, n, 0, c.touches(), c)
+		must(t, err)
+		l.release(&noted)
+	}
+	must(t, l.forget([]volume.Request{q(2)}))
+	must(t, l.doubt([]volume.Request{q(3)}))
+	pending, err := l.pending()
+	must(t, err)
+	if want := []volume.Request{q(1), q(3), q(4)}; !slices.Equal(pending, want) {
+		t.Errorf("pending are %v, want %v", pending, want)
+	}
+	must(t, l.aligned(1, 3, "boot", true))
+	must(t, l.close())
+	l, err = openLedger(dir, "m0", slog.New(slog.DiscardHandler))
+	must(t, err)
+	defer l.close()
+	l.finished(1, 3)
+	got := map[uint64]bool{}
+	must(t, l.replies(func(q volume.Request, e effect, sure bool) {
+		if got[q.Number] = sure; e.id != id {
+			t.Errorf("request %d made %v", q.Number, e.id)
+		}
+	}))
+	if want := map[uint64]bool{1: true, 3: false, 4: false}; !maps.Equal(got, want) {
+		t.Errorf("known, and whether it is sure: %v, want %v", got, want)
+	}
 }

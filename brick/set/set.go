@@ -106,7 +106,9 @@ func New(cfg Config) (*Set, error) {
 	if err := l.replies(s.replies.note); err != nil {
 		return nil, err
 	}
-	s.replies.complete()
+	if !l.rebooted(cfg.Boot) { // the log's end may be lost with the power
+		s.replies.complete()
+	}
 	if err := s.lockers.init(cfg.Lockers); err != nil {
 		s.log.Error("nobody knows who had locks; they are lost", "error", err)
 	}

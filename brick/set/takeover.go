@@ -3,6 +3,7 @@ package set
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -149,15 +150,23 @@ func (r *reign) settleOwn(ctx context.Context) ([]Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	var undone, doubted []volume.Request
 	if r.s.ledger.rebooted(r.s.cfg.Boot) {
 		r.since = volume.TimeOf(r.s.ledger.dirty.Since())
+		if doubted, err = r.s.ledger.pending(); err != nil {
+			return nil, err
+		}
 	}
 	for i, rec := range recs {
+		q := rec.change.request
 		if rec.followed(recs[i+1:]) { // a later change of the same could begin only when it was finished
-			r.s.replies.note(rec.change.request, rec.change.effect(), true)
+			r.s.replies.note(q, rec.change.effect(), true)
 			continue
 		}
 		if rec.change.kind == 0 {
+			if !rec.failed && q != (volume.Request{}) {
+				doubted = append(doubted, q)
+			}
 			continue
 		}
 		done, err := r.tookEffect(ctx, &rec.change)
@@ -165,10 +174,16 @@ func (r *reign) settleOwn(ctx context.Context) ([]Key, error) {
 		case err != nil:
 			return nil, err
 		case done:
-			r.s.replies.note(rec.change.request, rec.change.effect(), true)
+			r.s.replies.note(q, rec.change.effect(), true)
 		default:
-			r.s.replies.forget(rec.change.request)
+			r.s.replies.forget(q)
+			undone = append(undone, q)
 		}
+	}
+	// The mark is about to pass all that, and what it has passed a start of this process takes for done.
+	undone = slices.DeleteFunc(undone, func(q volume.Request) bool { _, again, _ := r.s.replies.find(q); return again })
+	if err := errors.Join(r.s.ledger.forget(undone), r.s.ledger.doubt(doubted)); err != nil {
+		return nil, err
 	}
 	return keys, nil
 }
