@@ -206,6 +206,11 @@ func (f gatedFile) WriteAt(ctx context.Context, b []byte, off int64, fl volume.W
 	return got(f.p, "write", func() (int, error) { return f.File.WriteAt(ctx, b, off, fl) })
 }
 
+func (f gatedFile) WriteSet(ctx context.Context, b []byte, off int64, fl volume.WriteFlags, c volume.Change) (int, error) {
+	f.p.trace(ctx, "writeset", f.ID(), len(b), off, c.Mask)
+	return got(f.p, "write", func() (int, error) { return f.File.WriteSet(ctx, b, off, fl, c) })
+}
+
 func (f gatedFile) Append(ctx context.Context, b []byte, fl volume.WriteFlags) (int64, error) {
 	return got(f.p, "append", func() (int64, error) { return f.File.Append(ctx, b, fl) })
 }
