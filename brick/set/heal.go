@@ -124,7 +124,7 @@ func newHealer(c healConfig) *healer {
 // Drain heals what is queued, and returns how many keys are left: those that
 // were added meanwhile, and those of which healing failed, of which err is the first
 // failure. While nothing changes at the source (lock may then do nothing) it comes to
-// 0 and both members are equal. Errors with Reason Unavailable are the target's connection's.
+// 0 and both members are equal. Errors with Reason Unavailable are the target's connection's, with Outdated the target's refusals.
 func (h *healer) Drain(ctx context.Context) (left int, err error) {
 	h.done.started.CompareAndSwap(0, time.Now().UnixNano())
 	var before []volume.ID
@@ -289,7 +289,8 @@ func (h *healer) each(ctx context.Context, keys []queuedKey, failed map[Key]erro
 
 // fatal reports whether after err nothing else can be expected to work either.
 func fatal(ctx context.Context, err error) bool {
-	return err != nil && (ctx.Err() != nil || volume.ReasonOf(err) == volume.Unavailable || volume.ErrnoOf(err) == syscall.ENOSPC)
+	reason := volume.ReasonOf(err)
+	return err != nil && (ctx.Err() != nil || reason == volume.Unavailable || reason == volume.Outdated || volume.ErrnoOf(err) == syscall.ENOSPC)
 }
 
 // parallel calls f for 0 … n-1, several at a time, and waits for them. After
@@ -335,5 +336,7 @@ func (h *healer) one(ctx context.Context, k Key) error {
 	return volume.Errorf("heal", "", syscall.EINVAL, "a key of kind %d", k.Kind)
 }
 
-// isStale reports whether an error says that an object is not there.
-func isStale(err error) bool { return volume.ErrnoOf(err) == syscall.ESTALE }
+// isStale reports whether an error says that an object is not there. One with a reason is of who could not tell.
+func isStale(err error) bool {
+	return volume.ErrnoOf(err) == syscall.ESTALE && volume.ReasonOf(err) == volume.Plain
+}

@@ -253,3 +253,41 @@ func TestHealMany(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// TestRefusedIsNotHealed has the target refuse some messages of a primary, as one does that is just trying to become the primary itself, and obey
+// again: either healing says that it did not come to its end, or the members are equal.
+func TestRefusedIsNotHealed(t *testing.T) {
+	for _, partial := range []bool{false, true} {
+		for _, refusal := range []error{outdated(7, 8), &volume.Error{Op: "member", Errno: syscall.ESTALE, Reason: volume.Outdated}} {
+			for first := 1; ; first++ {
+				s := modelScene(t)
+				dir, gone := s.mkdir(volume.Root, "d"), s.mkdir(volume.Root, "gone")
+				a, b := s.create(dir, "a", noise(rand.New(rand.NewPCG(1, 1)), 50_000)), s.create(gone, "b", []byte("b"))
+				s.heal()
+				s.write(a, 20_000, []byte("new"))
+				s.must(&change{kind: doSetattr, id: a, set: volume.Change{Mask: volume.SetMode, Mode: 0o600}})
+				s.rename(b, gone, "b", dir, "c", volume.ID{}, 0)
+				s.must(&change{kind: doRmdir, dir: volume.Root, name: "gone", id: gone})
+				s.create(s.mkdir(dir, "e"), "f", []byte("f"))
+				s.h.partial = partial
+				calls := 0
+				s.peer.fail = func() error {
+					if calls++; calls >= first && calls < first+3 {
+						return refusal
+					}
+					return nil
+				}
+				s.h.workers = 1
+				left, err := s.h.Drain(s.ctx)
+				if err == nil && left == 0 {
+					s.equal()
+				}
+				if calls < first {
+					break // it was healed before
+				}
+				s.peer.fail, s.h.partial = nil, false
+				s.heal()
+			}
+		}
+	}
+}

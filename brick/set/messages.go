@@ -171,7 +171,7 @@ func (w *writer) effect(e effect) {
 
 func (r *reader) effect() effect { return effect{r.id(), int64(r.u64())} }
 
-// outdated refuses a message of an epoch that has passed.
+// outdated refuses a message of an epoch that has passed, or is about to. The errno is none that tells of an object.
 func outdated(epoch, newest Epoch) error {
-	return &volume.Error{Op: "member", Errno: syscall.ESTALE, Reason: volume.Outdated, Err: volume.Errorf("epoch", "", syscall.ESTALE, "%d has been followed by %d", epoch, newest)}
+	return &volume.Error{Op: "member", Errno: syscall.EIO, Reason: volume.Outdated, Err: volume.Errorf("epoch", "", syscall.EIO, "%d has been followed by %d", epoch, newest)}
 }
