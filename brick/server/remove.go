@@ -160,7 +160,7 @@ func (s *Server) removeAll(of *role) {
 			all[i] = volume.Removal{Of: g.of, Dir: g.v.name.Dir, Name: g.v.name.Name}
 		}
 		ctx, cancel := context.WithTimeout(s.running, s.conf.MaxTimeout)
-		volume.UnlinkAll(ctx, of.set, all)
+		volume.RemoveAll(ctx, of.set, all)
 		cancel()
 		for i, g := range some {
 			g.sess.removed(g.v, all[i].Err)
