@@ -20,7 +20,7 @@ import (
 // What is lost is a name's removal that was answered, and not synced (Sync of its directory waits), if the server and the client
 // end at the same moment: as on a disk.
 //
-// An object that has more than one name is another matter: the others lead to its attributes, which tell how many.
+// An object that has more than one name is another matter: the others lead to its attributes, which tell how many. Of directories see rmdir.go.
 
 // goingMax bounds the names of a session that go at a time.
 const goingMax = 64
