@@ -217,7 +217,7 @@ func (w *twins) compare() {
 			p, n, err := s.Path(ctx, id)
 			return p.String() + n, err
 		})
-		w.both("empty "+id.String()[:6], func(s volume.Store) (string, error) { e, err := s.Empty(ctx, id); return fmt.Sprint(e), err })
+		w.both("empty "+id.String()[:6], func(s volume.Store) (string, error) { e, err := s.Empty(ctx, id, nil); return fmt.Sprint(e), err })
 		w.both("copy of "+id.String()[:6], func(s volume.Store) (string, error) {
 			c, err := s.Copy(ctx, id)
 			c.BirthTime = volume.Time{}

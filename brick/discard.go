@@ -198,7 +198,7 @@ func (s *Store) takeOut(op string, d *dir, name string, f *found, k volume.Key, 
 		return stale(op, d.id)
 	}
 	if gone != nil {
-		if empty, err := s.empty(gone); err != nil {
+		if empty, err := s.empty(gone, nil); err != nil {
 			return err
 		} else if !empty {
 			return unix.ENOTEMPTY

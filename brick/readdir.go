@@ -178,8 +178,8 @@ func (s *Store) eachName(d *dir, buffer int, f func(name string) bool) error {
 	}
 }
 
-// Empty reports whether a directory has no name.
-func (s *Store) Empty(ctx context.Context, dir volume.ID) (bool, error) {
+// Empty reports whether a directory has no name, but for those of which but is true.
+func (s *Store) Empty(ctx context.Context, dir volume.ID, but func(string) bool) (bool, error) {
 	const op = "empty"
 	if err := start(ctx, op); err != nil {
 		return false, err
@@ -189,15 +189,18 @@ func (s *Store) Empty(ctx context.Context, dir volume.ID) (bool, error) {
 		return false, err
 	}
 	defer s.dirs.put(d)
-	empty, err := s.empty(d)
+	empty, err := s.empty(d, but)
 	if err != nil {
 		return false, s.failIn(op, d, dir.String(), err)
 	}
 	return empty, nil
 }
 
-func (s *Store) empty(d *dir) (bool, error) {
+func (s *Store) empty(d *dir, but func(string) bool) (bool, error) {
 	empty := true
-	err := s.eachName(d, 4<<10, func(string) bool { empty = false; return false })
+	err := s.eachName(d, 4<<10, func(name string) bool {
+		empty = but != nil && but(name)
+		return empty
+	})
 	return empty, err
 }

@@ -261,7 +261,7 @@ func (o *Owner) empty(ctx context.Context, v *view, dir volume.ID) error {
 	if o.expects(dir) {
 		return fail("rmdir", dir.String(), syscall.ENOTEMPTY)
 	}
-	ok, err := o.store.Empty(ctx, dir)
+	ok, err := o.store.Empty(ctx, dir, nil)
 	if isStale(err) {
 		return nil // no copy, no names
 	}

@@ -167,15 +167,20 @@ func (o *Owner) Present() (volume.Time, bool) {
 	return volume.PresentOf(o.store)
 }
 
-// UnlinkAll implements volume.Remover, where the volume has one set.
-func (o *Owner) UnlinkAll(ctx context.Context, all []volume.Removal) {
+// RemoveAll implements volume.Remover, where the volume has one set.
+func (o *Owner) RemoveAll(ctx context.Context, all []volume.Removal) {
 	if o.view.Load().single {
-		volume.UnlinkAll(ctx, o.store, all)
+		volume.RemoveAll(ctx, o.store, all)
 		return
 	}
 	for i := range all {
-		all[i].Unlink(ctx, o)
+		all[i].Remove(ctx, o)
 	}
+}
+
+// Empty implements volume.Remover: it tells of the names that are here.
+func (o *Owner) Empty(ctx context.Context, dir volume.ID, but func(string) bool) (bool, error) {
+	return o.store.Empty(ctx, dir, but)
 }
 
 // Unlink implements volume.FS.

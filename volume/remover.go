@@ -4,17 +4,33 @@ import "context"
 
 // Removal is one of many names that are removed.
 type Removal struct {
-	Of   context.Context // whose values are the Unlink's; it bounds nothing
-	Dir  ID
-	Name string
-	Err  error // how it ended
+	Of     context.Context // whose values are the Unlink's or Rmdir's; it bounds nothing
+	Dir    ID
+	Name   string
+	Object ID                  // of a directory that is to be removed; zero: the name leads to no directory
+	Around func(remove func()) // if not nil, calls remove, which removes the name where it goes first, and knows so when that is
+	Err    error               // how it ended
 }
 
-// Unlink removes the name by itself.
-func (r *Removal) Unlink(ctx context.Context, s FS) {
-	if r.Err = ctx.Err(); r.Err == nil {
-		r.Err = s.Unlink(bounded{ctx, r.Of}, r.Dir, r.Name)
+// Remove removes the name by itself.
+func (r *Removal) Remove(ctx context.Context, s FS) {
+	if r.Err = ctx.Err(); r.Err != nil {
+		return
 	}
+	remove := s.Unlink
+	if !r.Object.IsZero() {
+		remove = s.Rmdir
+	}
+	r.Here(func() { r.Err = remove(bounded{ctx, r.Of}, r.Dir, r.Name) })
+}
+
+// Here calls remove, by way of Around.
+func (r *Removal) Here(remove func()) {
+	if r.Around == nil {
+		remove()
+		return
+	}
+	r.Around(remove)
 }
 
 // bounded is a context with the values of another.
@@ -28,17 +44,21 @@ func (b bounded) Value(key any) any { return b.values.Value(key) }
 
 // A Remover is a Store that removes many names at less than the cost of each.
 type Remover interface {
-	// UnlinkAll is Unlink of each, in any order; they fail or succeed by themselves. ctx bounds them all.
-	UnlinkAll(ctx context.Context, all []Removal)
+	// RemoveAll is Unlink of each, or Rmdir; they fail or succeed by themselves. A directory comes after what stands before it and is in it,
+	// the others in any order. ctx bounds them all.
+	RemoveAll(ctx context.Context, all []Removal)
+
+	// Empty is the Store's.
+	Empty(ctx context.Context, dir ID, but func(name string) bool) (bool, error)
 }
 
-// UnlinkAll has s remove names, one after the other if it is no Remover.
-func UnlinkAll(ctx context.Context, s FS, all []Removal) {
+// RemoveAll has s remove names, one after the other if it is no Remover.
+func RemoveAll(ctx context.Context, s FS, all []Removal) {
 	if r, ok := s.(Remover); ok && len(all) > 1 {
-		r.UnlinkAll(ctx, all)
+		r.RemoveAll(ctx, all)
 		return
 	}
 	for i := range all {
-		all[i].Unlink(ctx, s)
+		all[i].Remove(ctx, s)
 	}
 }

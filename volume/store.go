@@ -17,8 +17,9 @@ type Store interface {
 	// List is ReadDir of the names for which keep is true. It is called without locks.
 	List(ctx context.Context, dir ID, after Cookie, max int, attrs bool, keep func(name string) bool) ([]Entry, bool, error)
 
-	// Empty reports whether a directory has no name at all. Errors: ESTALE, ENOTDIR.
-	Empty(ctx context.Context, dir ID) (bool, error)
+	// Empty reports whether a directory has no name at all, but for those of which but, if not nil, is true: these are about
+	// to go, so what is under way with them is not waited for. Errors: ESTALE, ENOTDIR.
+	Empty(ctx context.Context, dir ID, but func(name string) bool) (bool, error)
 
 	// Copy tells what MakeCopy on another set needs of a directory.
 	Copy(ctx context.Context, dir ID) (Copy, error)

@@ -248,7 +248,7 @@ func (s *Server) tell(r *request, reply []byte) {
 	if !ok || wire.PeekErrno(reply[wire.FrameHeader:]) != 0 {
 		return
 	}
-	if a, err := r.sess.role.set.Getattr(r, dir); err == nil {
+	if a, ok := r.attrOf(dir); ok {
 		if !r.going.Object.IsZero() {
 			a.Mtime, a.Ctime = r.going.At, r.going.At
 		}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -39,11 +40,13 @@ type names struct {
 	mu   struct {
 		sync.Mutex
 		by       map[wire.DirName]*reservation
-		unsettle map[wire.SessionID]bool // of the record, which have not settled
-		until    time.Time               // that the gate is closed
-		open     bool                    // it is not
-		held     []held                  // in the order in which they were born
-		over     bool                    // the role is
+		unsettle map[wire.SessionID]bool    // of the record, which have not settled
+		until    time.Time                  // that the gate is closed
+		open     bool                       // it is not
+		objects  map[volume.ID]*reservation // those that go, by what they lead to
+		turn     uint64                     // grows when one is answered for, begins to go, or is gone
+		held     []held                     // in the order in which they were born
+		over     bool                       // the role is
 	}
 }
 
@@ -56,6 +59,12 @@ type reservation struct {
 	making bool // that is under way: it is over when that is
 	going  bool // the name goes
 	over   chan struct{}
+
+	// Of a name that goes.
+	answered bool  // or about to be: it has its place among the goers
+	dir      bool  // it leads to a directory
+	stage    stage // of a directory
+	spoilt   error // why a name in it could not be removed, so that it can't be either
 }
 
 // reservedMax bounds the reservations of a role: there are as many as files that have just been made.
@@ -64,7 +73,7 @@ const reservedMax = 1 << 14
 // newNames returns the names of a role; before it the sessions of the record may have reserved some.
 func newNames(record []wire.SessionID) *names {
 	n := &names{gate: make(chan struct{})}
-	n.mu.by = map[wire.DirName]*reservation{}
+	n.mu.by, n.mu.objects = map[wire.DirName]*reservation{}, map[volume.ID]*reservation{}
 	n.mu.unsettle = map[wire.SessionID]bool{}
 	for _, id := range record {
 		n.mu.unsettle[id] = true
@@ -124,11 +133,15 @@ func (n *names) enterLocked(v *reservation) *reservation {
 	return v
 }
 
-// leads notes which object loses the name, and reports whether the session has no more than so many such names.
-func (n *names) leads(v *reservation, id volume.ID, most int) bool {
+// leads notes which object loses the name, and reports whether the session has no more than so many such names. Who asks
+// about the object, or what is in it, waits from then on.
+func (n *names) leads(v *reservation, id volume.ID, dir bool, most int) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	v.id = id
+	v.id, v.dir = id, dir
+	if n.mu.objects[id] == nil {
+		n.mu.objects[id] = v
+	}
 	for _, o := range n.mu.by {
 		if o.going && o.sess == v.sess {
 			most--
@@ -159,6 +172,9 @@ func (n *names) end(v *reservation) {
 func (n *names) endLocked(v *reservation) {
 	if n.mu.by[v.name] == v {
 		delete(n.mu.by, v.name)
+		if n.mu.objects[v.id] == v {
+			delete(n.mu.objects, v.id)
+		}
 		n.busy.Add(-1)
 		close(v.over)
 	}
@@ -207,6 +223,11 @@ func (n *names) inWay(about ...wire.Concern) (all []*reservation) {
 	defer n.mu.Unlock()
 	for i := range about {
 		c := &about[i]
+		for _, id := range [...]volume.ID{c.Name.Dir, c.Dir, c.Of} {
+			if v := n.mu.objects[id]; v != nil {
+				all = append(all, v)
+			}
+		}
 		if c.Dir.IsZero() && c.Of.IsZero() && !c.All {
 			if v := n.mu.by[c.Name]; v != nil {
 				all = append(all, v)
@@ -214,7 +235,7 @@ func (n *names) inWay(about ...wire.Concern) (all []*reservation) {
 			continue
 		}
 		for name, v := range n.mu.by {
-			if c.Touches(name) || v.going && v.id == c.Of {
+			if c.Touches(name) {
 				all = append(all, v)
 			}
 		}
@@ -233,13 +254,18 @@ func (r *request) narrowed(c *wire.Concern) (about []wire.Concern) {
 		if a.Parse(&args) {
 			names = []wire.DirName{{Dir: a.Dir, Name: a.Name}}
 		}
+	case wire.OpRemove:
+		var a wire.RemoveArgs
+		if a.Parse(&args) {
+			names = []wire.DirName{{Dir: a.Dir, Name: a.Name}}
+		}
 	case wire.OpRename:
 		var a wire.RenameArgs
 		if a.Parse(&args) {
 			names = []wire.DirName{{Dir: a.NewDir, Name: a.NewName}, {Dir: a.OldDir, Name: a.OldName}}
 		}
 	}
-	if len(names) == 0 {
+	if len(names) == 0 || !c.All {
 		return []wire.Concern{*c}
 	}
 	for _, name := range names {
@@ -276,21 +302,30 @@ func (r *request) takeNames() (done func(), err error) {
 			return nil, err
 		}
 	}
-	for _, v := range n.inWay(r.narrowed(&c)...) {
-		if v.going {
-			r.sess.role.goers.now()
-		}
-		if err := n.await(r, v.over); err != nil {
-			return nil, err
-		}
+	if err := r.await(n.inWay(r.narrowed(&c)...)); err != nil {
+		return nil, err
 	}
 	return func() {}, nil
+}
+
+// await waits until reservations are over.
+func (r *request) await(all []*reservation) error {
+	of := r.sess.role
+	for _, v := range all {
+		if v.going {
+			of.goers.now()
+		}
+		if err := of.names.await(r, v.over); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // concern returns what a request is about.
 func (r *request) concern() wire.Concern {
 	c := wire.ConcernOf(r.op, r.body)
-	if r.op == wire.OpFileGetattr {
+	if r.op == wire.OpFileGetattr || r.op == wire.OpFileSetattr {
 		args := wire.NewReader(r.body)
 		c.Of = r.sess.fileID(args.U64())
 	}
@@ -345,8 +380,8 @@ func (n *names) await(r *request, over <-chan struct{}) error {
 	}
 }
 
-// concerned reports whether a request of a client that runs, other than own, concerns a name.
-func (s *Server) concerned(of *role, own *request, name wire.DirName) bool {
+// concerned reports whether a request of a client that runs, other than own, concerns a name, or what is in a directory.
+func (s *Server) concerned(of *role, own *request, name wire.DirName, in ...volume.ID) bool {
 	s.mu.Lock()
 	all := make([]*session, 0, len(s.mu.sessions)+len(s.mu.leaving))
 	for _, there := range []map[wire.SessionID]*session{s.mu.sessions, s.mu.leaving} {
@@ -358,22 +393,23 @@ func (s *Server) concerned(of *role, own *request, name wire.DirName) bool {
 	}
 	s.mu.Unlock()
 	for _, sess := range all {
-		if sess.runs(own, name) {
+		if sess.runs(own, name, in) {
 			return true
 		}
 	}
 	return false
 }
 
-// runs reports whether a request of the session that runs, other than own, concerns a name.
-func (s *session) runs(own *request, name wire.DirName) bool {
+// runs reports whether a request of the session that runs, other than own, concerns a name, or what is in some directories.
+func (s *session) runs(own *request, name wire.DirName, in []volume.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.mu.requests {
 		if r == own || r.reply != nil || r.op != wire.OpStep && !wire.Changes(r.op, r.body) {
 			continue
 		}
-		if c := wire.ConcernOf(r.op, r.body); c.Touches(name) {
+		c := wire.ConcernOf(r.op, r.body)
+		if c.Touches(name) || slices.Contains(in, c.Name.Dir) || slices.Contains(in, c.Dir) {
 			return true
 		}
 	}

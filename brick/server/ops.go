@@ -20,6 +20,12 @@ func lookup(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 		return nil, false
 	}
 	attr, err := r.sess.role.set.Lookup(r, a.Dir, a.Name)
+	if err == nil {
+		var some bool
+		if some, err = r.settled(&attr); some && err == nil {
+			attr, err = r.sess.role.set.Lookup(r, a.Dir, a.Name)
+		}
+	}
 	return attrReply(b, attr, err)
 }
 
@@ -182,6 +188,7 @@ func readDir(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 		return nil, false
 	}
 	entries, end, err := r.sess.role.set.ReadDir(r, a.Dir, a.After, int(a.Max), a.Attrs)
+	r.sess.role.names.settledOnly(entries)
 	if b = wire.AppendStatus(b, err); err == nil {
 		b = wire.AppendEntries(b, entries, end)
 	}

@@ -20,7 +20,7 @@ import (
 // What is lost is a name's removal that was answered, and not synced (Sync of its directory waits), if the server and the client
 // end at the same moment: as on a disk.
 //
-// An object that has more than one name is another matter: the others lead to its attributes, which tell how many.
+// An object that has more than one name is another matter: the others lead to its attributes, which tell how many. Of directories see rmdir.go.
 
 // goingMax bounds the names of a session that go at a time.
 const goingMax = 64
@@ -32,7 +32,7 @@ func remove(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 	}
 	var err error
 	if a.Going.Object.IsZero() {
-		err = r.remove(a.Dir, a.Name)
+		err = r.remove(&a)
 	} else {
 		err = r.removeAgain(&a)
 	}
@@ -43,39 +43,53 @@ func remove(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 }
 
 // remove removes a name, or has it removed later: then it notes so in r.going.
-func (r *request) remove(dir volume.ID, name string) error {
+func (r *request) remove(a *wire.RemoveArgs) error {
 	of := r.sess.role
-	at := func() error { return of.set.Unlink(r, dir, name) }
+	at := func() error { return of.set.Unlink(r, a.Dir, a.Name) }
+	if a.Directory {
+		at = func() error { return r.rmdirNow(a) }
+	}
 	date, dated := volume.PresentOf(of.set)
 	if !dated || r.sess.id[len(r.sess.id)-1] != 0 || r.sess.becomeNamer(r) != nil {
 		return at()
 	}
-	v := of.names.goes(r.sess.id, wire.DirName{Dir: dir, Name: name}, false)
+	v := of.names.goes(r.sess.id, wire.DirName{Dir: a.Dir, Name: a.Name}, false)
 	if v == nil {
 		return at()
 	}
-	here := true
-	defer func() {
-		if here {
-			of.names.end(v)
-		}
-	}()
-	if r.sess.srv.concerned(of, r, v.name) {
-		return at()
+	late, err := r.later(v, a.Directory)
+	if late && r.sess.srv.removeLater(of, &goer{v: v, sess: r.sess, of: volume.WithDate(r, date)}) {
+		r.going = wire.Going{Object: v.id, At: date}
+		return nil
 	}
-	a, err := of.set.Lookup(r, dir, name)
+	if a.Directory { // who waits for what goes in it must not be waited for
+		of.names.end(v)
+	} else {
+		defer of.names.end(v)
+	}
+	if err != nil {
+		return err
+	}
+	return at()
+}
+
+// later reports whether a name, which is reserved, may go later than that is answered. An error is the answer.
+func (r *request) later(v *reservation, directory bool) (yes bool, err error) {
+	of := r.sess.role
+	if !directory && r.sess.srv.concerned(of, r, v.name) {
+		return false, nil
+	}
+	a, err := of.set.Lookup(r, v.name.Dir, v.name.Name)
 	switch {
 	case err != nil:
-		return err
-	case a.IsDir(), a.Held != 0, a.Nlink > 1, !of.names.leads(v, a.ID, goingMax):
-		return at()
+		return false, err
+	case a.IsDir() != directory, a.Held != 0, !directory && a.Nlink > 1, !of.names.leads(v, a.ID, directory, goingMax):
+		return false, nil
+	case directory && !r.emptied(v):
+		return false, nil
 	}
-	if !r.sess.srv.removeLater(of, &goer{v: v, sess: r.sess, of: volume.WithDate(r, date)}) {
-		return at()
-	}
-	here = false
-	r.going = wire.Going{Object: a.ID, At: date}
-	return nil
+	of.names.answers(v)
+	return true, nil
 }
 
 // goer is a name that was answered for.
@@ -157,10 +171,10 @@ func (s *Server) removeAll(of *role) {
 	for some := of.goers.next(s.running); len(some) > 0; some = of.goers.next(s.running) {
 		all := make([]volume.Removal, len(some))
 		for i, g := range some {
-			all[i] = volume.Removal{Of: g.of, Dir: g.v.name.Dir, Name: g.v.name.Name}
+			all[i] = of.names.removal(g)
 		}
 		ctx, cancel := context.WithTimeout(s.running, s.conf.MaxTimeout)
-		volume.UnlinkAll(ctx, of.set, all)
+		volume.RemoveAll(ctx, of.set, all)
 		cancel()
 		for i, g := range some {
 			g.sess.removed(g.v, all[i].Err)
@@ -171,7 +185,7 @@ func (s *Server) removeAll(of *role) {
 // removed notes how the removal of a name ended that was answered for. If this server serves no more it is for the next one to
 // make it: nobody who waits for the name goes on here, and all sessions end.
 func (s *session) removed(v *reservation, err error) {
-	switch {
+	switch err = s.role.names.spoils(v, err); {
 	case err == nil:
 	case s.srv.running.Err() != nil:
 		return
@@ -212,10 +226,18 @@ func (r *request) removeAgain(a *wire.RemoveArgs) error {
 	case at.ID != a.Going.Object:
 		return nil
 	}
+	if a.Directory {
+		if err := r.await(of.names.inWay(wire.Concern{Dir: a.Going.Object})); err != nil {
+			return err
+		}
+	}
 	ctx := context.Context(r)
 	if dir, err := of.set.Getattr(r, a.Dir); err != nil || dir.Mtime.Before(a.Going.At) {
 		ctx = volume.WithDate(r, a.Going.At)
 	} // else something was changed in it later, under the server before, which this Backend may not remember
+	if a.Directory {
+		return of.set.Rmdir(ctx, a.Dir, a.Name)
+	}
 	return of.set.Unlink(ctx, a.Dir, a.Name)
 }
 

@@ -394,24 +394,25 @@ func (f *follower) claim(n Seq) (mine, before *applied) {
 
 // apply applies a change.
 func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byte) error {
-	config, n, finished := r.u64(), r.u64(), r.u64()
-	var c change
-	if err := c.parse(r); err != nil {
+	p, err := parsePart(r)
+	if err != nil {
 		return err
 	}
-	if len(r.b) > 0 {
-		return malformed("apply")
-	}
-	if err := f.awaitMakeUp(ctx, epoch, config); err != nil {
+	return f.applyPart(ctx, epoch, p, data)
+}
+
+func (f *follower) applyPart(ctx context.Context, epoch Epoch, p *part, data []byte) error {
+	if err := f.awaitMakeUp(ctx, epoch, p.config); err != nil {
 		return err
 	}
+	c, n, finished := &p.change, p.n, p.finished
 	c.data = data
 	if c.kind == doMake && int64(len(data)) != c.len && !f.s.isArbiter() {
 		return malformed("apply")
 	}
 	f.finish(finished)
 	if !c.kind.numbered() {
-		_, err := apply(ctx, f.s.member, f.files, &c)
+		_, err := apply(ctx, f.s.member, f.files, c)
 		if volume.ErrnoOf(err) == estale {
 			return nil // it has been removed meanwhile: the primary says so to who asks
 		}
@@ -432,8 +433,8 @@ func (f *follower) apply(ctx context.Context, epoch Epoch, r *reader, data []byt
 	if c.hasContents() && f.s.isArbiter() {
 		do = applyHollow
 	}
-	mine.err = f.s.keep(limited, epoch, n, finished, &c, func(ctx context.Context) (Outcome, error) {
-		return do(ctx, f.s.member, f.files, &c)
+	mine.err = f.s.keep(limited, epoch, n, finished, c, func(ctx context.Context) (Outcome, error) {
+		return do(ctx, f.s.member, f.files, c)
 	})
 	close(mine.done)
 	return mine.err

@@ -103,7 +103,7 @@ func (s *served) unlinkTogether(ctx context.Context, dir volume.ID, name string)
 		for i, r := range some {
 			all[i] = r.Removal
 		}
-		s.store.(volume.Remover).UnlinkAll(ctx, all)
+		s.store.(volume.Remover).RemoveAll(ctx, all)
 		for i, r := range some {
 			r.Err = all[i].Err
 			close(r.done)

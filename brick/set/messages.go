@@ -110,6 +110,25 @@ func (r *reader) orders() orders {
 	return orders{r.state(), r.u64(), r.texts(membersMax, memberMax)}
 }
 
+// part is a change as a primary sends it.
+type part struct {
+	config   uint64
+	n        Seq
+	finished Seq
+	change   change
+}
+
+func parsePart(r *reader) (*part, error) {
+	p := &part{config: r.u64(), n: r.u64(), finished: r.u64()}
+	if err := p.change.parse(r); err != nil {
+		return nil, err
+	}
+	if len(r.b) > 0 {
+		return nil, malformed("apply")
+	}
+	return p, nil
+}
+
 // tail is what a member tells when it is fenced: what of its own may differ
 // from the others', and the requests of these changes.
 type tail struct {

@@ -162,8 +162,12 @@ func (s store) settledOnly(es []volume.Entry) {
 func pageOf(dir volume.ID, after volume.Cookie) span { return span{dir, uint64(after), namesAt, true} }
 
 // Empty implements volume.Store.
-func (s store) Empty(ctx context.Context, dir volume.ID) (empty bool, err error) {
-	err = s.ask(ctx, "empty", func() error { empty, err = s.member().Empty(ctx, dir); return err }, pageOf(dir, 0))
+func (s store) Empty(ctx context.Context, dir volume.ID, but func(string) bool) (empty bool, err error) {
+	var spans []span
+	if but == nil {
+		spans = []span{pageOf(dir, 0)}
+	}
+	err = s.ask(ctx, "empty", func() error { empty, err = s.member().Empty(ctx, dir, but); return err }, spans...)
 	return empty, err
 }
 

@@ -6,13 +6,14 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// RemoveArgs is of OpRemove, an Unlink that may be answered before it is made. A client that was answered so by a
+// RemoveArgs is of OpRemove, an Unlink or Rmdir that may be answered before it is made. A client that was answered so by a
 // server, and finds another one before it has heard (Await) that it was made, sends it again with what it was answered: then the
 // name goes if it leads to that object still, and it is made before it is answered.
 type RemoveArgs struct {
-	Dir   volume.ID
-	Name  string
-	Going Going
+	Dir       volume.ID
+	Name      string
+	Going     Going
+	Directory bool // it is a Rmdir
 }
 
 // Going is a name's removal that is yet to be made: the object that it led to, and when it went. The zero Going: it is made.
@@ -28,12 +29,12 @@ func (r *Reader) Going() Going { return Going{r.ID(), r.Time()} }
 
 // Append encodes a.
 func (a *RemoveArgs) Append(b []byte) []byte {
-	return a.Going.append(appendText(append(b, a.Dir[:]...), a.Name))
+	return appendBool(a.Going.append(appendText(append(b, a.Dir[:]...), a.Name)), a.Directory)
 }
 
 // Parse decodes into a.
 func (a *RemoveArgs) Parse(r *Reader) bool {
-	a.Dir, a.Name, a.Going = r.ID(), r.Text(volume.NameMax), r.Going()
+	a.Dir, a.Name, a.Going, a.Directory = r.ID(), r.Text(volume.NameMax), r.Going(), r.Bool()
 	return r.Done()
 }
 

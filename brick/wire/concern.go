@@ -14,6 +14,10 @@ type Concern struct {
 	Dir  volume.ID // all in a directory, whose attributes count as well; zero: none
 	Of   volume.ID // those of an object; zero: none
 	All  bool      // any, for all that can be told from the arguments
+
+	// Within: also what is in the directory that Name leads to, whichever that is. It matters to who asks what may be in his way, but
+	// waits for nothing of that by itself.
+	Within bool
 }
 
 // None reports whether there are none.
@@ -22,7 +26,7 @@ func (c *Concern) None() bool {
 }
 
 // Touches reports whether a name is among them.
-func (c *Concern) Touches(n DirName) bool { return c.All || c.Dir == n.Dir || c.Name == n }
+func (c *Concern) Touches(n DirName) bool { return c.All || c.Within || c.Dir == n.Dir || c.Name == n }
 
 // ConcernOf returns the names that a request with these arguments is about. What is malformed is about none.
 func ConcernOf(op Op, args []byte) (c Concern) {
@@ -36,7 +40,7 @@ func ConcernOf(op Op, args []byte) (c Concern) {
 	case OpLookup, OpMake, OpBear, OpCreate, OpUnlink, OpReserve, OpRemove:
 		c.Name.Dir, c.Name.Name = r.ID(), r.Text(volume.NameMax)
 		if op == OpRemove {
-			c.Of = r.ID()
+			c.Of, _, c.Within = r.ID(), r.Time(), r.Bool()
 		}
 	case OpGetattr, OpSetattr, OpReadDir, OpGetxattr, OpSetxattr, OpListxattr, OpRemovexattr, OpSync:
 		c.Dir = r.ID()

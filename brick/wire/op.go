@@ -44,7 +44,7 @@ const (
 	OpReserve
 	OpSettle
 	OpCopy
-	OpRemove // Unlink, which may be answered before it is made
+	OpRemove // Unlink or Rmdir, which may be answered before it is made
 	OpAwait
 	opEnd // one above the last
 )

@@ -61,7 +61,7 @@ var arguments = map[Op]argument{
 	OpReclaim:     &ReclaimArgs{true, []HeldLock{{idA, wireLock}, {idB, wireLock}}},
 	OpBear:        &bearList{BearArgs{MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Parent: 9, Then: chg}}, true}},
 	OpReserve:     &MakeArgs{idA, "name", volume.Node{ID: idB, Mode: 0o100600, Parent: 9}},
-	OpRemove:      &RemoveArgs{idA, "name", Going{idB, volume.Time{Sec: 5, Nsec: 6}}},
+	OpRemove:      &RemoveArgs{idA, "name", Going{idB, volume.Time{Sec: 5, Nsec: 6}}, true},
 	OpAwait:       &AwaitArgs{77},
 }
 

@@ -147,16 +147,16 @@ func (r *Remote) Link(ctx context.Context, id, dir volume.ID, name string) (volu
 // Unlink is volume.FS's.
 func (r *Remote) Unlink(ctx context.Context, dir volume.ID, name string) error {
 	if r.late.Load() && r.speaks(wire.ReserveSince) {
-		if err := checkName(wire.OpRemove, name); err != nil {
-			return err
-		}
-		return r.removeLater(ctx, dir, name)
+		return r.removeLater(ctx, dir, name, false)
 	}
 	return r.remove(ctx, wire.OpUnlink, dir, name)
 }
 
 // Rmdir is volume.FS's.
 func (r *Remote) Rmdir(ctx context.Context, dir volume.ID, name string) error {
+	if r.late.Load() && r.speaks(wire.ReserveSince) {
+		return r.removeLater(ctx, dir, name, true)
+	}
 	return r.remove(ctx, wire.OpRmdir, dir, name)
 }
 

@@ -87,7 +87,7 @@ type Remote struct {
 		debts     map[debtKey]*debt   // what is to be given up as soon as the brick is back
 		paying    bool                // pay runs
 		promises  map[volume.ID]*promise
-		partings  map[*parting]bool
+		partings  []*parting                  // in the order in which they were answered
 		awaiting  bool                        // awaitPartings runs
 		unmade    map[volume.ID]syscall.Errno // directories in which a name could not be removed that was said to be
 		reserves  bool                        // there may have been any

@@ -102,7 +102,7 @@ func (r *Remote) settleNamesLocked(l *link) {
 		open = append(open, p)
 	}
 	var gone []*parting
-	for p := range r.mu.partings {
+	for _, p := range r.mu.partings {
 		if p.server != r.mu.server {
 			gone = append(gone, p)
 		}
@@ -148,11 +148,11 @@ func (r *Remote) settleParting(l *link, p *parting) bool {
 	if l.ctx.Err() != nil {
 		return false
 	}
-	if err != nil {
-		r.log.Error("a name could not be removed that was said to be", "name", p.name, "err", err)
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.mu.partings, p)
+	if err != nil && p.over == nil {
+		r.unmadeLocked(p.dir, volume.ErrnoOf(err))
+	}
+	r.partedLocked(p, err)
 	return true
 }

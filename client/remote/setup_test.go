@@ -29,9 +29,10 @@ type backend struct {
 	unlinks atomic.Int64
 	appends atomic.Int64
 	closes  atomic.Int64
-	dated   atomic.Pointer[volume.Time]   // of the last Unlink; nil: it was not
-	hold    atomic.Pointer[chan struct{}] // if not nil, Unlink, Append and ReadAt wait for it or their context
+	dated   atomic.Pointer[volume.Time]   // of the last Unlink or Rmdir; nil: it was not
+	hold    atomic.Pointer[chan struct{}] // if not nil, Unlink, Rmdir, Append and ReadAt wait for it or their context
 	held    chan struct{}                 // gets a value when one begins to wait
+	fails   atomic.Pointer[error]         // if not nil, how Unlink ends
 }
 
 func newBackend() *backend { return &backend{FS: model.New(), held: make(chan struct{}, 1000)} }
@@ -69,7 +70,38 @@ func (b *backend) Unlink(ctx context.Context, dir volume.ID, name string) error 
 	if err := b.wait(ctx); err != nil {
 		return err
 	}
+	if err := b.fails.Load(); err != nil {
+		return *err
+	}
 	return b.FS.Unlink(ctx, dir, name)
+}
+
+func (b *backend) Rmdir(ctx context.Context, dir volume.ID, name string) error {
+	b.dated.Store(nil)
+	if at, dated := volume.DateOf(ctx); dated {
+		b.dated.Store(&at)
+	}
+	if err := b.wait(ctx); err != nil {
+		return err
+	}
+	return b.FS.Rmdir(ctx, dir, name)
+}
+
+// RemoveAll makes it a volume.Remover.
+func (b *backend) RemoveAll(ctx context.Context, all []volume.Removal) {
+	for i := range all {
+		all[i].Remove(ctx, b)
+	}
+}
+
+func (b *backend) Empty(ctx context.Context, dir volume.ID, but func(string) bool) (bool, error) {
+	entries, _, err := b.ReadDir(ctx, dir, volume.CookieStart, volume.ReadDirMax, false)
+	for _, e := range entries {
+		if !but(e.Name) {
+			return false, err
+		}
+	}
+	return true, err
 }
 
 func (b *backend) Open(ctx context.Context, id volume.ID, f volume.Flags) (volume.File, error) {

@@ -315,8 +315,8 @@ func (w *storeWalker) compareDirectory(id volume.ID) error {
 	if a, b := plain(xs), plain(ys); !end || a != b {
 		return fmt.Errorf("got entries (end %v)\n%s\nwant\n%s", end, a, b)
 	}
-	e, got := w.got.Empty(w.ctx, id)
-	f, want := w.want.Empty(w.ctx, id)
+	e, got := w.got.Empty(w.ctx, id, nil)
+	f, want := w.want.Empty(w.ctx, id, nil)
 	if got != nil || want != nil || e != f {
 		return fmt.Errorf("got empty %v, %v; want %v, %v", e, got, f, want)
 	}

@@ -46,7 +46,7 @@ func (s *Store) List(ctx context.Context, dir volume.ID, after volume.Cookie, ma
 }
 
 // Empty implements volume.Store.
-func (s *Store) Empty(ctx context.Context, dir volume.ID) (bool, error) {
+func (s *Store) Empty(ctx context.Context, dir volume.ID, but func(string) bool) (bool, error) {
 	if err := s.enter(ctx, "empty", dir.String()); err != nil {
 		return false, err
 	}
@@ -55,7 +55,12 @@ func (s *Store) Empty(ctx context.Context, dir volume.ID) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return len(d.children) == 0, nil
+	for name := range d.children {
+		if but == nil || !but(name) {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // Copy implements volume.Store.
