@@ -13,15 +13,21 @@ import (
 	"github.com/mortarfs/mortar/volume"
 )
 
-// reserves has a client reserve a name for a new file, which it returns.
+// reserves has a client reserve a name for a new file, which it returns. On a busy machine the answer may be of no use any more when it
+// comes: then again, when the name is free.
 func (l *lockers) reserves(r *remote.Remote, name string, want syscall.Errno) volume.Node {
 	l.t.Helper()
-	n := volume.Node{ID: volume.NewID(1), Mode: syscall.S_IFREG | 0o644}
-	a, err := r.Reserve(l.ctx, volume.Root, name, n)
-	if volume.ErrnoOf(err) != want || err == nil && a.ID != n.ID {
-		l.t.Fatalf("reserve %s: %v, %v; want %v", name, a.ID, err, want)
+	for end := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		n := volume.Node{ID: volume.NewID(1), Mode: syscall.S_IFREG | 0o644}
+		a, err := r.Reserve(l.ctx, volume.Root, name, n)
+		if volume.ErrnoOf(err) == syscall.EAGAIN && time.Now().Before(end) {
+			continue
+		}
+		if volume.ErrnoOf(err) != want || err == nil && a.ID != n.ID {
+			l.t.Fatalf("reserve %s: %v, %v; want %v", name, a.ID, err, want)
+		}
+		return n
 	}
-	return n
 }
 
 func (l *lockers) makes(r *remote.Remote, name string, n volume.Node, want syscall.Errno) {
