@@ -150,16 +150,21 @@ func (n *names) leads(v *reservation, id volume.ID, dir bool, most int) bool {
 	return most >= 0
 }
 
-// going returns the names of a session that go.
-func (n *names) going(sess wire.SessionID) (all []*reservation) {
+// those returns the reservations that are so.
+func (n *names) those(so func(v *reservation) bool) (all []*reservation) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, v := range n.mu.by {
-		if v.going && v.sess == sess {
+		if so(v) {
 			all = append(all, v)
 		}
 	}
 	return all
+}
+
+// going returns the names of a session that go.
+func (n *names) going(sess wire.SessionID) []*reservation {
+	return n.those(func(v *reservation) bool { return v.going && v.sess == sess })
 }
 
 // end ends a reservation.

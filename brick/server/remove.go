@@ -50,7 +50,7 @@ func (r *request) remove(a *wire.RemoveArgs) error {
 		at = func() error { return r.rmdirNow(a) }
 	}
 	date, dated := volume.PresentOf(of.set)
-	if !dated || r.sess.id[len(r.sess.id)-1] != 0 || r.sess.becomeNamer(r) != nil {
+	if !dated || r.sess.becomeNamer(r) != nil {
 		return at()
 	}
 	v := of.names.goes(r.sess.id, wire.DirName{Dir: a.Dir, Name: a.Name}, false)

@@ -37,11 +37,8 @@ func settle(r *request, args *wire.Reader, b []byte) ([]byte, bool) {
 
 // reserve keeps a name for a file that the client is about to make, see names.
 func (r *request) reserve(a *wire.MakeArgs) (attr volume.Attr, err error) {
-	switch {
-	case a.Node.ID.IsZero() || a.Node.Mode&syscall.S_IFMT != syscall.S_IFREG:
+	if a.Node.ID.IsZero() || a.Node.Mode&syscall.S_IFMT != syscall.S_IFREG {
 		return attr, &volume.Error{Op: r.op.String(), Where: a.Name, Errno: syscall.EINVAL}
-	case r.sess.id[len(r.sess.id)-1] != 0: // it can't be recorded
-		return attr, errUnreserved
 	}
 	if err := r.sess.becomeNamer(r); err != nil {
 		return attr, err
@@ -116,8 +113,11 @@ func splitRecord(record []wire.SessionID) (lockers, namers []wire.SessionID) {
 	return lockers, namers
 }
 
-// becomeNamer records the session before it reserves its first name.
+// becomeNamer records the session before it reserves its first name. errUnreserved: it can't be recorded.
 func (s *session) becomeNamer(ctx context.Context) error {
+	if s.id[len(s.id)-1] != 0 {
+		return errUnreserved
+	}
 	s.mu.Lock()
 	named, ended := s.mu.named, s.mu.ended
 	s.mu.Unlock()

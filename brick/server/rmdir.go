@@ -175,19 +175,8 @@ func (r *request) settled(dir *volume.Attr) (some bool, err error) {
 	if !dir.IsDir() || n.busy.Load() == 0 {
 		return false, nil
 	}
-	going := n.inDir(dir.ID)
+	going := n.those(func(v *reservation) bool { return v.answered && v.name.Dir == dir.ID })
 	return len(going) > 0, r.await(going)
-}
-
-func (n *names) inDir(dir volume.ID) (all []*reservation) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for name, v := range n.mu.by {
-		if v.answered && name.Dir == dir {
-			all = append(all, v)
-		}
-	}
-	return all
 }
 
 // settledOnly takes the attributes out of entries of directories in which names go. Who wants them asks, and waits.
@@ -196,13 +185,9 @@ func (n *names) settledOnly(entries []volume.Entry) {
 		return
 	}
 	in := map[volume.ID]bool{}
-	n.mu.Lock()
-	for name, v := range n.mu.by {
-		if v.answered {
-			in[name.Dir] = true
-		}
+	for _, v := range n.those(func(v *reservation) bool { return v.answered }) {
+		in[v.name.Dir] = true
 	}
-	n.mu.Unlock()
 	for i := range entries {
 		if e := &entries[i]; e.HasAttr && in[e.ID] {
 			e.HasAttr, e.Attr = false, volume.Attr{}

@@ -220,10 +220,10 @@ func (c *change) decidable() bool {
 	return decidable[c.kind] && (c.set.Mask == 0 || c.kind == doMake)
 }
 
-// cuts reports whether the change is what a Create makes that finds a file and cuts it.
+// cuts reports whether a change of attributes is what a Create makes that finds a file and cuts it.
 func (c *change) cuts() bool {
 	const cut = volume.SetSize | volume.SetMtimeNow
-	return c.kind == doSetattr && c.set.Size == 0 && c.set.Mask&^volume.ClearPriv == cut
+	return c.set.Size == 0 && c.set.Mask&^volume.ClearPriv == cut
 }
 
 var decidable = [kinds]bool{doMake: true, doLink: true, doUnlink: true, doRmdir: true, doRename: true, doSetxattr: true, doRemovexattr: true, doWrite: true}
@@ -339,63 +339,63 @@ func overlap(a, b Key) bool {
 	return a.Off < end(b) && b.Off < end(a)
 }
 
-// unfinished returns the changes above the mark, and the keys in which this member
-// may differ from others: theirs and, if it has lost what was not synced, those of the dirty list.
-func (l *ledger) unfinished(boot string) ([]entry, []Key, error) {
-	if l.rebooted(boot) {
-		return nil, slices.Concat(l.dirty.Keys(), l.torn(), l.looseKeys()), nil // what the log says of the end is as uncertain as the end
-	}
+// unfinished is what may not be finished of what this member has written down.
+type unfinished struct {
+	changes  []entry          // above the mark; none if the machine lost its power: what the log says of the end is as uncertain as the end
+	requests []volume.Request // of those that did not fail, power or not
+	// keys are those in which the member may differ from others: of the changes or, if it has lost what was not synced, those of the dirty list.
+	keys []Key
+}
+
+func (l *ledger) unfinished(boot string) (u unfinished, err error) {
 	recs, err := l.log.Tail()
 	if err != nil {
-		return nil, nil, err
+		return u, err
 	}
-	var out []entry
+	rebooted := l.rebooted(boot)
 	for _, rec := range recs {
 		e := entry{keys: rec.Keys, failed: len(rec.Outcome) == 1}
+		if !e.failed && rec.Request != (volume.Request{}) {
+			u.requests = append(u.requests, rec.Request)
+		}
+		if rebooted {
+			continue
+		}
 		if len(rec.Body) > 0 && !e.failed {
 			if err := e.change.parse(&reader{b: rec.Body}); err != nil {
-				return nil, nil, err
+				return u, err
 			}
 		}
 		e.change.request = rec.Request
-		out = append(out, e)
+		u.changes = append(u.changes, e)
 	}
-	return out, slices.Concat(oplog.KeysOf(recs), l.torn(), l.looseKeys()), nil
+	own := oplog.KeysOf(recs)
+	if rebooted {
+		own = l.dirty.Keys()
+	}
+	u.keys = slices.Concat(own, l.torn(), l.looseKeys())
+	return u, nil
 }
 
 // tail is what this member tells a primary that fences it.
 func (l *ledger) tail(boot string) (t tail, err error) {
-	_, keys, err := l.unfinished(boot)
+	end, err := l.unfinished(boot)
 	if err != nil {
 		return t, err
 	}
-	if t.requests, err = l.pending(); err != nil {
-		return t, err
-	}
-	t.requests = t.requests[:min(len(t.requests), requestsMax)]
-	t.boot, t.keys, t.lost = boot, keys, l.lost(boot)
+	t.requests = end.requests[:min(len(end.requests), requestsMax)]
+	t.boot, t.keys, t.lost = boot, end.keys, l.lost(boot)
 	if l.rebooted(boot) {
 		t.since = volume.TimeOf(l.dirty.Since())
 	}
 	size := 0
-	for _, k := range keys {
+	for _, k := range end.keys {
 		size += keySize + len(k.Name)
 	}
 	if size > tailMax {
 		t.keys, t.lost = nil, true
 	}
 	return t, nil
-}
-
-// pending returns the requests of changes above the mark that did not fail.
-func (l *ledger) pending() (qs []volume.Request, err error) {
-	recs, err := l.log.Tail()
-	for _, rec := range recs {
-		if failed := len(rec.Outcome) == 1; !failed && rec.Request != (volume.Request{}) {
-			qs = append(qs, rec.Request)
-		}
-	}
-	return qs, err
 }
 
 // Limits of what a member tells of its log's end, so that it fits into an answer: bytes

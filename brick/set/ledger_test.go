@@ -85,10 +85,12 @@ func TestOutcomesOutlive(t *testing.T) {
 	}
 	must(t, l.forget([]volume.Request{q(2)}))
 	must(t, l.doubt([]volume.Request{q(3)}))
-	pending, err := l.pending()
-	must(t, err)
-	if want := []volume.Request{q(1), q(3), q(4)}; !slices.Equal(pending, want) {
-		t.Errorf("pending are %v, want %v", pending, want)
+	for _, boot := range []string{"boot", "another"} {
+		end, err := l.unfinished(boot)
+		must(t, err)
+		if want := []volume.Request{q(1), q(3), q(4)}; !slices.Equal(end.requests, want) {
+			t.Errorf("of %s pending are %v, want %v", boot, end.requests, want)
+		}
 	}
 	must(t, l.aligned(1, 3, "boot", true))
 	must(t, l.close())

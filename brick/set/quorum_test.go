@@ -217,8 +217,8 @@ func lateMakeUp(t *testing.T) bool {
 		t.Fatal("not acknowledged")
 	}
 	c.eventually("the backup knows that it is finished", 10*time.Second, func() bool {
-		_, keys, err := b.set.ledger.unfinished("boot")
-		return err == nil && len(keys) == 0
+		end, err := b.set.ledger.unfinished("boot")
+		return err == nil && len(end.keys) == 0
 	})
 	p.end(true)
 	c.eventually("the other one takes over", 10*time.Second, func() bool { return b.set.reignNow() != nil })

@@ -146,20 +146,18 @@ func (r *reign) remember(ctx context.Context) error {
 // settleOwn finds out what became of the changes that this member's last
 // process had under way, and returns the keys in which it may differ from others.
 func (r *reign) settleOwn(ctx context.Context) ([]Key, error) {
-	recs, keys, err := r.s.ledger.unfinished(r.s.cfg.Boot)
+	end, err := r.s.ledger.unfinished(r.s.cfg.Boot)
 	if err != nil {
 		return nil, err
 	}
 	var undone, doubted []volume.Request
 	if r.s.ledger.rebooted(r.s.cfg.Boot) {
 		r.since = volume.TimeOf(r.s.ledger.dirty.Since())
-		if doubted, err = r.s.ledger.pending(); err != nil {
-			return nil, err
-		}
+		doubted = end.requests
 	}
-	for i, rec := range recs {
+	for i, rec := range end.changes {
 		q := rec.change.request
-		if rec.followed(recs[i+1:]) { // a later change of the same could begin only when it was finished
+		if rec.followed(end.changes[i+1:]) { // a later change of the same could begin only when it was finished
 			r.s.replies.note(q, rec.change.effect(), true)
 			continue
 		}
@@ -185,7 +183,7 @@ func (r *reign) settleOwn(ctx context.Context) ([]Key, error) {
 	if err := errors.Join(r.s.ledger.forget(undone), r.s.ledger.doubt(doubted)); err != nil {
 		return nil, err
 	}
-	return keys, nil
+	return end.keys, nil
 }
 
 // tookEffect tells from what lies in the store whether a change that was

@@ -146,21 +146,18 @@ func (r *Remote) Link(ctx context.Context, id, dir volume.ID, name string) (volu
 
 // Unlink is volume.FS's.
 func (r *Remote) Unlink(ctx context.Context, dir volume.ID, name string) error {
-	if r.late.Load() && r.speaks(wire.ReserveSince) {
-		return r.removeLater(ctx, dir, name, false)
-	}
 	return r.remove(ctx, wire.OpUnlink, dir, name)
 }
 
 // Rmdir is volume.FS's.
 func (r *Remote) Rmdir(ctx context.Context, dir volume.ID, name string) error {
-	if r.late.Load() && r.speaks(wire.ReserveSince) {
-		return r.removeLater(ctx, dir, name, true)
-	}
 	return r.remove(ctx, wire.OpRmdir, dir, name)
 }
 
 func (r *Remote) remove(ctx context.Context, op wire.Op, dir volume.ID, name string) error {
+	if r.late.Load() && r.speaks(wire.ReserveSince) {
+		return r.removeLater(ctx, dir, name, op == wire.OpRmdir)
+	}
 	if err := checkName(op, name); err != nil {
 		return err
 	}

@@ -96,11 +96,7 @@ func TestRemovedNameIsGone(t *testing.T) {
 			l.unlinks(l.remote, name, 0)
 			got := make(chan error, 1)
 			go func() { got <- tt.ask(name, f) }()
-			select {
-			case err := <-got:
-				t.Errorf("%s did not wait: %v", tt.what, err)
-			case <-time.After(20 * time.Millisecond):
-			}
+			l.waits(got, tt.what)
 			release()
 			if err := <-got; volume.ErrnoOf(err) != tt.want {
 				t.Errorf("%s: %v, want %v", tt.what, err, tt.want)
@@ -127,11 +123,7 @@ func TestRemoveRefused(t *testing.T) {
 	got := make(chan error, 1)
 	go func() { got <- l.remote.Unlink(l.ctx, volume.Root, "f2") }()
 	<-l.backend.held
-	select {
-	case err := <-got:
-		t.Errorf("one of two names was removed later: %v", err)
-	case <-time.After(20 * time.Millisecond):
-	}
+	l.waits(got, "one of two names is removed")
 	release()
 	if err := <-got; err != nil {
 		t.Error(err)

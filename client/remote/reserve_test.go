@@ -30,6 +30,16 @@ func (l *lockers) reserves(r *remote.Remote, name string, want syscall.Errno) vo
 	}
 }
 
+// waits fails the test if something is over that has to wait.
+func (l *lockers) waits(got <-chan error, what string) {
+	l.t.Helper()
+	select {
+	case err := <-got:
+		l.t.Fatalf("%s, and it did not wait: %v", what, err)
+	case <-time.After(20 * time.Millisecond):
+	}
+}
+
 func (l *lockers) makes(r *remote.Remote, name string, n volume.Node, want syscall.Errno) {
 	l.t.Helper()
 	if err := l.make(r, name, n); volume.ErrnoOf(err) != want {
@@ -101,12 +111,7 @@ func TestReservedNameIsThere(t *testing.T) {
 		n := l.reserves(l.remote, name, 0)
 		got := make(chan error, 1)
 		go func() { got <- tt.ask(name) }()
-		select {
-		case err := <-got:
-			t.Errorf("%s did not wait: %v", tt.what, err)
-			continue
-		case <-time.After(20 * time.Millisecond):
-		}
+		l.waits(got, tt.what)
 		l.makes(l.remote, name, n, 0)
 		if err := <-got; volume.ErrnoOf(err) != tt.want {
 			t.Errorf("%s: %v, want %v", tt.what, err, tt.want)
@@ -131,11 +136,7 @@ func TestReservedNameKeepsDirectory(t *testing.T) {
 	}
 	got := make(chan error, 1)
 	go func() { got <- l.other.Rmdir(l.ctx, volume.Root, "dir") }()
-	select {
-	case err := <-got:
-		t.Errorf("it did not wait: %v", err)
-	case <-time.After(20 * time.Millisecond):
-	}
+	l.waits(got, "a name is reserved in it")
 	if _, err := l.remote.Make(l.ctx, dir.ID, "x", n); err != nil {
 		t.Fatal(err)
 	}

@@ -129,11 +129,7 @@ func TestRemovedDirIsGone(t *testing.T) {
 			}
 			got := make(chan error, 1)
 			go func() { got <- tt.ask(tr) }()
-			select {
-			case err := <-got:
-				t.Errorf("%s did not wait: %v", tt.what, err)
-			case <-time.After(20 * time.Millisecond):
-			}
+			l.waits(got, tt.what)
 			release()
 			if err := <-got; volume.ErrnoOf(err) != tt.want {
 				t.Errorf("%s: %v, want %v", tt.what, err, tt.want)
@@ -202,11 +198,7 @@ func TestRmdirRefused(t *testing.T) {
 	}
 	got := make(chan error, 1)
 	go func() { got <- l.remote.Rmdir(l.ctx, volume.Root, "d") }()
-	select {
-	case err := <-got:
-		t.Fatalf("a name is reserved, and rmdir did not wait: %v", err)
-	case <-time.After(20 * time.Millisecond):
-	}
+	l.waits(got, "a name is reserved in it")
 	if _, err := l.other.Make(l.ctx, d, "z", n); err != nil {
 		t.Fatal(err)
 	}
@@ -216,11 +208,7 @@ func TestRmdirRefused(t *testing.T) {
 	release := l.holds()
 	l.promptly(func() error { return l.other.Unlink(l.ctx, d, "z") })
 	go func() { got <- l.remote.Rmdir(l.ctx, volume.Root, "d") }()
-	select {
-	case err := <-got:
-		t.Errorf("another client's name goes, and rmdir did not wait: %v", err)
-	case <-time.After(20 * time.Millisecond):
-	}
+	l.waits(got, "another client's name goes in it")
 	release()
 	if err := <-got; err != nil {
 		t.Error(err)

@@ -12,16 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// threeCopies brings up a volume of three copies and mounts it twice.
+func (s *Server) threeCopies() (a, b string) {
+	s.t.Helper()
+	s.VolumeOn("v", append([]string{"replica", "3"}, s.Bricks("v", 3)...)...)
+	s.AwaitOnline("v")
+	return s.Mount("v"), s.Mount("v")
+}
+
 // Names are removed a little later than unlink(2) returns, on mounts that believe what they are told: the time of the directory that
 // is told right after is the one that it has in the end, whoever asks.
 func TestRemovedLater(t *testing.T) {
 	t.Parallel()
 	s := NewServer(t)
-	bricks := s.Bricks("v", 3)
-	s.Must("volume", "create", "v", "replica", "3", bricks[0], bricks[1], bricks[2], "force")
-	s.Must("volume", "start", "v")
-	s.AwaitOnline("v")
-	a, b := s.Mount("v"), s.Mount("v")
+	a, b := s.threeCopies()
 	const files = 60
 	dir := filepath.Join(a, "d")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -87,11 +91,7 @@ func TestRemovedLater(t *testing.T) {
 func TestTreeRemovedLater(t *testing.T) {
 	t.Parallel()
 	s := NewServer(t)
-	bricks := s.Bricks("v", 3)
-	s.Must("volume", "create", "v", "replica", "3", bricks[0], bricks[1], bricks[2], "force")
-	s.Must("volume", "start", "v")
-	s.AwaitOnline("v")
-	a, b := s.Mount("v"), s.Mount("v")
+	a, b := s.threeCopies()
 	grow := func(top string) {
 		t.Helper()
 		for _, dir := range []string{"", "x", "x/y", "x/y/z", "w"} {
