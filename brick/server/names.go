@@ -302,7 +302,8 @@ func (r *request) takeNames() (done func(), err error) {
 	if id, reserved := r.bearsReserved(); reserved {
 		return n.bears(r.sess.id, c.Name, id)
 	}
-	if r.op != wire.OpReserve { // which finds the gate closed by itself
+	// Reserve finds the gate closed by itself, and files are opened anew before their client has settled.
+	if r.op != wire.OpReserve && r.op != wire.OpOpen && r.op != wire.OpReadlink {
 		if err := n.await(r, n.gate); err != nil {
 			return nil, err
 		}

@@ -42,6 +42,8 @@ func ConcernOf(op Op, args []byte) (c Concern) {
 		if op == OpRemove {
 			c.Of, _, c.Within = r.ID(), r.Time(), r.Bool()
 		}
+	case OpOpen, OpReadlink:
+		c.Of = r.ID()
 	case OpGetattr, OpSetattr, OpReadDir, OpGetxattr, OpSetxattr, OpListxattr, OpRemovexattr, OpSync:
 		c.Dir = r.ID()
 		c.Of = c.Dir
